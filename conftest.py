@@ -1,0 +1,3 @@
+"""Fixtures for all tests: the loopback W&B backend."""
+
+pytest_plugins = ["loopback.fixtures"]

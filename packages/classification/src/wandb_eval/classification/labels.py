@@ -1,0 +1,154 @@
+"""Reads what classifiers are trained on and what they put out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, softmax
+
+from wandb_eval.core.validation_data import to_numpy
+
+Labels = NDArray[np.int64]
+Probabilities = NDArray[np.float64]
+
+_TOO_MANY = 2**31
+
+
+def read_labels(y: Any, multi_label: bool = False) -> Labels:
+    """Reads the labels of a batch.
+
+    Args:
+        y: Class ids of shape `(batch,)` or `(batch, 1)`, or one-hot of shape `(batch,
+            num_classes)`; with `multi_label`, multi-hot of that shape. Of any dtype.
+        multi_label: Whether a sample may have several classes, or none.
+
+    Returns:
+        Ids of shape `(batch,)`; with `multi_label`, zeros and ones of shape `(batch,
+        num_classes)`.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    array = _as_array(y)
+    hot = array.ndim == 2 and array.shape[1] > (0 if multi_label else 1)
+    ids = not multi_label and (array.ndim == 1 or array.shape[1:] == (1,))
+    if not (hot or ids):
+        expected = "" if multi_label else "(batch,) or, one-hot, "
+        raise ValueError(
+            f"Labels must be of shape {expected}(batch, num_classes). "
+            f"Received: {array.shape}"
+        )
+    wrong = array[~((array >= 0) & (array < _TOO_MANY) & (array == np.floor(array)))]
+    if wrong.size:
+        raise ValueError(
+            "Labels must be class ids from 0, or one-hot. Received: "
+            f"{wrong[0]} among them"
+        )
+    labels = array.astype(np.int64)
+    if ids:
+        return labels.reshape(-1)
+    if labels.size and labels.max() > 1:
+        raise ValueError(
+            f"Labels of shape {labels.shape} must be zeros and ones. Received: "
+            f"{labels.max()} among them"
+        )
+    if multi_label:
+        return labels
+    if (labels.sum(axis=1) != 1).any():
+        raise ValueError(
+            "One-hot labels must have a single one in each row. Received: a row with "
+            f"{labels.sum(axis=1)[labels.sum(axis=1) != 1][0]}. If a sample can have "
+            "several classes, pass `multi_label=True`."
+        )
+    return np.asarray(labels.argmax(axis=1))
+
+
+def read_outputs(
+    outputs: Any, from_logits: bool = False, multi_label: bool = False
+) -> Probabilities:
+    """Reads the outputs of a model as probabilities.
+
+    Args:
+        outputs: Of shape `(batch, num_classes)`; or `(batch, 1)` or `(batch,)`, the
+            output of one sigmoid unit, which is the probability of class 1 of two.
+        from_logits: Whether they are logits: before softmax or sigmoid.
+        multi_label: Whether the classes do not exclude each other.
+
+    Returns:
+        Probabilities of shape `(batch, num_classes)`; rows sum to 1 unless
+        `multi_label`. What is not a number stays that.
+
+    Raises:
+        ValueError: If the shape is another.
+    """
+    if not hasattr(outputs, "shape"):
+        found = list(outputs) if isinstance(outputs, dict) else type(outputs).__name__
+        raise ValueError(
+            f"The model has several outputs: {found}. Pass `output_key` to name the "
+            "one to evaluate."
+        )
+    array = np.asarray(outputs, np.float64)
+    if array.ndim == 1:
+        array = array[:, None]
+    if array.ndim != 2:
+        raise ValueError(
+            "Outputs of a classifier must be of shape (batch, num_classes), or (batch, "
+            f"1) for one sigmoid unit. Received: {outputs.shape}"
+        )
+    if multi_label or array.shape[1] == 1:
+        if from_logits:
+            array = expit(array)
+        return array if multi_label else np.hstack([1 - array, array])
+    if from_logits:
+        with np.errstate(invalid="ignore"):  # Of infinity: NaN, as with Keras.
+            return np.asarray(softmax(array, axis=1))
+    return array
+
+
+def _as_array(y: Any) -> NDArray[Any]:
+    if isinstance(y, (dict, tuple)):
+        found = f"a dict of {list(y)}" if isinstance(y, dict) else f"{len(y)} of them"
+        raise ValueError(
+            f"There are labels for several outputs: {found}. Pass `output_key` to name "
+            "the one to evaluate."
+        )
+    try:
+        array: NDArray[Any] = to_numpy(y)
+    except ValueError as error:  # Lists of several lengths.
+        raise ValueError(f"Labels must be an array. Received: {error}") from error
+    if hasattr(array, "row_splits") or array.dtype.kind not in "biuf":
+        dtype = getattr(array, "dtype", type(y).__name__)
+        raise ValueError(f"Labels must be an array of numbers. Received: {dtype}")
+    if array.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # What is too large is refused.
+            return array.astype(np.float64)
+    return array.astype(np.int64) if array.dtype == np.bool_ else array
+
+
+def check_probabilities(probabilities: Probabilities, multi_label: bool) -> None:
+    """Raises a ValueError if outputs that should be probabilities can't be.
+
+    Args:
+        probabilities: What `read_outputs` returned without `from_logits`.
+        multi_label: Whether the classes do not exclude each other.
+    """
+    rows = probabilities[np.isfinite(probabilities).all(axis=1)]
+    low, high = (rows.min(), rows.max()) if rows.size else (0.0, 1.0)
+    sums = rows.sum(axis=1) if rows.size else np.ones(1)
+    if (
+        low < -1e-3
+        or high > 1 + 1e-3
+        or (not multi_label and (np.abs(sums - 1) > 0.02).any())
+    ):
+        detail = (
+            ""
+            if multi_label
+            else f", with sums of {sums.min():.3g} to {sums.max():.3g}"
+        )
+        raise ValueError(
+            f"The outputs of the model are not probabilities: they are {low:.3g} to "
+            f"{high:.3g}{detail}. If its last layer has no softmax or sigmoid, pass "
+            "`from_logits=True`."
+        )

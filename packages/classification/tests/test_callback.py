@@ -1,0 +1,749 @@
+"""The callback in `fit`: real models that really train, and the real wandb client."""
+
+import os
+
+import keras
+import numpy as np
+import pytest
+import wandb
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from sklearn import metrics
+
+from loopback.fixtures import wandb_environment
+from wandb_eval.classification import WandbClassificationEvalCallback
+
+ODD_NAMES = ['a "quoted" name', "a/slash", "two\nlines", "🦆", "../../up", "", "crane"]
+COLUMNS = ["epoch", "idx", "image", "label", "pred", "score", "correct", "loss"]
+N, SHAPE = 30, (6, 5, 1)
+X = np.random.default_rng(0).integers(0, 256, (N, *SHAPE), dtype=np.uint8)
+
+
+def labels(classes=3):
+    return np.arange(N) % classes
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """One offline run for all tests: what is logged is looked at on its way there."""
+    home = tmp_path_factory.mktemp("wandb")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith("WANDB_"):
+                patch.delenv(name)
+        for name, value in wandb_environment("http://127.0.0.1:9", home).items():
+            patch.setenv(name, value)
+        wandb.teardown()
+        with wandb.init(mode="offline") as run:
+            yield run
+        wandb.teardown()
+
+
+pytestmark = pytest.mark.usefixtures("run")
+
+
+class Evaluation(WandbClassificationEvalCallback):
+    """The callback, and what it logs."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, on_error="raise", **kwargs)
+        self.truth, self.versions, self.measured = [], [], []
+
+    def log_data_table(self, *args, **kwargs):
+        super().log_data_table(*args, **kwargs)
+        self.truth.append(rows(self.data_table))
+
+    def log_pred_table(self, *args, **kwargs):
+        super().log_pred_table(*args, **kwargs)
+        self.versions.append((rows(self.pred_table), kwargs))
+
+    def log_metrics(self, metrics, epoch):
+        super().log_metrics(metrics, epoch)
+        if f"{self.prefix}/predictions" not in metrics:
+            self.measured.append((epoch, metrics))
+
+    @property
+    def epochs(self):
+        epochs = [version["metadata"]["epoch"] for _, version in self.versions]
+        assert epochs == [epoch for epoch, _ in self.measured]
+        return epochs
+
+
+class Batches(keras.callbacks.Callback):
+    """Counts batches of training."""
+
+    trained = 0
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.trained += 1
+
+
+class StopAfter(keras.callbacks.Callback):
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == self.epoch:
+            self.model.stop_training = True
+
+
+def rows(table):
+    return [dict(zip(table.columns, row, strict=True)) for row in table.data]
+
+
+def classifier(units=3, activation="softmax", loss="sparse_categorical_crossentropy"):
+    model = keras.Sequential(
+        [
+            keras.Input(SHAPE),
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.Flatten(),
+            keras.layers.Dense(units, activation),
+        ]
+    )
+    model.compile("sgd", loss)
+    return model
+
+
+UNTRAINED = classifier()
+
+
+def fit(*callbacks, model=None, y=None, x=X, epochs=1, **options):
+    model = model or classifier()
+    y = labels() if y is None else y
+    options = {"epochs": epochs, "batch_size": 15, "verbose": 0, **options}
+    model.fit(x, y, callbacks=list(callbacks), **options)
+    return model
+
+
+def refuses(message, *args, model=None, y=None, error=ValueError, **options):
+    """It raises before a batch was trained, at construction or when training begins."""
+    batches = Batches()
+    model = model or UNTRAINED
+    with pytest.raises(error, match=message):
+        fit(batches, Evaluation(*args, **options), model=model, y=y)
+    assert batches.trained == 0
+
+
+# --- Rows and numbers -------------------------------------------------------------
+
+
+def check_rows(evaluation, probabilities, truth, names):
+    """The rows of the last version, against the model's own predictions."""
+    [table] = evaluation.truth
+    table_rows, version = evaluation.versions[-1]
+    epoch = version["metadata"]["epoch"]
+    top = evaluation.pred_table_columns[-2]
+    assert [*table_rows[0]] == [*COLUMNS, top, f"{top}_scores"]
+    assert len(table) == len(table_rows) == len(evaluation.samples)
+    for given_row, row in zip(table, table_rows, strict=True):
+        index = row["idx"]
+        expected = probabilities[index]
+        assert given_row["idx"] == index
+        assert given_row["label"] == row["label"] == names[truth[index]]
+        assert row["epoch"] == epoch
+        assert row["pred"] == names[expected.argmax()]
+        assert row["score"] == pytest.approx(expected.max(), rel=1e-5)
+        assert row["correct"] is bool(expected.argmax() == truth[index])
+        assert row["loss"] == pytest.approx(-np.log(expected[truth[index]]), rel=1e-4)
+        order = np.argsort(-expected)[: evaluation.top_k]
+        assert row[top] == [names[i] for i in order]
+        assert row[f"{top}_scores"] == pytest.approx(expected[order], rel=1e-5)
+        image = np.asarray(given_row["image"].image)
+        np.testing.assert_array_equal(image, X[index, ..., 0])
+
+
+def check_numbers(evaluation, probabilities, truth):
+    """The numbers of the last epoch, against scikit-learn on the model's outputs."""
+    predicted = probabilities.argmax(axis=1)
+    expected = {
+        "accuracy": metrics.accuracy_score(truth, predicted),
+        "log_loss": -np.log(probabilities[np.arange(len(truth)), truth]).mean(),
+        "macro_f1": metrics.f1_score(truth, predicted, average="macro"),
+    }
+    _, measured = evaluation.measured[-1]
+    metadata = evaluation.versions[-1][1]["metadata"]
+    for key, value in expected.items():
+        assert measured[f"eval/{key}"] == pytest.approx(value, rel=1e-5)
+        assert metadata[f"eval/{key}"] == measured[f"eval/{key}"]
+
+
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_rows_and_numbers(one_hot):
+    names = ["cat", "dog", "bird"]
+    y = np.eye(3, dtype="float32")[labels()] if one_hot else labels()
+    loss = "categorical_crossentropy" if one_hot else "sparse_categorical_crossentropy"
+    evaluation = Evaluation((X, y), names, num_samples=7, top_k=2, batch_size=4)
+    model = fit(evaluation, model=classifier(loss=loss), y=y, epochs=2)
+    probabilities = model.predict(X, verbose=0)
+    assert len(evaluation.samples) == 7
+    check_rows(evaluation, probabilities, labels(), names)
+    check_numbers(evaluation, probabilities, labels())
+    assert evaluation.epochs == [0, 1]
+    first, last = (
+        [(row["idx"], row["label"]) for row in table]
+        for table, _ in evaluation.versions
+    )
+    assert first == last
+    _, measured = evaluation.measured[-1]
+    assert set(measured) == {
+        f"eval/{key}"
+        for key in (
+            *("accuracy", "top_2_accuracy", "log_loss", "macro_f1", "per_class"),
+            *("confusion_matrix", "roc", "precision_recall"),
+        )
+    }
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("from_logits", [False, True])
+def test_one_sigmoid_unit(flat, from_logits):
+    model = classifier(1, None if from_logits else "sigmoid")
+    if flat:
+        model.add(keras.layers.Reshape(()))
+    model.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=from_logits))
+    truth = labels(2)
+    evaluation = Evaluation(
+        (X, truth), ["no", "yes"], num_samples=4, top_k=5, from_logits=from_logits
+    )
+    fit(evaluation, model=model, y=truth)
+    unit = model.predict(X, verbose=0).reshape(-1, 1)
+    unit = 1 / (1 + np.exp(-unit)) if from_logits else unit
+    probabilities = np.hstack([1 - unit, unit])
+    check_rows(evaluation, probabilities, truth, ["no", "yes"])
+    check_numbers(evaluation, probabilities, truth)
+
+
+def test_logits():
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model = classifier(4, None, loss)
+    evaluation = Evaluation((X, labels()), num_samples=5, from_logits=True)
+    fit(evaluation, model=model)
+    outputs = np.exp(model.predict(X, verbose=0))
+    probabilities = outputs / outputs.sum(axis=1, keepdims=True)
+    check_rows(evaluation, probabilities, labels(), "0123")
+    check_numbers(evaluation, probabilities, labels())
+
+
+def test_multi_label():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, (N, 4))
+    y[0] = 0
+    model = classifier(4, "sigmoid", "binary_crossentropy")
+    evaluation = Evaluation((X, y), list("abcd"), num_samples=None, multi_label=True)
+    fit(evaluation, model=model, y=y)
+    outputs = model.predict(X, verbose=0)
+    predicted = outputs >= 0.5
+    table, _ = evaluation.versions[-1]
+    assert len(table) == N
+    for row in table:
+        chosen, output = predicted[row["idx"]], outputs[row["idx"]]
+        truth = y[row["idx"]]
+        assert row["label"] == [n for n, t in zip("abcd", truth, strict=True) if t]
+        assert row["pred"] == [n for n, c in zip("abcd", chosen, strict=True) if c]
+        expected = output[chosen].mean() if chosen.any() else 0.0
+        assert row["score"] == pytest.approx(expected, rel=1e-5)
+        assert row["correct"] is bool((chosen == truth).all())
+        loss = metrics.log_loss(truth, output.astype(float), labels=[0, 1])
+        assert row["loss"] == pytest.approx(loss, rel=1e-4)
+        assert row["top_5"] == ["abcd"[i] for i in np.argsort(-output)]
+    _, measured = evaluation.measured[-1]
+    assert measured["eval/accuracy"] == metrics.accuracy_score(y, predicted)
+    assert "eval/confusion_matrix" not in measured
+
+
+def two_outputs(as_dict):
+    inputs = keras.Input(SHAPE)
+    hidden = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(inputs))
+    size = keras.layers.Dense(1, name="size")(hidden)
+    kind = keras.layers.Dense(3, "softmax", name="kind")(hidden)
+    outputs = {"size": size, "kind": kind} if as_dict else [size, kind]
+    model = keras.Model(inputs, outputs)
+    losses = {"size": "mse", "kind": "sparse_categorical_crossentropy"}
+    model.compile("sgd", losses if as_dict else list(losses.values()))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("as_dict", "output_key"), [(True, "kind"), (False, 1), (False, "kind")]
+)
+@pytest.mark.parametrize("kind_alone", [False, True])
+def test_several_outputs(as_dict, output_key, kind_alone):
+    size = X.mean((1, 2, 3)) / 255
+    y = {"size": size, "kind": labels()} if as_dict else (size, labels())
+    evaluation = Evaluation(
+        (X, labels() if kind_alone else y), num_samples=5, output_key=output_key
+    )
+    model = fit(evaluation, model=two_outputs(as_dict), y=y)
+    probabilities = model.predict(X, verbose=0)["kind" if as_dict else 1]
+    check_rows(evaluation, probabilities, labels(), "012")
+    check_numbers(evaluation, probabilities, labels())
+
+
+def test_outputs_and_labels_in_a_data_loader_of_lists():
+    size = X.mean((1, 2, 3)) / 255
+    batches = [[X[i : i + 8], [size[i : i + 8], labels()[i : i + 8]]] for i in (0, 8)]
+    evaluation = Evaluation(batches, num_samples=5, output_key="kind")
+    model = fit(evaluation, model=two_outputs(False), y=(size, labels()))
+    probabilities = model.predict(X[:16], verbose=0)[1]
+    check_rows(evaluation, probabilities, labels(), "012")
+    check_numbers(evaluation, probabilities, labels()[:16])
+
+
+def test_several_inputs():
+    image, number = keras.Input(SHAPE, name="image"), keras.Input((2,), name="number")
+    flat = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image))
+    both = keras.layers.Concatenate()([flat, number])
+    model = keras.Model(
+        {"image": image, "number": number}, keras.layers.Dense(3, "softmax")(both)
+    )
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    x = {"image": X, "number": np.ones((N, 2), "float32")}
+    evaluation = Evaluation((x, labels()), num_samples=5)
+    fit(evaluation, model=model, x=x)
+    probabilities = model.predict(x, verbose=0)
+    check_rows(evaluation, probabilities, labels(), "012")
+    check_numbers(evaluation, probabilities, labels())
+
+
+def test_tf_data_that_is_shuffled():
+    tf = pytest.importorskip("tensorflow")
+    dataset = tf.data.Dataset.from_tensor_slices((X, labels())).shuffle(N).batch(7)
+    evaluation = Evaluation(dataset, num_samples=5)
+    model = fit(evaluation, epochs=2)
+    check_numbers(evaluation, model.predict(X, verbose=0), labels())
+    images = [
+        [(np.asarray(row["image"].image).tolist(), row["label"]) for row in table]
+        for table, _ in evaluation.versions
+    ]
+    assert images[0] == images[1]  # The same samples, however it is shuffled.
+    place = {image[..., 0].tobytes(): i for i, image in enumerate(X)}
+    for image, label in images[0]:
+        assert label == str(place[np.array(image, np.uint8).tobytes()] % 3)
+
+
+def test_images_of_several_sizes():
+    inputs = keras.Input((None, None, 1))
+    pooled = keras.layers.GlobalAveragePooling2D()(inputs)
+    pooled = keras.layers.Rescaling(1 / 255)(pooled)
+    model = keras.Model(inputs, keras.layers.Dense(3, "softmax")(pooled))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    images = [X[0], X[1], X[2][:4], X[3], X[4][:, :3]]
+    evaluation = Evaluation((images, labels()[:5]), batch_size=3)
+    fit(evaluation, model=model)
+    expected = np.vstack([model.predict(image[None], verbose=0) for image in images])
+    check_numbers(evaluation, expected, labels()[:5])
+    table, _ = evaluation.versions[0]
+    for i, row in enumerate(table):
+        assert row["score"] == pytest.approx(expected[i].max(), rel=1e-4)
+        np.testing.assert_array_equal(np.asarray(row["image"].image), images[i][..., 0])
+
+
+class NotANumberWhereWhite(keras.layers.Layer):
+    def call(self, inputs):
+        outputs, image = inputs
+        white = keras.ops.min(image, axis=(1, 2))
+        return keras.ops.where(white >= 255, float("nan"), outputs)
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_nan_in_outputs_does_not_end_training(multi_label, everywhere):
+    inputs = keras.Input(SHAPE)
+    hidden = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(inputs))
+    outputs = keras.layers.Dense(3, "sigmoid" if multi_label else "softmax")(hidden)
+    model = keras.Model(inputs, NotANumberWhereWhite()([outputs, inputs]))
+    y = np.eye(3)[labels()] if multi_label else labels()
+    loss = "binary_crossentropy" if multi_label else "sparse_categorical_crossentropy"
+    model.compile("sgd", loss)
+    white = np.ones(N, bool) if everywhere else np.arange(N) % 3 == 1
+    x = np.where(white[:, None, None, None], np.uint8(255), X)
+    batches = Batches()
+    evaluation = Evaluation(
+        (x, y), num_samples=9, multi_label=multi_label, monitor="eval/accuracy"
+    )
+    fit(evaluation, batches, model=model, y=y, epochs=2)
+    assert batches.trained == 4
+    _, measured = evaluation.measured[-1]
+    assert measured["eval/left_out"] == white.sum()
+    assert ("eval/accuracy" in measured) is not everywhere
+    table, version = evaluation.versions[-1]
+    assert version["metadata"]["eval/left_out"] == white.sum()
+    assert any(white[row["idx"]] for row in table)
+    for row in table:
+        if white[row["idx"]]:
+            assert row["pred"] == (["NaN"] if multi_label else "NaN")
+            assert np.isnan([row["score"], row["loss"]]).all()
+            assert row["correct"] is False
+            assert row["top_5"] == row["top_5_scores"] == []
+        else:
+            assert np.isfinite([row["score"], row["loss"]]).all()
+
+
+# --- Names ------------------------------------------------------------------------
+
+
+def test_odd_class_names_in_tables_and_charts(run):
+    names = [*ODD_NAMES, "crane"]
+    told_apart = [*ODD_NAMES[:-1], "crane (6)", "crane (7)"]
+    before = {path for path, _, _ in os.walk(run.settings.sync_dir + "/..")}
+    evaluation = Evaluation((X, labels(8)), names, num_samples=None, top_k=8)
+    model = fit(evaluation, model=classifier(8), y=labels(8))
+    check_rows(evaluation, model.predict(X, verbose=0), labels(8), told_apart)
+    _, measured = evaluation.measured[-1]
+    assert [row[0] for row in measured["eval/per_class"].data] == told_apart
+    actual = [row[0] for row in measured["eval/confusion_matrix"].table.data]
+    assert actual == [name for name in told_apart for _ in range(8)]
+    curves = [row[0] for row in measured["eval/roc"].table.data]
+    assert list(dict.fromkeys(curves)) == told_apart
+    after = {path for path, _, _ in os.walk(run.settings.sync_dir + "/..")}
+    assert all("up" not in os.path.basename(path) for path in after - before)
+
+
+def test_names_may_be_left_out_or_be_too_many():
+    evaluation = Evaluation((X, labels()), num_samples=2)
+    fit(evaluation)
+    assert [row[0] for row in evaluation.measured[0][1]["eval/per_class"].data] == [
+        *"012"
+    ]
+    evaluation = Evaluation((X, labels()), [*"abcdefg"], num_samples=2)
+    fit(evaluation)
+    assert [row[0] for row in evaluation.measured[0][1]["eval/per_class"].data] == [
+        *"abc"
+    ]
+
+
+# --- Cadence and aliases ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("every", "epochs", "initial", "expected"),
+    [
+        (1, 3, 0, [0, 1, 2]),
+        (2, 5, 0, [1, 3, 4]),
+        (2, 4, 0, [1, 3]),
+        (10, 3, 0, [2]),
+        (2, 5, 2, [3, 4]),
+    ],
+)
+def test_cadence(every, epochs, initial, expected):
+    evaluation = Evaluation((X, labels()), num_samples=2, every_n_epochs=every)
+    fit(evaluation, epochs=epochs, initial_epoch=initial)
+    assert evaluation.epochs == expected
+    aliases = [version["aliases"] for _, version in evaluation.versions]
+    assert aliases == [["latest", f"epoch_{epoch}"] for epoch in expected]
+    assert len(evaluation.truth) == 1
+    assert all(
+        row["epoch"] == epoch
+        for (table, _), epoch in zip(evaluation.versions, expected, strict=True)
+        for row in table
+    )
+
+
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize(
+    ("every", "stop", "expected"), [(3, 3, [2, 3]), (3, 2, [2]), (9, 0, [0])]
+)
+def test_the_last_epoch_is_evaluated_when_training_stops_early(
+    before, every, stop, expected
+):
+    evaluation = Evaluation((X, labels()), num_samples=2, every_n_epochs=every)
+    callbacks = [StopAfter(stop), evaluation]
+    fit(*(callbacks if before else callbacks[::-1]), epochs=8)
+    assert evaluation.epochs == expected
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_with_keras_early_stopping(before):
+    evaluation = Evaluation((X, labels()), num_samples=2, every_n_epochs=100)
+    stopping = keras.callbacks.EarlyStopping("loss", min_delta=100, patience=2)
+    callbacks = [stopping, evaluation]
+    fit(*(callbacks if before else callbacks[::-1]), epochs=50)
+    assert stopping.stopped_epoch == 2
+    assert evaluation.epochs == [2]
+
+
+def test_two_fits_show_the_same_samples():
+    evaluation = Evaluation((X, labels()), num_samples=4)
+    model = fit(evaluation)
+    fit(evaluation, model=model, epochs=3, initial_epoch=1)
+    assert evaluation.epochs == [0, 1, 2]
+    first, second = evaluation.truth
+    assert [row["idx"] for row in first] == [row["idx"] for row in second]
+
+
+class Follow(keras.callbacks.Callback):
+    """Sets what the model puts out in each epoch, and what the logs of `fit` say."""
+
+    def __init__(self, shares, log="custom"):
+        super().__init__()
+        self.shares, self.log = shares, log
+
+    def on_epoch_end(self, epoch, logs=None):
+        # With a kernel of zeros, the bias decides: class 0 or class 2.
+        right = self.shares[epoch]
+        kernel, _ = self.model.layers[-1].get_weights()
+        bias = np.array([right, 0, -right])
+        self.model.layers[-1].set_weights([np.zeros_like(kernel), bias])
+        logs[self.log] = right
+
+
+@pytest.mark.parametrize(
+    ("monitor", "mode", "best"),
+    [
+        (None, "auto", []),
+        ("eval/accuracy", "auto", [0, 1]),
+        ("eval/log_loss", "auto", [0, 1, 3]),
+        ("eval/accuracy", "min", [0]),
+        ("custom_loss", "auto", [0]),
+        ("custom_loss", "max", [0, 1, 3]),
+        ("my_auc", "auto", [0, 1, 3]),
+        ("custom", "min", [0]),
+    ],
+)
+def test_best(monitor, mode, best):
+    log = monitor if monitor and not monitor.startswith("eval/") else "custom"
+    truth = np.zeros(N, int)
+    evaluation = Evaluation((X, truth), num_samples=2, monitor=monitor, mode=mode)
+    shares = [-1, 1, 0.5, 2]
+    fit(Follow(shares, log), evaluation, y=truth, epochs=4)
+    aliases = [version["aliases"] for _, version in evaluation.versions]
+    assert [i for i, names in enumerate(aliases) if "best" in names] == best
+    assert all(names[:2] == ["latest", f"epoch_{i}"] for i, names in enumerate(aliases))
+
+
+def test_a_monitor_that_is_not_measured_is_said_and_no_version_is_best(monkeypatch):
+    said = []
+    monkeypatch.setattr(wandb, "termwarn", lambda text, **kwargs: said.append(text))
+    evaluation = Evaluation((X, labels()), num_samples=2, monitor="val_loss")
+    fit(evaluation)
+    assert evaluation.versions[0][1]["aliases"] == ["latest", "epoch_0"]
+    [warning] = said
+    assert "'val_loss', which is not among" in warning
+    assert "eval/accuracy" in warning
+
+
+def test_two_callbacks_in_one_fit():
+    first = Evaluation((X, labels()), num_samples=2)
+    second = Evaluation((X[:10], labels()[:10]), num_samples=3, name="test")
+    fit(first, second)
+    assert {key.partition("/")[0] for key in first.measured[0][1]} == {"eval"}
+    assert {key.partition("/")[0] for key in second.measured[0][1]} == {"eval_test"}
+    assert [len(e.versions[0][0]) for e in (first, second)] == [2, 3]
+    assert "eval_test/accuracy" in second.versions[0][1]["metadata"]
+
+
+@pytest.mark.parametrize(("num_samples", "expected"), [(None, N), (7, 7), (1000, N)])
+def test_num_samples(num_samples, expected):
+    evaluation = Evaluation((X, labels()), num_samples=num_samples)
+    fit(evaluation)
+    assert len(evaluation.truth[0]) == len(evaluation.versions[0][0]) == expected
+    again = Evaluation((X, labels()), num_samples=num_samples)
+    other = Evaluation((X, labels()), num_samples=num_samples, seed=1)
+    assert again.samples.index == evaluation.samples.index
+    assert (other.samples.index == again.samples.index) is (expected == N)
+
+
+def test_image_fn_and_jpg():
+    evaluation = Evaluation(
+        (X, labels()),
+        num_samples=3,
+        image_format="jpg",
+        image_fn=lambda x: np.repeat(255 - x, 3, axis=-1),
+    )
+    fit(evaluation)
+    for row in evaluation.truth[0]:
+        assert row["image"].format == "jpg"
+        image = np.asarray(row["image"].image, float)
+        assert image.shape == (6, 5, 3)
+        assert abs(image.mean() - (255.0 - X[row["idx"]]).mean()) < 8
+
+
+# --- Bad input --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"class_names": ["a", "b"]}, "`class_names` has 2 names, but .* 3 classes"),
+        ({"class_names": "abc"}, "`class_names` must be a list"),
+        ({"class_names": []}, "an empty list"),
+        ({"class_names": [1, 2, 3]}, "list of strings"),
+        ({"top_k": 0}, "`top_k` must be a positive integer. Received: 0"),
+        ({"top_k": True}, "`top_k` must be a positive integer"),
+        ({"top_k": 2.0}, "`top_k` must be a positive integer"),
+        ({"num_samples": 0}, "`num_samples` must be a positive integer or None"),
+        ({"num_samples": -1}, "`num_samples` must be"),
+        ({"every_n_epochs": 0}, "`every_n_epochs` must be"),
+        ({"batch_size": 0}, "`batch_size` must be"),
+        ({"image_format": "gif"}, "`image_format` must be"),
+        ({"image_fn": 3}, "`image_fn` must be callable"),
+        ({"image_fn": lambda x: x / 2}, "`image_fn` must return a uint8 array"),
+        ({"monitor": "custom"}, "`mode='auto'` can't tell"),
+        ({"monitor": "val_loss", "mode": "up"}, "`mode` must be"),
+        ({"name": "a/b"}, "`name` may have"),
+        ({"output_key": "kind"}, "`output_key` is 'kind'"),
+        ({"multi_label": True}, r"must be of shape \(batch, num_classes\)"),
+    ],
+)
+def test_arguments_that_can_not_be_used(options, message):
+    refuses(message, (X, labels()), **options)
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (np.where(labels() == 1, -1, labels()), "Received: -1 among them"),
+        (labels() + 0.5, "Received: 0.5 among them"),
+        (np.where(labels() == 1, np.nan, labels()), "Received: nan among them"),
+        (labels() + 1, "go up to 3, but the model has outputs for 3 classes"),
+        (np.array(["cat", "dog", "bird"])[labels()], "array of numbers. Received: <U4"),
+        (np.eye(3)[labels()] * 0.5, "Received: 0.5 among them"),
+        (np.ones((N, 3)), "a row with 3"),
+        (np.zeros((N, 3, 2)), "must be of shape"),
+        (labels()[:-1], "the same number of samples"),
+        ({"kind": labels(), "size": labels()}, "Pass `output_key`"),
+        ([[0, 1], *([0] for _ in range(N - 1))], "must be an array"),
+    ],
+)
+def test_labels_that_can_not_be_used(y, message):
+    refuses(message, (X, y))
+
+
+def test_a_label_out_of_range_is_found_in_the_last_batch():
+    y = labels()
+    y[-1] = 3
+    refuses("go up to 3", (X, y), num_samples=1, batch_size=8)
+    refuses("`class_names` has 3", (X, y), [*"abc"], num_samples=1, batch_size=8)
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        (lambda: classifier(4), {"class_names": [*"abc"]}, "has 3 names, but .* 4"),
+        (lambda: classifier(3, None), {}, "not probabilities.*`from_logits=True`"),
+        (lambda: classifier(3, "sigmoid"), {}, "not probabilities"),
+        (lambda: two_outputs(True), {}, r"outputs: \[.*'kind'.*\]. Pass `output_key`"),
+        (lambda: two_outputs(False), {"output_key": "sort"}, "outputs .*'kind'"),
+        (lambda: two_outputs(False), {"output_key": 2}, "`output_key` is 2"),
+        (lambda: two_outputs(True), {"output_key": "size"}, "not probabilities"),
+        (lambda: classifier(1, "sigmoid"), {}, "up to 2, .* outputs for 2 classes"),
+    ],
+)
+def test_outputs_that_can_not_be_used(model, options, message):
+    keras.utils.set_random_seed(1)
+    model = model()
+    if len(model.outputs) > 1:
+        y = {"size": labels(), "kind": labels()}
+        y = y if isinstance(model.output, dict) else tuple(y.values())
+        refuses(message, (X, labels()), model=model, y=y, **options)
+    else:
+        refuses(message, (X, labels()), model=model, **options)
+
+
+@pytest.mark.parametrize(
+    ("units", "columns"), [(3, 2), (2, 3), (1, 1)], ids=["more", "fewer", "one"]
+)
+def test_multi_label_needs_an_output_for_each_class(units, columns):
+    model = classifier(units, "sigmoid", "binary_crossentropy")
+    y = np.ones((N, columns))
+    message = f"{units} outputs and labels for {columns} classes"
+    refuses(message, (X, y), model=model, y=np.ones((N, units)), multi_label=True)
+
+
+def test_multi_label_needs_the_same_classes_in_all_batches():
+    batches = [(X[:5], np.ones((5, 3))), (X[5:], np.ones((25, 2)))]
+    model = classifier(3, "sigmoid", "binary_crossentropy")
+    refuses(
+        "3 classes, then 2", batches, model=model, y=np.ones((N, 3)), multi_label=True
+    )
+
+
+def test_outputs_of_another_rank_can_not_be_used():
+    model = keras.Sequential([keras.Input(SHAPE), keras.layers.Dense(3, "softmax")])
+    model.compile("sgd", "mse")
+    message = r"must be of shape \(batch, num_classes\).*\(30, 6, 5, 3\)"
+    refuses(message, (X, labels()), model=model, y=np.zeros((N, 6, 5, 3)))
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "message"),
+    [
+        (lambda: iter([(X, labels())]), TypeError, "only once"),
+        (lambda: (batch for batch in [(X, labels())]), TypeError, "only once"),
+        (lambda: None, TypeError, "must be a tuple"),
+        (lambda: {"x": X}, TypeError, "must be a tuple"),
+        (list, ValueError, "is empty"),
+        (lambda: (X[:0], labels()[:0]), ValueError, "is empty"),
+        (lambda: [(X[0], labels()[0])], ValueError, "batch the data first"),
+        (lambda: [{"images": X, "labels": labels()}], ValueError, r"\{'images': uint8"),
+        (lambda: (X * 2.0 - 100, labels()), ValueError, "fit no rule.*`image_fn`"),
+        (lambda: (X * np.nan, labels()), ValueError, "NaN or infinity"),
+    ],
+)
+def test_data_that_can_not_be_used(data, error, message):
+    refuses(message, data(), error=error)
+
+
+def test_inputs_that_are_no_images_need_image_fn():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    x = np.ones((N, 4), "float32")
+    batches = Batches()
+    with pytest.raises(ValueError, match=r"float32 of shape \(4,\). Pass `image_fn`"):
+        fit(batches, Evaluation((x, labels())), model=model, x=x)
+    assert batches.trained == 0
+    evaluation = Evaluation(
+        (x, labels()), image_fn=lambda x: np.full((2, 2), x.sum(), np.uint8)
+    )
+    fit(evaluation, model=model, x=x)
+    assert np.asarray(evaluation.truth[0][0]["image"].image).tolist() == [[4, 4]] * 2
+
+
+def test_data_that_the_model_does_not_take():
+    """Keras' own error, before training."""
+    batches = Batches()
+    with pytest.raises(ValueError, match=r"(?s)expected.*shape|incompatible"):
+        fit(batches, Evaluation((X[:, :3], labels())))
+    assert batches.trained == 0
+
+
+# --- Fuzz -------------------------------------------------------------------------
+
+
+@settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+@given(
+    names=st.lists(st.text(max_size=8), min_size=3, max_size=4),
+    classes=st.sampled_from([2, 3]),
+    dtype=st.sampled_from(["uint8", "float32", "int64", "bool"]),
+    one_hot=st.booleans(),
+    options=st.fixed_dictionaries(
+        {
+            "num_samples": st.one_of(st.none(), st.integers(1, 40)),
+            "batch_size": st.integers(1, 40),
+            "top_k": st.integers(1, 6),
+        }
+    ),
+)
+def test_what_can_be_passed_makes_a_correct_table(
+    names, classes, dtype, one_hot, options
+):
+    truth = labels(classes)
+    y = np.eye(3)[truth].astype(dtype) if one_hot else truth
+    assume(one_hot or dtype != "bool" or classes == 2)
+    y = y.astype(dtype)
+    evaluation = Evaluation((X, y), names, **options)
+    model = UNTRAINED
+    evaluation.set_model(model)
+    evaluation.set_params({"epochs": 1, "verbose": 0})
+    model.stop_training = False
+    evaluation.on_train_begin()
+    evaluation.on_epoch_end(0, {})
+    evaluation.on_train_end()
+    probabilities = model.predict(X, verbose=0)
+    check_rows(evaluation, probabilities, truth, evaluation.class_names)
+    check_numbers(evaluation, probabilities, truth)

@@ -1,0 +1,115 @@
+"""What arrives at W&B, in each of its modes."""
+
+import io
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import PIL.Image
+import pytest
+import wandb
+from sklearn import metrics
+
+from wandb_eval.classification import WandbClassificationEvalCallback
+
+NAMES = ['the "one"', "a/b", "two\nlines 🦆"]
+X = np.random.default_rng(0).integers(0, 256, (24, 6, 5, 1), dtype=np.uint8)
+Y = np.arange(24) % 3
+
+
+def train():
+    """Two epochs, with a callback for validation and one for test data."""
+    model = keras.Sequential(
+        [
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.Flatten(),
+            keras.layers.Dense(3, "softmax"),
+        ]
+    )
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    callbacks = [
+        WandbClassificationEvalCallback(
+            (X, Y), NAMES, num_samples=6, monitor="loss", on_error="raise"
+        ),
+        WandbClassificationEvalCallback(
+            (X[:9], Y[:9]), NAMES, num_samples=2, name="test", on_error="raise"
+        ),
+    ]
+    model.fit(X, Y, epochs=2, verbose=0, callbacks=callbacks)
+    return model.predict(X, verbose=0)
+
+
+def check(loopback, run_id, probabilities):
+    [val], [test] = loopback.versions("val"), loopback.versions("test")
+    assert {val.state, test.state} == {"COMMITTED"}
+    assert sorted(v.collection for v in loopback.used_by(run_id)) == ["test", "val"]
+    accuracy = metrics.accuracy_score(Y, probabilities.argmax(axis=1))
+    for name, prefix, number in (
+        (f"run_{run_id}_pred", "eval", 6),
+        (f"run_{run_id}_test_pred", "eval_test", 2),
+    ):
+        versions = loopback.versions(name)
+        assert [version.state for version in versions] == ["COMMITTED"] * 2
+        assert [version.metadata["epoch"] for version in versions] == [0, 1]
+        best = {"best"} if prefix == "eval" else set()
+        assert [set(version.aliases) for version in versions] == [
+            {"epoch_0"},
+            {"latest", "epoch_1", *best},
+        ]
+        table = json.loads(loopback.resolve(versions[1], "eval_data.table.json"))
+        assert len(table["data"]) == number
+        for cells in table["data"]:
+            row = dict(zip(table["columns"], cells, strict=True))
+            content = loopback.resolve(versions[1], row["image"]["path"])
+            image = np.asarray(PIL.Image.open(io.BytesIO(content)))
+            np.testing.assert_array_equal(image, X[row["idx"], ..., 0])
+            assert row["label"] == NAMES[Y[row["idx"]]]
+            assert row["pred"] == NAMES[probabilities[row["idx"]].argmax()]
+        keys = ("accuracy", "top_5_accuracy", "log_loss", "macro_f1", "per_class")
+        history = loopback.history(run_id)
+        for key in (*keys, "predictions"):
+            logged = [row for row in history if f"{prefix}/{key}" in row]
+            assert [row[f"{prefix}/epoch"] for row in logged] == [0, 1]
+        charts = " ".join(key for row in history for key in row)
+        for key in ("confusion_matrix", "roc", "precision_recall"):
+            assert f"{prefix}/{key}" in charts
+    last = loopback.versions(f"run_{run_id}_pred")[-1]
+    assert last.metadata["eval/accuracy"] == accuracy
+    assert [row["eval/accuracy"] for row in history if "eval/accuracy" in row][
+        -1
+    ] == accuracy
+
+
+def test_online(loopback):
+    with wandb.init() as run:
+        probabilities = train()
+    check(loopback, run.id, probabilities)
+    images = [u for u in loopback.uploads() if u.path.endswith(".png")]
+    assert len(images) == 6 + 2
+
+
+def test_offline_then_sync(loopback, sync):
+    with wandb.init(mode="offline") as run:
+        probabilities = train()
+    assert loopback.runs() == []
+    sync(run.dir)
+    check(loopback, run.id, probabilities)
+
+
+def test_disabled_writes_and_predicts_nothing(loopback, tmp_path, monkeypatch):
+    def predict(*args, **kwargs):
+        raise AssertionError("nothing is to be predicted")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(keras.Model, "predict_on_batch", predict)
+    before = set(Path(tmp_path).rglob("*"))
+    with wandb.init(mode="disabled"):
+        assert train().shape == (24, 3)
+    assert set(Path(tmp_path).rglob("*")) == before
+    assert loopback.stats()["requests"] == {}
+
+
+def test_without_a_run(loopback):
+    with pytest.raises(wandb.Error, match=r"wandb\.init\(\)"):
+        WandbClassificationEvalCallback((X, Y))

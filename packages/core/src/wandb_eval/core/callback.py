@@ -1,0 +1,444 @@
+"""The abstract base class of all callbacks of this project."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import inspect
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import keras
+import wandb
+
+from wandb_eval.core import _wandb
+from wandb_eval.core.processes import is_chief
+
+logger = logging.getLogger(__name__)
+
+
+class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc]
+    """Abstract base class to build Keras callbacks that show what a model predicts.
+
+    A subclass implements `add_ground_truth` and `add_model_predictions`; the rest
+    happens here. When training begins, the ground truth is logged once, as a table in
+    the artifact `val`. At the end of each epoch the predictions are logged as a new
+    version of the artifact `run_<id>_pred`. Images (and any other media) that the
+    prediction table takes from `data_table_ref` are references to those of the first
+    table: they are uploaded once, however many epochs follow, and never downloaded.
+
+    It has the names, arguments and defaults of
+    `wandb.integration.keras.WandbEvalCallback`, and can be put in its place. Unlike
+    that class it works in every W&B mode and on every Keras backend:
+
+    - online, the data artifact is marked as used by the run; training does not wait for
+      its upload until the first predictions are logged.
+    - offline, the same tables are recorded for `wandb sync`. Each image is uploaded at
+      most twice: with the ground truth, and with the first predictions.
+    - disabled, nothing is written and neither method of the subclass is called.
+
+    What fails while training runs (a full disk, a run that was finished, an upload that
+    W&B gives up) does not end the training: it is reported once an epoch, with
+    `wandb.termwarn` and Python's `logging`, and the epochs whose version is missing are
+    listed in the run's summary as `eval/missing_versions`. Exceptions in the subclass's
+    own methods are raised.
+
+    Of several processes that train one model, the first one logs. The others call the
+    methods of the subclass, because predicting may be collective, and need no run.
+
+    Args:
+        data_table_columns: Column names of the table of ground truth.
+        pred_table_columns: Column names of the tables of predictions.
+        log_to_history: Whether the prediction table is also logged to the run's
+            history, under `eval/predictions`, so that W&B's step slider moves through
+            the epochs. Its media are those of the artifact, not sent again.
+        on_error: `"warn"` or `"raise"`: what happens when something that was to be
+            logged can't be.
+        *args: Passed on to `keras.callbacks.Callback`.
+        **kwargs: Passed on to `keras.callbacks.Callback`.
+
+    Raises:
+        wandb.Error: If there is no active run.
+        TypeError: If an abstract method is not implemented.
+
+    Example:
+
+    ```python
+    class WandbClfEvalCallback(WandbEvalCallback):
+        def __init__(self, validation_data, data_table_columns, pred_table_columns):
+            super().__init__(data_table_columns, pred_table_columns)
+            self.x, self.y = validation_data
+
+        def add_ground_truth(self, logs=None):
+            for idx, (image, label) in enumerate(zip(self.x, self.y)):
+                self.data_table.add_data(idx, wandb.Image(image), label)
+
+        def add_model_predictions(self, epoch, logs=None):
+            preds = self.model.predict(self.x, verbose=0).argmax(axis=-1)
+            for idx in self.data_table_ref.get_index():
+                row = self.data_table_ref.data[idx]
+                self.pred_table.add_data(epoch, *row, preds[idx])
+    ```
+    """
+
+    # How long to wait for the ground truth to be committed before a version gets copies
+    # of its media, and for the last versions when training ends, in seconds.
+    _patience = 120.0
+    _patience_at_end = 10.0
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> WandbEvalCallback:
+        """Says which methods a subclass must have, when one is missing."""
+        missing = sorted(cls.__abstractmethods__)
+        if missing:
+            raise TypeError(
+                f"{cls.__name__} must implement {' and '.join(missing)}: "
+                "`add_ground_truth(self, logs=None)` adds rows to `self.data_table`, "
+                "`add_model_predictions(self, epoch, logs=None)` to `self.pred_table`."
+            )
+        instance: WandbEvalCallback = super().__new__(cls)
+        return instance
+
+    def __init__(
+        self,
+        data_table_columns: list[str],
+        pred_table_columns: list[str],
+        *args: Any,
+        log_to_history: bool = True,
+        on_error: Literal["warn", "raise"] = "warn",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        if on_error not in ("warn", "raise"):
+            raise ValueError(
+                f"`on_error` must be 'warn' or 'raise'. Received: {on_error!r}"
+            )
+        self.data_table_columns = data_table_columns
+        self.pred_table_columns = pred_table_columns
+        self.log_to_history = log_to_history
+        self.on_error = on_error
+        self.prefix = "eval"
+        self._epoch = 0
+        self._missing: list[int] = []
+        self._uploads: list[tuple[int, _wandb.Upload]] = []
+        self._warned_in: int | None = None
+        self._has_ground_truth = False
+        self._ground_truths: list[_wandb.GroundTruth] = []
+        self._reference: wandb.Table | None = None
+        self._defined_for: wandb.Run | None = None
+        self._run = self._active_run()
+        self.init_data_table(data_table_columns)
+        self.init_pred_table(pred_table_columns)
+
+    def _active_run(self) -> wandb.Run | None:
+        if wandb.run is None and is_chief():
+            raise wandb.Error(
+                "You must call `wandb.init()` first before using this callback "
+                f"({type(self).__name__})."
+            )
+        return wandb.run
+
+    @property
+    def _writes(self) -> bool:
+        """Whether this process logs anything at all."""
+        return self._run is not None and not self._run.disabled and is_chief()
+
+    @property
+    def _skips(self) -> bool:
+        """Whether W&B is disabled, and predictions would be for nobody."""
+        return self._run is not None and bool(self._run.disabled)
+
+    # --- Hooks --------------------------------------------------------------------
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Logs the ground truth, once."""
+        self._run = self._active_run()
+        self._missing, self._warned_in = [], None
+        self._uploads = []
+        self._log_ground_truth(logs)
+
+    def _log_ground_truth(self, logs: dict[str, float] | None = None) -> None:
+        self._ground_truths, self._reference = [], None
+        self._has_ground_truth = False
+        self.init_data_table(column_names=self.data_table_columns)
+        with self._reported("The ground truth could not be written", _wandb.WriteError):
+            if not self._skips:
+                _call(self.add_ground_truth, logs=logs)
+            self._has_ground_truth = True
+        self.log_data_table()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Logs the predictions, as a new version."""
+        self._epoch = epoch
+        self.init_pred_table(column_names=self.pred_table_columns)
+        with self._version():
+            self._ensure_ground_truth()
+            if not self._skips:
+                _call(self.add_model_predictions, epoch, logs=logs)
+            self.log_pred_table()
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        """Reports what became of the last versions, if it is known soon."""
+        deadline = time.monotonic() + self._patience_at_end
+        for _, upload in self._uploads:
+            upload.done.wait(max(0.0, deadline - time.monotonic()))
+        self._report_uploads()
+        if self._uploads:
+            epochs = ", ".join(str(epoch) for epoch, _ in self._uploads)
+            wandb.termlog(
+                f"The predictions of epoch {epochs} are still being uploaded; "
+                "`wandb.finish()` waits for them."
+            )
+
+    def _ensure_ground_truth(self) -> None:
+        if not self._has_ground_truth:  # It could not be written before: try again.
+            self._log_ground_truth()
+        if not self._has_ground_truth:
+            raise _wandb.WriteError("the ground truth could not be written")
+
+    @abc.abstractmethod
+    def add_ground_truth(self, logs: dict[str, float] | None = None) -> None:
+        """Adds the ground truth to `data_table`. Called once, when training begins.
+
+        Args:
+            logs: What Keras passes to `on_train_begin`. May be left out.
+
+        Example:
+
+        ```python
+        def add_ground_truth(self, logs=None):
+            for idx, (image, label) in enumerate(zip(self.x, self.y)):
+                self.data_table.add_data(idx, wandb.Image(image), label)
+        ```
+        """
+
+    @abc.abstractmethod
+    def add_model_predictions(
+        self, epoch: int, logs: dict[str, float] | None = None
+    ) -> None:
+        """Adds the model's predictions to `pred_table`. Called when an epoch ends.
+
+        Args:
+            epoch: The epoch, from 0.
+            logs: What Keras passes to `on_epoch_end`. May be left out.
+
+        Example:
+
+        ```python
+        def add_model_predictions(self, epoch, logs=None):
+            preds = self.model.predict(self.x, verbose=0)
+            for row, pred in zip(self.data_table_ref.data, preds):
+                self.pred_table.add_data(epoch, *row, pred.argmax())
+        ```
+        """
+
+    # --- Tables -------------------------------------------------------------------
+
+    def init_data_table(self, column_names: list[str]) -> None:
+        """Makes an empty `data_table`. Rows are added to it next.
+
+        Args:
+            column_names: Its column names.
+        """
+        columns: list[str | int] = list(column_names)
+        self.data_table = wandb.Table(columns=columns, allow_mixed_types=True)
+        self._media_folder: _wandb.Folder | None = None
+
+    def init_pred_table(self, column_names: list[str]) -> None:
+        """Makes an empty `pred_table`. Rows are added to it next.
+
+        Args:
+            column_names: Its column names.
+        """
+        columns: list[str | int] = list(column_names)
+        self.pred_table = wandb.Table(columns=columns)
+        self._version_folder: _wandb.Folder | None = None
+
+    @property
+    def data_table_ref(self) -> wandb.Table:
+        """The table of ground truth, to take cells from for the prediction table.
+
+        `get_index()` gives the row numbers, `data[row][column]` a cell. Media in it
+        are references: nothing was downloaded, and nothing is uploaded again, also
+        when one is given layers, as in `wandb.Image(cell, masks=...)`.
+        """
+        if self._reference is None:
+            if self._skips and not self.data_table.data:
+                _call(self.add_ground_truth, logs=None)
+            self._reference = _wandb.reference_table(self.data_table)
+        return self._reference
+
+    def log_data_table(
+        self, name: str = "val", type: str = "dataset", table_name: str = "val_data"
+    ) -> None:
+        """Logs `data_table` as an artifact, and marks it as used by the run.
+
+        Args:
+            name: The name of the artifact.
+            type: The type of the artifact.
+            table_name: The name of the table in the artifact.
+        """
+        self._reference = None
+        if not self._writes:
+            return
+        assert self._run is not None
+        with self._reported(f"The artifact '{name}' could not be logged"):
+            folder = self.data_folder
+            artifact = _wandb.EvalArtifact(name, type, folder)
+            entry = artifact.add_table(self.data_table, table_name)
+            truth = _wandb.GroundTruth(
+                self._run, artifact, self.data_table, entry, folder
+            )
+            self._ground_truths.append(truth)
+            self._reference = truth.table
+
+    def log_pred_table(
+        self,
+        type: str = "evaluation",
+        table_name: str = "eval_data",
+        aliases: list[str] | None = None,
+        *,
+        name: str | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Logs `pred_table` as a new version of an artifact, and to the run's history.
+
+        Args:
+            type: The type of the artifact.
+            table_name: The name of the table in the artifact.
+            aliases: Aliases of the version. `None` means `["latest"]`.
+            name: The name of the artifact. `None` means `run_<id>_pred`.
+            metadata: The metadata of the version.
+        """
+        if not self._writes:
+            return
+        assert self._run is not None
+        self._report_uploads()
+        with self._version(Exception):
+            name = name or f"run_{self._run.id}_pred"
+            folder = self.prediction_folder
+            known: dict[str, Any] = {}
+            known_tables: dict[int, Any] = {}
+            for truth in self._ground_truths:
+                with self._reported("The ground truth could not be uploaded"):
+                    truth.settle(self._patience)
+                known |= truth.media
+                known_tables[id(truth.table)] = truth.table_entry
+            artifact = _wandb.EvalArtifact(
+                name,
+                type,
+                folder,
+                known=known,
+                known_tables=known_tables,
+                metadata=metadata,
+            )
+            artifact.add_table(self.pred_table, table_name)
+            upload = _wandb.log_artifact(self._run, artifact, aliases or ["latest"])
+            if upload is not None:
+                self._uploads.append((self._epoch, upload))
+            artifact.release()
+            if self.log_to_history:
+                key = f"{self.prefix}/predictions"
+                cell = _wandb.table_cell(self._run, self.pred_table, key)
+                self.log_metrics({key: cell}, self._epoch)
+
+    def log_metrics(self, metrics: dict[str, Any], epoch: int) -> None:
+        """Logs values to the run's history, against the epoch.
+
+        The epoch travels as a value, `eval/epoch`, which is the step metric of all keys
+        that begin with `eval/`: the run's own step is left to itself.
+
+        Args:
+            metrics: What to log: scalars, media, charts. The keys begin with `eval/`
+                (or what else `self.prefix` is).
+            epoch: The epoch, from 0.
+        """
+        if not self._writes:
+            return
+        assert self._run is not None
+        step = f"{self.prefix}/epoch"
+        if self._defined_for is not self._run:
+            self._run.define_metric(step, hidden=True)
+            self._run.define_metric(f"{self.prefix}/*", step_metric=step)
+            self._defined_for = self._run
+        self._run.log({**metrics, step: epoch})
+
+    @property
+    def data_folder(self) -> _wandb.Folder:
+        """Where to write media for `data_table`, with `encode_images`."""
+        if self._media_folder is None:
+            assert self._run is not None
+            self._media_folder = _wandb.media_folder(self._run)
+        return self._media_folder
+
+    @property
+    def prediction_folder(self) -> _wandb.Folder:
+        """Where to write media for `pred_table`, with `encode_masks`, say."""
+        if self._version_folder is None:
+            assert self._run is not None
+            self._version_folder = _wandb.version_folder(self._run)
+        return self._version_folder
+
+    # --- Failures -----------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _reported(
+        self, what: str, kind: type[Exception] = Exception
+    ) -> Iterator[list[Exception]]:
+        """Reports what fails inside, once an epoch, instead of raising it.
+
+        Args:
+            what: What could not be done.
+            kind: What is reported; anything else is raised.
+
+        Yields:
+            A list that will have what failed.
+        """
+        failures: list[Exception] = []
+        try:
+            yield failures
+        except kind as error:
+            if self.on_error == "raise":
+                raise
+            failures.append(error)
+            message = f"{what}: {type(error).__name__}: {error}. Training goes on."
+            logger.warning(message, exc_info=error)
+            if self._warned_in != self._epoch:
+                wandb.termwarn(f"{type(self).__name__}: {message}")
+            self._warned_in = self._epoch
+
+    @contextlib.contextmanager
+    def _version(
+        self, kind: type[Exception] = _wandb.WriteError, epoch: int | None = None
+    ) -> Iterator[None]:
+        """Marks the version of an epoch (default: this one) as missing if it fails."""
+        epoch = self._epoch if epoch is None else epoch
+        what = f"The predictions of epoch {epoch} could not be logged"
+        with self._reported(what, kind) as failures:
+            yield
+        if failures:
+            self._missing.append(epoch)
+            with contextlib.suppress(Exception):
+                assert self._run is not None
+                missing = f"{self.prefix}/missing_versions"
+                self._run.summary[missing] = list(self._missing)
+
+    def _report_uploads(self) -> None:
+        """Reports the versions that W&B has given up since it was asked last."""
+        known = [item for item in self._uploads if item[1].done.is_set()]
+        self._uploads = [item for item in self._uploads if item not in known]
+        for epoch, upload in known:
+            with self._version(_wandb.UploadError, epoch):
+                if upload.error is not None:
+                    raise upload.error
+
+
+def _call(method: Callable[..., Any], *args: Any, logs: Any) -> None:
+    """Calls a method that may or may not take `logs`: W&B documents both."""
+    try:
+        inspect.signature(method).bind(*args, logs)
+    except TypeError:
+        method(*args)
+    else:
+        method(*args, logs)

@@ -1,0 +1,239 @@
+"""Arrays to images: what a model takes as input, shown as its user would expect."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal
+
+import keras
+import numpy as np
+import wandb
+from numpy.typing import NDArray
+
+from wandb_eval.core import _wandb
+from wandb_eval.core.opencv import cv2
+from wandb_eval.core.validation_data import to_numpy
+
+ImageFormat = Literal["png", "jpg"]
+Image = NDArray[np.uint8]
+
+_HINT = (
+    "Pass `image_fn`, a function that takes one sample of x and returns the image to "
+    "show as a uint8 array of shape (height, width) or (height, width, channels)."
+)
+
+# Pillow's files are the measure. On photographs PNG's row filters leave next to nothing
+# for zlib to find but runs; looking for runs alone takes a quarter of the time, for a
+# file of the same size. Masks of class ids compress best unfiltered. JPEG has Pillow's
+# own default quality.
+_RUNS = [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+_ENCODING = {
+    "png": [cv2.IMWRITE_PNG_COMPRESSION, 1, *_RUNS],
+    "jpg": [cv2.IMWRITE_JPEG_QUALITY, 75],
+}
+_MASK_ENCODING = list(_ENCODING["png"])
+if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # OpenCV 4.12
+    _MASK_ENCODING += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
+
+
+def to_images(samples: Sequence[Any]) -> list[Image]:
+    """Shows samples as images, by one rule for all of them.
+
+    | dtype, range over all the samples | shown as |
+    |---|---|
+    | uint8 | it is |
+    | bool | black and white |
+    | other integers, 0 to 255 | it is |
+    | floats, 0 to 1 | times 255 |
+    | floats, -1 to 1 | (x + 1) times 127.5 |
+    | floats, 0 to 255 | rounded |
+
+    A range may be left by a thousandth (interpolation does that), which is clipped.
+
+    Args:
+        samples: One sample of x each: an array of shape `(height, width)` or
+            `(height, width, channels)` with 1, 3 or 4 channels; channels first if
+            `keras.config.image_data_format()` is `"channels_first"`. A sample of
+            several inputs (a tuple or dict) is shown by the one that is an image.
+
+    Returns:
+        For each sample a uint8 array of shape `(height, width)`, `(height, width, 3)`
+        or `(height, width, 4)`.
+
+    Raises:
+        ValueError: If no rule applies. The message names `image_fn`.
+
+    Example:
+
+    >>> [image] = to_images([np.array([[0.0, 1.0]])])
+    >>> image
+    array([[  0, 255]], dtype=uint8)
+    """
+    arrays = [_channels_last(_image_input(sample)) for sample in samples]
+    if not arrays or all(array.dtype == np.uint8 for array in arrays):
+        return arrays
+    # Of NumPy's, which keep a NaN; Python's `min` loses it.
+    low = float(np.min([array.min() for array in arrays]))
+    high = float(np.max([array.max() for array in arrays]))
+    scale, offset = _scale(
+        low, high, np.result_type(*{array.dtype for array in arrays})
+    )
+    return [
+        np.rint(np.clip(array.astype(np.float32) * scale + offset, 0, 255)).astype(
+            np.uint8
+        )
+        for array in arrays
+    ]
+
+
+def _scale(low: float, high: float, dtype: np.dtype[Any]) -> tuple[float, float]:
+    """What to multiply with and to add, to get 0 to 255."""
+    if dtype == np.bool_:
+        return 255.0, 0.0
+    near = 1e-3
+    if dtype.kind == "f" and low >= -near and high <= 1 + near:
+        return 255.0, 0.0
+    if dtype.kind == "f" and low >= -1 - near and high <= 1 + near:
+        return 127.5, 127.5
+    if low >= -255 * near and high <= 255 * (1 + near):
+        return 1.0, 0.0
+    if not np.isfinite([low, high]).all():
+        raise ValueError(f"There are images with NaN or infinity in them. {_HINT}")
+    raise ValueError(
+        f"Images of dtype {dtype} with values from {low:g} to {high:g} fit no rule: "
+        "expected 0 to 255, or floats of 0 to 1 or of -1 to 1. " + _HINT
+    )
+
+
+def _image_input(sample: Any) -> NDArray[Any]:
+    inputs: list[NDArray[Any]] = [to_numpy(leaf) for leaf in keras.tree.flatten(sample)]
+    images = [x for x in inputs if _is_image(x)]
+    if len(images) == 1:
+        return images[0]
+    found = " and ".join(f"{x.dtype} of shape {x.shape}" for x in inputs)
+    channels = "(channels, height, width)" if _first() else "(height, width, channels)"
+    raise ValueError(
+        "Expected an image in each sample of x, of shape (height, width) or "
+        f"{channels}, with 1, 3 or 4 channels. Received: {found or 'nothing'}. {_HINT}"
+    )
+
+
+def _is_image(array: NDArray[Any]) -> bool:
+    if array.dtype.kind not in "buif" or array.ndim == 0 or array.size == 0:
+        return False
+    channels = array.shape[0 if _first() else -1]
+    return array.ndim == 2 or (array.ndim == 3 and channels in (1, 3, 4))
+
+
+def _first() -> bool:
+    return bool(keras.config.image_data_format() == "channels_first")
+
+
+def _channels_last(array: NDArray[Any]) -> NDArray[Any]:
+    if array.ndim == 3 and _first():
+        array = np.moveaxis(array, 0, -1)
+    return array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
+
+
+def check_image(image: Any) -> Image:
+    """Validates what a user's `image_fn` returned.
+
+    Raises:
+        ValueError: If it is not a uint8 image.
+    """
+    array = np.asarray(image)
+    shown = array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in (1, 3, 4))
+    if array.dtype != np.uint8 or not shown or array.size == 0:
+        raise ValueError(
+            "`image_fn` must return a uint8 array of shape (height, width) or (height, "
+            f"width, 1, 3 or 4). Received: {array.dtype} of shape {array.shape}"
+        )
+    return array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
+
+
+def check_image_format(image_format: str) -> None:
+    """Raises a ValueError unless images can be written in that format."""
+    if image_format not in _ENCODING:
+        raise ValueError(
+            "`image_format` must be 'png' (lossless) or 'jpg'. "
+            f"Received: {image_format!r}"
+        )
+
+
+def encode(image: Image, image_format: str) -> bytes:
+    """Encodes a uint8 image, gray, RGB or RGBA, as a PNG or JPEG file."""
+    if image.ndim == 3:
+        opaque = image.shape[-1] == 3 or image_format == "jpg"
+        code = cv2.COLOR_RGBA2BGRA
+        if opaque:
+            code = cv2.COLOR_RGB2BGR if image.shape[-1] == 3 else cv2.COLOR_RGBA2BGR
+        image = np.asarray(cv2.cvtColor(np.ascontiguousarray(image), code), np.uint8)
+    return _imencode(f".{image_format}", image, _ENCODING[image_format])
+
+
+def _imencode(suffix: str, image: Image, parameters: list[int]) -> bytes:
+    done, content = cv2.imencode(suffix, image, parameters)
+    if not done:
+        raise ValueError(f"OpenCV could not encode an image of shape {image.shape}")
+    return content.tobytes()
+
+
+def encode_images(
+    images: Sequence[Image],
+    folder: _wandb.Folder,
+    image_format: str = "png",
+    done: Callable[[], None] = lambda: None,
+) -> list[wandb.Image]:
+    """Encodes images in a pool of threads; OpenCV lets them run side by side.
+
+    Args:
+        images: uint8 arrays of shape `(height, width[, 3 or 4])`.
+        folder: Where to write the files.
+        image_format: `"png"` or `"jpg"`.
+        done: Called after each image.
+    """
+
+    def encoded(image: Image) -> wandb.Image:
+        content = encode(image, image_format)
+        file = folder.store(content, _wandb.IMAGE_FOLDER, f".{image_format}")
+        return _wandb.image_from_file(file, image.shape[1], image.shape[0])
+
+    return _in_threads(encoded, images, done)
+
+
+def encode_masks(
+    masks: Sequence[NDArray[np.uint8]],
+    folder: _wandb.Folder,
+    key: str,
+    class_labels: dict[int, str],
+) -> list[wandb.data_types.ImageMask]:
+    """Encodes masks of class ids as 8-bit PNG files, in a pool of threads.
+
+    Args:
+        masks: uint8 arrays of shape `(height, width)`.
+        folder: Where to write the files.
+        key: The name of the layer, such as `"predictions"`.
+        class_labels: The names of the class ids.
+    """
+
+    def encoded(mask: NDArray[np.uint8]) -> wandb.data_types.ImageMask:
+        content = _imencode(".png", mask, _MASK_ENCODING)
+        file = folder.store(content, _wandb.MASK_FOLDER, ".mask.png")
+        return _wandb.mask_from_file(file, key, class_labels)
+
+    return _in_threads(encoded, masks)
+
+
+def _in_threads(
+    function: Callable[[Any], Any],
+    items: Sequence[Any],
+    done: Callable[[], None] = lambda: None,
+) -> list[Any]:
+    results = []
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        for result in pool.map(function, items):
+            results.append(result)
+            done()
+    return results

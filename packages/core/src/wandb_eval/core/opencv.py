@@ -1,0 +1,17 @@
+"""OpenCV, or an error that says how to get it."""
+
+from __future__ import annotations
+
+try:
+    import cv2
+except ImportError as error:
+    if "lib" not in str(error) or ".so" not in str(error):
+        raise
+    raise ImportError(
+        f"OpenCV can't be imported here: {error}. Either install the system package "
+        "(Debian, Ubuntu: `apt-get install libgl1 libglib2.0-0`), or put the build "
+        "that needs no display in its place: `pip uninstall opencv-python && pip "
+        "install opencv-python-headless`."
+    ) from error
+
+__all__ = ["cv2"]

@@ -1,0 +1,377 @@
+"""What the callbacks of all tasks share."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, Protocol
+
+import keras
+import wandb
+
+from wandb_eval.core import _wandb
+from wandb_eval.core.callback import WandbEvalCallback
+from wandb_eval.core.images import (
+    Image,
+    check_image,
+    check_image_format,
+    encode_images,
+    to_images,
+)
+from wandb_eval.core.progress import Progress
+from wandb_eval.core.validation_data import (
+    Batch,
+    Samples,
+    ValidationData,
+    alike,
+    stack,
+    to_numpy,
+    unpack_x_y,
+)
+
+_HIGHER_IS_BETTER = ("acc", "auc", "f1", "precision", "recall", "iou", "dice", "map")
+_LOWER_IS_BETTER = ("loss", "error", "mae", "mse")
+
+
+class Metrics(Protocol):
+    """What is measured over all of the validation data, batch by batch."""
+
+    def update(self, y: Any, outputs: Any) -> None:
+        """Takes in one batch: targets and outputs of the model, as NumPy arrays."""
+
+    def compute(self) -> dict[str, Any]:
+        """What to log, by name: numbers, tables, charts, images."""
+
+
+class WandbTaskEvalCallback(WandbEvalCallback):
+    """Base class of callbacks that show fixed samples and measure all validation data.
+
+    When training begins it draws samples of `validation_data`, which stay the same in
+    all epochs. At the end of an epoch it measures all of `validation_data`, in batches,
+    logs the numbers under `eval/` against `eval/epoch`, and then logs the table of
+    predictions, with the aliases `latest`, `epoch_<n>`, and `best` where `monitor`
+    improved; its metadata holds the epoch and the numbers.
+
+    A subclass implements `add_ground_truth` and `add_model_predictions`, with
+    `self.samples`, `self.sample_images()`, `self.predict_samples()` and
+    `self.add_rows(table, rows)`; and `new_metrics()`, unless there is nothing to
+    measure. It may check what it gets in `check_batch` and `check_outputs`, which are
+    called before the first batch of training.
+
+    Args:
+        validation_data: See `ValidationData`.
+        data_table_columns: Column names of the table of ground truth.
+        pred_table_columns: Column names of the tables of predictions.
+        num_samples: How many samples to show. `None` for all.
+        every_n_epochs: Evaluate every so many epochs, and always after the last one.
+        batch_size: For predicting; data that is batched already keeps its batches.
+        image_fn: Takes one sample of x and returns the image to show: a uint8 array of
+            shape `(height, width)` or `(height, width, channels)`. `None`: the rules
+            of `to_images`.
+        image_format: `"png"`, lossless, or `"jpg"`, which is smaller and faster.
+        monitor: The name of a number in the logs of `fit` (`"val_loss"`), or of one
+            that is logged here (`"eval/accuracy"`), that says which version is best.
+        mode: `"min"`, `"max"`, or `"auto"`: told by the name.
+        seed: Seed of the draw.
+        output_key: Which output, of a model that has several: a key of the dict, an
+            index, or the name of an output. Of a y for several outputs, a tuple or a
+            dict, it is the target likewise.
+        name: Name of the data artifact. Give each of several callbacks in one `fit` its
+            own: with `"test"`, the predictions are in `run_<id>_test_pred` and the
+            numbers under `eval_test/`.
+        log_to_history: See `WandbEvalCallback`.
+        on_error: See `WandbEvalCallback`.
+
+    Raises:
+        wandb.Error: If there is no active run.
+        ValueError: If an argument can't be used; when training begins, if the
+            validation data or the outputs of the model can't.
+    """
+
+    def __init__(
+        self,
+        validation_data: Any,
+        *,
+        data_table_columns: list[str],
+        pred_table_columns: list[str],
+        num_samples: int | None = 100,
+        every_n_epochs: int = 1,
+        batch_size: int = 32,
+        image_fn: Callable[[Any], Any] | None = None,
+        image_format: str = "png",
+        monitor: str | None = None,
+        mode: Literal["auto", "min", "max"] = "auto",
+        seed: int = 0,
+        output_key: str | int | None = None,
+        name: str = "val",
+        log_to_history: bool = True,
+        on_error: Literal["warn", "raise"] = "warn",
+    ) -> None:
+        super().__init__(
+            data_table_columns,
+            pred_table_columns,
+            log_to_history=log_to_history,
+            on_error=on_error,
+        )
+        _check_positive("num_samples", num_samples, none=True)
+        _check_positive("every_n_epochs", every_n_epochs)
+        check_image_format(image_format)
+        if not re.fullmatch(r"[a-zA-Z0-9_\-.]+", str(name)):
+            raise ValueError(
+                "`name` may have letters, digits, dashes, underscores and dots. "
+                f"Received: {name!r}"
+            )
+        if image_fn is not None and not callable(image_fn):
+            raise ValueError(f"`image_fn` must be callable. Received: {image_fn!r}")
+        self.validation_data = ValidationData(
+            validation_data, batch_size, self.unpack_batch, self._select_target
+        )
+        self.num_samples = num_samples
+        self.every_n_epochs = every_n_epochs
+        self.batch_size = batch_size
+        self.image_fn = image_fn
+        self.image_format = image_format
+        self.monitor = monitor
+        self.seed = seed
+        self.output_key = output_key
+        self.name = name
+        self.prefix = "eval" if name == "val" else f"eval_{name}"
+        self._sign = _sign(monitor, mode)
+        self._best = -math.inf
+        self._samples: Samples | None = None
+        self._evaluated: int | None = None
+        self._last: tuple[int, dict[str, Any]] | None = None
+
+    # --- For subclasses -----------------------------------------------------------
+
+    def unpack_batch(self, batch: Any) -> tuple[Any, Any]:
+        """Gets `(x, y)` out of a batch of `validation_data`."""
+        return unpack_x_y(batch)
+
+    def check_batch(self, batch: Batch) -> None:
+        """Raises a ValueError if something is wrong with a batch of validation data.
+
+        Called with every batch, before training.
+        """
+
+    def check_outputs(self, outputs: Any) -> None:
+        """Raises a ValueError if the outputs of the model can't be used.
+
+        Args:
+            outputs: What the model puts out for the first of the samples: as many as
+                `predict_samples` predicts at once.
+        """
+
+    def new_metrics(self) -> Metrics | None:
+        """What to measure; an object with `update(y, outputs)` and `compute()`."""
+        return None
+
+    @property
+    def samples(self) -> Samples:
+        """The samples that are shown. They are drawn once, when first asked for."""
+        if self._samples is None:
+            self._samples = self.validation_data.draw(
+                self.num_samples, self.seed, self.check_batch, self._verbose
+            )
+        return self._samples
+
+    def sample_arrays(self) -> list[Image]:
+        """The samples as uint8 images of shape `(height, width[, 3 or 4])`."""
+        if self.image_fn is None:
+            return to_images(self.samples.x)
+        return [check_image(self.image_fn(x)) for x in self.samples.x]
+
+    def sample_images(self) -> list[Any]:
+        """The samples as images for `data_table`; `None`s where nothing is logged."""
+        if not self._writes:
+            return [None] * len(self.samples)
+        images = self.sample_arrays()
+        progress = Progress("Encoding images", len(images), self._verbose)
+        encoded = encode_images(
+            images, self.data_folder, self.image_format, progress.add
+        )
+        progress.close()
+        return encoded
+
+    def predict(self, x: Any) -> Any:
+        """The outputs of the model for a batch of inputs, as NumPy arrays."""
+        strategy = getattr(self.model, "distribute_strategy", None)
+        replicas = getattr(strategy, "num_replicas_in_sync", 1)
+        own_step = type(self.model).predict_step is not keras.Model.predict_step
+        if replicas > 1 or own_step:
+            # `predict_on_batch` would have every replica predict the whole batch, and
+            # hands `(x,)` to `predict_step` where `predict` hands x: KerasHub's object
+            # detectors fail on that.
+            outputs = self.model.predict(x, verbose=0)
+        else:
+            outputs = self.model.predict_on_batch(x)
+        return keras.tree.map_structure(to_numpy, self._select_output(outputs))
+
+    def predict_samples(self) -> Iterator[tuple[slice, Any]]:
+        """Predicts the samples in batches.
+
+        Yields:
+            Which samples, as a slice of `self.samples`, and the outputs for them.
+        """
+        for part in alike(self.samples.x, self.batch_size):
+            yield part, self.predict(stack(self.samples.x[part]))
+
+    def add_rows(self, table: wandb.Table, rows: Sequence[Sequence[Any]]) -> None:
+        """Adds rows to a table: faster than its `add_data` row by row."""
+        _wandb.add_rows(table, rows)
+
+    # --- Hooks --------------------------------------------------------------------
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Draws the samples, checks data and outputs, and logs the ground truth."""
+        self._evaluated = self._last = None
+        if self._run is not wandb.run:
+            self._best = -math.inf
+        self._run = self._active_run()
+        if not self._skips:
+            _, outputs = next(self.predict_samples())
+            self.check_outputs(outputs)
+        super().on_train_begin(logs)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Evaluates the model, if it is time to."""
+        self._last = epoch, dict(logs or {})
+        is_last = epoch + 1 == self.params.get("epochs") or self.model.stop_training
+        if is_last or (epoch + 1) % self.every_n_epochs == 0:
+            self._evaluate(epoch, self._last[1])
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        """Evaluates the model, if training ended early and that was not known yet."""
+        if self._last is not None and self._last[0] != self._evaluated:
+            self._evaluate(*self._last)
+        super().on_train_end(logs)
+
+    def log_data_table(
+        self,
+        name: str | None = None,
+        type: str = "dataset",
+        table_name: str = "val_data",
+    ) -> None:
+        """Logs `data_table`, in the artifact that the constructor's `name` names."""
+        super().log_data_table(name or self.name, type, table_name)
+
+    def log_pred_table(
+        self,
+        type: str = "evaluation",
+        table_name: str = "eval_data",
+        aliases: list[str] | None = None,
+        *,
+        name: str | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Logs `pred_table`; unless `self.name` is `"val"`, it is in the name, too."""
+        if name is None and self.name != "val" and self._run is not None:
+            name = f"run_{self._run.id}_{self.name}_pred"
+        super().log_pred_table(type, table_name, aliases, name=name, metadata=metadata)
+
+    def _evaluate(self, epoch: int, logs: dict[str, Any]) -> None:
+        self._evaluated = self._epoch = epoch
+        if self._skips:
+            return
+        results = self._measure()
+        with self._reported("The metrics could not be logged"):
+            self.log_metrics(results, epoch)
+        if not self._writes:
+            for _ in self.predict_samples():  # Predicting may be collective.
+                pass
+            return
+        scalars = {k: value for k, value in results.items() if isinstance(value, float)}
+        aliases = ["latest", f"epoch_{epoch}"]
+        if self._is_best({**logs, **scalars}):
+            aliases.append("best")
+        self.init_pred_table(self.pred_table_columns)
+        with self._version():
+            self._ensure_ground_truth()
+            self.add_model_predictions(epoch, logs)
+            self.log_pred_table(aliases=aliases, metadata={"epoch": epoch, **scalars})
+
+    def _measure(self) -> dict[str, Any]:
+        metrics = self.new_metrics()
+        if metrics is None:
+            return {}
+        progress = Progress(
+            "Evaluating validation_data",
+            self.validation_data.num_batches,
+            self._verbose,
+        )
+        for batch in self.validation_data:
+            metrics.update(batch.y, self.predict(batch.x))
+            progress.add()
+        progress.close()
+        return {
+            f"{self.prefix}/{key}": value for key, value in metrics.compute().items()
+        }
+
+    def _is_best(self, numbers: dict[str, Any]) -> bool:
+        if self.monitor is None:
+            return False
+        if self.monitor not in numbers:
+            wandb.termwarn(
+                f"`monitor` names {self.monitor!r}, which is not among what was "
+                f"measured: {', '.join(sorted(numbers))}. No version is the best one.",
+                repeat=False,
+            )
+            return False
+        value = self._sign * float(numbers[self.monitor])
+        if not value > self._best:
+            return False
+        self._best = value
+        return True
+
+    def _select_target(self, y: Any) -> Any:
+        several = isinstance(y, tuple) or (isinstance(y, dict) and self.output_key in y)
+        return self._select_output(y) if several else y
+
+    def _select_output(self, outputs: Any) -> Any:
+        key = self.output_key
+        if key is None:
+            return outputs
+        names = list(getattr(self.model, "output_names", []))
+        if isinstance(outputs, (list, tuple)) and key in names:
+            key = names.index(key)
+        try:
+            return outputs[key]
+        except (KeyError, IndexError, TypeError) as error:
+            found = list(outputs) if isinstance(outputs, dict) else names
+            raise ValueError(
+                f"`output_key` is {self.output_key!r}, but the model has the outputs "
+                f"{found}."
+            ) from error
+
+    @property
+    def _verbose(self) -> bool:
+        return bool((self.params or {}).get("verbose", 1))
+
+
+def _check_positive(name: str, value: Any, none: bool = False) -> None:
+    if (none and value is None) or (
+        isinstance(value, int) and not isinstance(value, bool) and value > 0
+    ):
+        return
+    raise ValueError(
+        f"`{name}` must be a positive integer{' or None' if none else ''}. "
+        f"Received: {value!r}"
+    )
+
+
+def _sign(monitor: str | None, mode: str) -> float:
+    """1 if more of `monitor` is better, -1 if less."""
+    if mode not in ("auto", "min", "max"):
+        raise ValueError(f"`mode` must be 'auto', 'min' or 'max'. Received: {mode!r}")
+    if monitor is None or mode != "auto":
+        return -1.0 if mode == "min" else 1.0
+    name = monitor.lower()
+    if any(word in name for word in _LOWER_IS_BETTER):
+        return -1.0
+    if any(word in name for word in _HIGHER_IS_BETTER):
+        return 1.0
+    raise ValueError(
+        f"`mode='auto'` can't tell whether more of {monitor!r} is better or less. Pass "
+        "`mode='min'` or `mode='max'`."
+    )

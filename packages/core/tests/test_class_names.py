@@ -1,0 +1,84 @@
+"""Class names and colours."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wandb_eval.core import check_class_names, class_color, name_classes, palette
+
+ODD = ['a "quoted" name', "a/slash", "two\nlines", "🦆", "", " ", "C:\\x", "a,b", "é"]
+
+
+def test_names_stay():
+    assert check_class_names(ODD) == ODD
+    assert check_class_names(("a", "b")) == ["a", "b"]
+    assert check_class_names(np.array(["a", "b"])) == ["a", "b"]
+    assert all(type(name) is str for name in check_class_names(np.array(["a", "b"])))
+    assert check_class_names(None) is None
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["crane", "dog", "crane"], ["crane (0)", "dog", "crane (2)"]),
+        (["a", "a", "a (0)"], ["a (0) (0)", "a (1)", "a (0) (2)"]),
+        (["", ""], [" (0)", " (1)"]),
+    ],
+)
+def test_names_that_occur_twice_get_their_id(names, expected):
+    assert check_class_names(names) == expected
+
+
+@given(st.lists(st.sampled_from(["a", "a (0)", "a (1)", "a (0) (0)", "b"]), min_size=1))
+def test_names_are_always_told_apart(names):
+    checked = check_class_names(names)
+    assert len(set(checked)) == len(names)
+    assert all(new.startswith(old) for old, new in zip(names, checked, strict=True))
+
+
+@given(st.lists(st.text(), min_size=1, unique=True))
+def test_unique_names_never_change(names):
+    assert check_class_names(names) == names
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("cat", r"'cat' \(of type str\)"),
+        (b"cat", "of type bytes"),
+        ({0: "cat"}, "of type dict"),
+        ({"cat"}, "of type set"),
+        (10, "of type int"),
+        ([], "an empty list"),
+        (["cat", 3], "3 among them"),
+        ([None], "None among them"),
+        (np.array([1, 2]), "1.* among them"),
+        (np.array(["a", "b"])[:, None], "among them"),
+    ],
+)
+def test_what_are_no_names(names, message):
+    with pytest.raises(ValueError, match=f"`class_names` must be a list.*{message}"):
+        check_class_names(names)
+
+
+def test_ids_where_there_are_no_names():
+    assert name_classes(None, 3) == ["0", "1", "2"]
+    assert name_classes(["a", "b", "c"], 2) == ["a", "b", "c"]
+
+
+def test_too_few_names():
+    with pytest.raises(ValueError, match=r"has 2 names, but there are 3\s+classes"):
+        name_classes(["a", "b"], 3)
+
+
+def test_colours():
+    colors = palette(30)
+    assert colors.shape == (30, 3)
+    assert colors.dtype == np.uint8
+    assert [tuple(color) for color in colors.tolist()] == [*map(class_color, range(30))]
+    assert len(np.unique(colors, axis=0)) == 30
+    apart = np.abs(np.diff(colors.astype(int), axis=0)).sum(axis=1)
+    assert apart.min() > 150  # Neighbours differ clearly.
+    np.testing.assert_array_equal(palette(7), colors[:7])
+    assert palette(0).shape == (0, 3)

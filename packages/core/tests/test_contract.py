@@ -1,0 +1,253 @@
+"""The documented examples of W&B's class, word for word, in every W&B mode."""
+
+import io
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import PIL.Image
+import pytest
+import wandb
+
+from wandb_eval.core import WandbEvalCallback
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+KOREAN_EXAMPLE = """
+class WandbClfEvalCallback(WandbEvalCallback):
+    def __init__(self, validation_data, data_table_columns, pred_table_columns):
+        super().__init__(data_table_columns, pred_table_columns)
+
+        self.x = validation_data[0]
+        self.y = validation_data[1]
+
+    def add_ground_truth(self):
+        for idx, (image, label) in enumerate(zip(self.x, self.y)):
+            self.data_table.add_data(idx, wandb.Image(image), label)
+
+    def add_model_predictions(self, epoch):
+        preds = self.model.predict(self.x, verbose=0)
+        preds = tf.argmax(preds, axis=-1)
+
+        data_table_ref = self.data_table_ref
+        table_idxs = data_table_ref.get_index()
+
+        for idx in table_idxs:
+            pred = preds[idx]
+            self.pred_table.add_data(
+                epoch,
+                data_table_ref.data[idx][0],
+                data_table_ref.data[idx][1],
+                data_table_ref.data[idx][2],
+                pred,
+            )
+
+
+model.fit(
+    x,
+    y,
+    epochs=2,
+    validation_data=(x, y),
+    callbacks=[
+        WandbClfEvalCallback(
+            validation_data=(x, y),
+            data_table_columns=["idx", "image", "label"],
+            pred_table_columns=["epoch", "idx", "image", "label", "pred"],
+        )
+    ],
+)
+"""
+
+ENGLISH_EXAMPLE = KOREAN_EXAMPLE.replace(
+    "def add_ground_truth(self):", "def add_ground_truth(self, logs=None):"
+).replace(
+    "def add_model_predictions(self, epoch):",
+    "def add_model_predictions(self, epoch, logs=None):",
+)
+
+EXAMPLES = pytest.mark.parametrize(
+    "example", [KOREAN_EXAMPLE, ENGLISH_EXAMPLE], ids=["korean", "english"]
+)
+
+
+class _ArgmaxOnly:
+    """`tf`, as far as the example uses it, on the backend that is there."""
+
+    argmax = staticmethod(keras.ops.argmax)
+
+
+def run_example(example):
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (12, 8, 8, 3)).astype("float32")
+    y = np.arange(12) % 3
+    model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(3)])
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    names = {"wandb": wandb, "WandbEvalCallback": WandbEvalCallback}
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        names["tf"] = tf
+    else:
+        names["tf"] = _ArgmaxOnly
+    exec(example, names | {"model": model, "x": x, "y": y})
+    return x, y
+
+
+def read_table(loopback, version, name):
+    return json.loads(loopback.resolve(version, f"{name}.table.json"))
+
+
+def assert_complete(loopback, run_id, x, y):
+    """Both tables are there, and every image of every version is that of x."""
+    [data] = loopback.versions("val")
+    assert data.state == "COMMITTED"
+    assert data.type == "dataset"
+    table = read_table(loopback, data, "val_data")
+    assert table["columns"] == ["idx", "image", "label"]
+    assert [row[0] for row in table["data"]] == list(range(len(x)))
+    assert [row[2] for row in table["data"]] == y.tolist()
+    versions = loopback.versions(f"run_{run_id}_pred")
+    assert [v.index for v in versions] == [0, 1]
+    for epoch, version in enumerate(versions):
+        assert version.state == "COMMITTED"
+        assert version.type == "evaluation"
+        table = read_table(loopback, version, "eval_data")
+        assert table["columns"] == ["epoch", "idx", "image", "label", "pred"]
+        for i, row in enumerate(table["data"]):
+            assert [row[0], row[1], row[3]] == [epoch, i, y[i]]
+            content = loopback.resolve(version, row[2]["path"])
+            image = np.asarray(PIL.Image.open(io.BytesIO(content)))
+            np.testing.assert_array_equal(image, x[i].astype(np.uint8))
+    assert versions[-1].aliases == ["latest"]
+
+
+@EXAMPLES
+def test_online(loopback, example):
+    with wandb.init() as run:
+        x, y = run_example(example)
+    assert_complete(loopback, run.id, x, y)
+    assert [v.collection for v in loopback.used_by(run.id)] == ["val"]
+    images = [u for u in loopback.uploads() if u.path.endswith(".png")]
+    assert len(images) == len(x)
+    assert {u.collection for u in images} == {"val"}
+    for version in loopback.versions(f"run_{run.id}_pred"):
+        media = {p: e for p, e in version.manifest.items() if p.startswith("media/")}
+        assert len(media) == len(x)
+        assert all(e["ref"].startswith("wandb-artifact://") for e in media.values())
+    assert loopback.downloads(kind=None) == []
+    assert loopback.unknown == []
+
+
+@EXAMPLES
+def test_offline_then_sync(loopback, sync, example):
+    with wandb.init(mode="offline") as run:
+        x, y = run_example(example)
+    assert loopback.runs() == []
+    sync(run.dir)
+    assert_complete(loopback, run.id, x, y)
+    assert [v.collection for v in loopback.used_by(run.id)] == ["val"]
+    images = [u for u in loopback.uploads() if u.path.endswith(".png")]
+    assert len(images) == 2 * len(x)
+
+
+@EXAMPLES
+def test_disabled(loopback, tmp_path, monkeypatch, example):
+    monkeypatch.chdir(tmp_path)
+    before = set(Path(tmp_path).rglob("*"))
+    with wandb.init(mode="disabled"):
+        run_example(example)
+    assert set(Path(tmp_path).rglob("*")) == before
+    assert loopback.stats()["requests"] == {}
+
+
+def test_disabled_calls_nothing_and_still_has_a_reference_table(loopback):
+    calls = []
+
+    class Callback(WandbEvalCallback):
+        def add_ground_truth(self, logs=None):
+            calls.append("add_ground_truth")
+            for i in range(3):
+                self.data_table.add_data(i, f"name {i}")
+
+        def add_model_predictions(self, epoch, logs=None):
+            calls.append("add_model_predictions")
+
+        def on_train_batch_end(self, batch, logs=None):
+            index = self.data_table_ref.get_index()
+            self.seen = [self.data_table_ref.data[i][1] for i in index]
+
+    model = keras.Sequential([keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    with wandb.init(mode="disabled"):
+        callback = Callback(["idx", "name"], ["epoch"])
+        callback.set_model(model)
+        callback.set_params({})
+        callback.on_train_begin()
+        callback.on_epoch_end(0)
+        assert calls == []
+        model.fit(np.ones((2, 1)), np.ones((2, 1)), verbose=0, callbacks=[callback])
+    assert callback.seen == ["name 0", "name 1", "name 2"]
+    assert calls == ["add_ground_truth"]
+
+
+def test_without_a_run():
+    class Callback(WandbEvalCallback):
+        def add_ground_truth(self):
+            pass
+
+        def add_model_predictions(self, epoch):
+            pass
+
+    assert wandb.run is None
+    with pytest.raises(wandb.Error, match=r"wandb\.init\(\)"):
+        Callback(["a"], ["b"])
+
+
+def test_abstract_method_left_out(loopback):
+    class Callback(WandbEvalCallback):
+        def add_ground_truth(self):
+            pass
+
+    with (
+        wandb.init(mode="disabled"),
+        pytest.raises(TypeError, match="must implement add_model_predictions"),
+    ):
+        Callback(["a"], ["b"])
+
+
+def test_parameters_of_the_contract(loopback):
+    """Names, types, table names and aliases are what the hooks are given."""
+
+    class Callback(WandbEvalCallback):
+        def add_ground_truth(self):
+            self.data_table.add_data(1)
+
+        def add_model_predictions(self, epoch):
+            self.pred_table.add_data(epoch)
+
+        def on_train_begin(self, logs=None):
+            self.init_data_table(column_names=["n"])
+            self.add_ground_truth()
+            self.log_data_table(name="mine", type="data", table_name="truth")
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.init_pred_table(column_names=["epoch"])
+            self.add_model_predictions(epoch)
+            self.log_pred_table("judged", "seen", aliases=["a", f"e{epoch}"])
+
+    model = keras.Sequential([keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    with wandb.init() as run:
+        callback = Callback([], [])
+        model.fit(
+            np.ones((2, 1)), np.ones((2, 1)), epochs=2, verbose=0, callbacks=[callback]
+        )
+    [data] = loopback.versions("mine")
+    assert data.type == "data"
+    assert read_table(loopback, data, "truth")["data"] == [[1]]
+    first, second = loopback.versions(f"run_{run.id}_pred")
+    assert first.type == "judged"
+    assert set(first.aliases) == {"e0"}
+    assert set(second.aliases) == {"a", "e1", "latest"}
+    assert read_table(loopback, second, "seen")["data"] == [[1]]

@@ -1,0 +1,452 @@
+"""What fails while training runs: nothing ends the training, or is lost in silence."""
+
+import contextlib
+import io
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import PIL.Image
+import pytest
+import wandb
+
+from wandb_eval.core import WandbEvalCallback, _wandb
+
+EPOCHS = 5
+SEED = 3
+IMAGES = np.random.default_rng(SEED).integers(0, 256, (5, 8, 6, 3), dtype=np.uint8)
+
+
+class Images(WandbEvalCallback):
+    """Logs the images, and tables that refer to them."""
+
+    def __init__(self, **kwargs):
+        super().__init__(["idx", "image"], ["epoch", "idx", "image"], **kwargs)
+
+    def add_ground_truth(self, logs=None):
+        for i, image in enumerate(IMAGES):
+            self.data_table.add_data(i, wandb.Image(image))
+
+    def add_model_predictions(self, epoch, logs=None):
+        self.model.predict(np.ones((2, 1)), verbose=0)
+        for row in self.data_table_ref.data:
+            self.pred_table.add_data(epoch, *row)
+
+
+class After(keras.callbacks.Callback):
+    """Does something at the end of an epoch."""
+
+    def __init__(self, actions):
+        super().__init__()
+        self.actions = actions
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch in self.actions:
+            self.actions[epoch]()
+
+
+def fit(*callbacks, epochs=EPOCHS, initial_epoch=0):
+    model = keras.Sequential([keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    history = model.fit(
+        np.ones((2, 1)),
+        np.ones((2, 1)),
+        epochs=epochs,
+        initial_epoch=initial_epoch,
+        verbose=0,
+        callbacks=list(callbacks),
+    )
+    return len(history.epoch)
+
+
+def complete_epochs(loopback, run, unfinished=()):
+    """The epochs that arrived; everything that is committed must resolve."""
+    epochs = []
+    for name in ("val", f"run_{run.id}_pred"):
+        for version in loopback.versions(name):
+            if version.state != "COMMITTED":
+                assert version.state in unfinished
+                continue
+            for path in version.manifest:
+                loopback.resolve(version, path)
+            if name == "val":
+                continue
+            rows = json.loads(loopback.resolve(version, "eval_data.table.json"))["data"]
+            assert len({row[0] for row in rows}) == 1
+            for row, image in zip(rows, IMAGES, strict=True):
+                content = loopback.resolve(version, row[2]["path"])
+                pixels = np.asarray(PIL.Image.open(io.BytesIO(content)))
+                np.testing.assert_array_equal(pixels, image)
+            epochs.append(rows[0][0])
+    return epochs
+
+
+@pytest.fixture
+def warned(monkeypatch):
+    """What the user was warned of."""
+    messages = []
+    monkeypatch.setattr(wandb, "termwarn", lambda text, **kwargs: messages.append(text))
+    return messages
+
+
+def staging_folder():
+    return Path(os.environ["WANDB_DATA_DIR"]) / "artifacts" / "staging"
+
+
+def block_staging():
+    """Puts a file in the place of the folder: not even root can write into it."""
+    shutil.rmtree(staging_folder())
+    staging_folder().write_text("in the way")
+
+
+def unblock_staging():
+    staging_folder().unlink()
+
+
+# --- The policy -------------------------------------------------------------------
+
+
+def test_a_failure_is_reported_once_an_epoch_and_marked(loopback, warned, caplog):
+    with wandb.init() as run, caplog.at_level(logging.WARNING, "wandb_eval"):
+        actions = {0: block_staging, 2: unblock_staging}
+        assert fit(Images(), After(actions)) == EPOCHS
+    assert complete_epochs(loopback, run) == [0, 3, 4]
+    assert loopback.summary(run.id)["eval/missing_versions"] == [1, 2]
+    for epoch, message in zip([1, 2], warned, strict=True):
+        assert f"predictions of epoch {epoch} could not be logged" in message
+        assert str(staging_folder()) in message
+    records = [r for r in caplog.records if r.name.startswith("wandb_eval")]
+    assert len(records) == 2
+    assert all(r.levelno == logging.WARNING and r.exc_info for r in records)
+
+
+def test_on_error_raise(loopback):
+    with wandb.init() as run:
+        callback = Images(on_error="raise")
+        with pytest.raises(_wandb.WriteError, match="staging"):
+            fit(callback, After({1: block_staging}))
+        unblock_staging()
+    assert complete_epochs(loopback, run) == [0, 1]
+
+
+def test_on_error_of_an_upload_that_was_given_up(loopback):
+    # Without the waits in between, wandb-core gives up in the first epochs.
+    loopback.fail("CreateArtifact", type="evaluation", status=503)
+    with wandb.init():
+        with pytest.raises(_wandb.UploadError, match="503"):
+            fit(Images(on_error="raise"))
+        loopback.clear_faults()
+
+
+def test_on_error_something_else(loopback):
+    with (
+        wandb.init(mode="disabled"),
+        pytest.raises(ValueError, match="'warn' or 'raise'. Received: 'ignore'"),
+    ):
+        Images(on_error="ignore")
+
+
+@pytest.mark.parametrize("on_error", ["warn", "raise"])
+@pytest.mark.parametrize("method", ["add_ground_truth", "add_model_predictions"])
+@pytest.mark.parametrize("error", [ZeroDivisionError("mine"), OSError("mine")])
+def test_exceptions_of_the_user_raise(loopback, monkeypatch, on_error, method, error):
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(Images, method, fail)
+    with (
+        wandb.init(mode="offline"),
+        pytest.raises(type(error), match="mine"),
+    ):
+        fit(Images(on_error=on_error))
+
+
+# --- The backend ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [500, 503, 429])
+def test_every_fourth_request_fails(loopback, warned, status):
+    with wandb.init() as run:
+        fault = loopback.fail(None, status=status, every=4)
+        fit(Images())
+    assert loopback.faulted(fault) > 5
+    assert complete_epochs(loopback, run) == list(range(EPOCHS))
+    assert warned == []
+    assert len(loopback.history(run.id)) == EPOCHS
+
+
+@pytest.mark.parametrize(("target", "every"), [("upload", 2), (None, 5)])
+def test_connections_drop_in_the_middle(loopback, warned, target, every):
+    with wandb.init() as run:
+        fault = loopback.fail(target, drop=True, every=every)
+        fit(Images())
+    assert loopback.faulted(fault) > 3
+    epochs = complete_epochs(loopback, run, unfinished=["PENDING"])
+    # An answer that is lost may have W&B make the same version twice.
+    assert sorted(set(epochs)) == list(range(EPOCHS))
+    assert warned == []
+
+
+def test_requests_time_out(loopback, monkeypatch, warned):
+    monkeypatch.setenv("WANDB__GRAPHQL_TIMEOUT_SECONDS", "1")
+    monkeypatch.setenv("WANDB__FILE_TRANSFER_TIMEOUT_SECONDS", "1")
+    with wandb.init() as run:
+        fault = loopback.delay(None, seconds=1.5, every=9, times=3)
+        fit(Images())
+    assert loopback.faulted(fault) == 3
+    epochs = complete_epochs(loopback, run, unfinished=["PENDING"])
+    assert sorted(set(epochs)) == list(range(EPOCHS))
+    assert warned == []
+
+
+def test_the_backend_is_away_at_the_start(loopback, warned):
+    with wandb.init() as run:
+        loopback.down()
+        callback = Images()
+        callback._patience = 1.0
+        start = time.monotonic()
+        fit(callback, After({2: loopback.up}))
+        assert time.monotonic() - start < 30
+    assert complete_epochs(loopback, run) == list(range(EPOCHS))
+    assert [v.collection for v in loopback.used_by(run.id)] == ["val"]
+    assert warned == []
+
+
+def test_the_backend_dies_for_good_and_nothing_is_lost(loopback, monkeypatch):
+    run = wandb.init(settings=wandb.Settings(finish_timeout=2))
+    callback = Images()
+    callback._patience_at_end = 1.0
+    start = time.monotonic()
+    assert fit(callback, After({2: loopback.down})) == EPOCHS
+    assert time.monotonic() - start < 15
+    run.finish()
+    assert set(complete_epochs(loopback, run, unfinished=["PENDING"])) <= {0, 1, 2}
+    # What did not arrive is in the run's folder.
+    loopback.up()
+    wandb.teardown()
+    send_online_run(run)
+    epochs = complete_epochs(loopback, run, unfinished=["PENDING"])
+    assert sorted(set(epochs)) == list(range(EPOCHS))
+
+
+def send_online_run(run):
+    command = [sys.executable, "-m", "wandb", "sync", "--no-skip-online"]
+    subprocess.run([*command, str(Path(run.dir).parent)], check=True, timeout=120)
+
+
+def test_a_version_that_is_given_up_is_reported(loopback, warned):
+    with wandb.init() as run:
+        # 21 attempts each: the first two versions.
+        loopback.fail("CreateArtifact", type="evaluation", status=503, times=42)
+        fit(Images())
+    assert complete_epochs(loopback, run) == [2, 3, 4]
+    assert loopback.summary(run.id)["eval/missing_versions"] == [0, 1]
+    assert warned
+    assert all("could not be logged: UploadError" in text for text in warned)
+
+
+def test_ground_truth_that_is_given_up(loopback, warned):
+    with wandb.init() as run:
+        loopback.fail("CreateArtifact", collection="val", status=503)
+        fit(Images())
+    [message] = warned
+    assert "ground truth could not be uploaded: UploadError" in message
+    assert complete_epochs(loopback, run) == list(range(EPOCHS))
+
+
+@pytest.mark.parametrize("patience", [60.0, 0.1])
+def test_slow_uploads(loopback, warned, patience):
+    with wandb.init() as run:
+        loopback.delay("upload", seconds=1, type="dataset")
+        callback = Images()
+        callback._patience = patience
+        fit(callback)
+    assert complete_epochs(loopback, run) == list(range(EPOCHS))
+    assert warned == []
+    images = [u for u in loopback.uploads() if u.path.endswith(".png")]
+    assert len(images) == (1 if patience > 1 else 2) * len(IMAGES)
+
+
+# --- The disk ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk():
+    """`small_disk(folder)`: puts a file system of 300 kB there, if that is allowed."""
+    mounted = []
+
+    def mount(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        command = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)]
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("mounting a small file system is not allowed")
+        mounted.append(folder)
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid(), reason="needs root")
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_the_disk_is_full(loopback, sync, warned, small_disk, mode):
+    with wandb.init(mode=mode) as run:
+        folder = staging_folder()
+        if mode == "offline":
+            folder = Path(run.settings.sync_dir) / "eval-media"
+        small_disk(folder)
+
+        def fill():
+            with contextlib.suppress(OSError), open(folder / "filler", "wb", 0) as file:
+                while True:
+                    file.write(bytes(1024))
+
+        def clear():
+            (folder / "filler").unlink()
+
+        fit(Images(), After({0: fill, 2: clear}))
+    if mode == "offline":
+        sync(run.dir)
+    assert complete_epochs(loopback, run) == [0, 3, 4]
+    assert loopback.summary(run.id)["eval/missing_versions"] == [1, 2]
+    assert len(warned) == 2
+    assert all("No space left on device" in message for message in warned)
+
+
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_the_disk_is_full_when_training_begins(
+    loopback, sync, warned, monkeypatch, mode
+):
+    """Then the ground truth is logged as soon as it can be."""
+    write = _wandb.Folder._write
+    full = [True]
+
+    def write_if_space(self, content, name):
+        if full:
+            raise _wandb.WriteError("No space left on device")
+        return write(self, content, name)
+
+    monkeypatch.setattr(_wandb.Folder, "_write", write_if_space)
+    with wandb.init(mode=mode) as run:
+        fit(Images(), After({1: full.clear}))
+    if mode == "offline":
+        sync(run.dir)
+    assert complete_epochs(loopback, run) == [2, 3, 4]
+    assert loopback.summary(run.id)["eval/missing_versions"] == [0, 1]
+    assert len(loopback.versions("val")) == 1
+    assert warned
+
+
+def test_the_media_folder_is_removed_offline(loopback, sync, warned):
+    with wandb.init(mode="offline") as run:
+        folder = Path(run.settings.sync_dir) / "eval-media"
+        fit(Images(), After({1: lambda: shutil.rmtree(folder)}))
+    sync(run.dir)
+    epochs = complete_epochs(loopback, run, unfinished=["PENDING"])
+    assert epochs == [2, 3, 4]
+    assert len(warned) == 1
+    assert "are gone" in warned[0]
+
+
+# --- The process ------------------------------------------------------------------
+
+
+class Interrupt(keras.callbacks.Callback):
+    """Raises in the middle of an epoch."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.epoch == 3:
+            raise self.error
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("other")])
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_training_is_interrupted(loopback, sync, error, mode):
+    with wandb.init(mode=mode) as run:
+        callback = Images()
+        with pytest.raises(type(error)):
+            fit(callback, Interrupt(error))
+        # And goes on in the same run.
+        fit(callback, epochs=5, initial_epoch=3)
+    if mode == "offline":
+        sync(run.dir)
+    assert complete_epochs(loopback, run) == [0, 1, 2, 3, 4]
+
+
+SUBPROCESS = """
+import os, signal, sys
+sys.path.insert(0, {folder!r})
+import wandb
+import test_faults as faults
+
+run = wandb.init(mode={mode!r})
+print(run.id, run.dir, flush=True)
+faults.fit(
+    faults.Images(),
+    faults.After({{2: lambda: os.kill(os.getpid(), signal.SIGKILL)}}),
+)
+"""
+
+
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_the_process_is_killed(loopback, sync, mode):
+    code = SUBPROCESS.format(folder=str(Path(__file__).parent), mode=mode)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL
+    run_id, folder = done.stdout.split()
+    run = type("Run", (), {"id": run_id, "dir": folder})
+    if mode == "offline":
+        sync(run.dir)
+    else:
+        send_online_run(run)
+    epochs = complete_epochs(loopback, run, unfinished=["PENDING"])
+    assert sorted(set(epochs)) == [0, 1, 2]
+
+
+# --- The run ----------------------------------------------------------------------
+
+
+def test_the_run_is_finished_before_fit_ends(loopback, warned):
+    run = wandb.init()
+    assert fit(Images(), After({1: wandb.finish})) == EPOCHS
+    assert complete_epochs(loopback, run) == [0, 1]
+    assert len(warned) == 3
+    for epoch, message in zip([2, 3, 4], warned, strict=True):
+        assert f"epoch {epoch} could not be logged" in message
+        assert "is finished" in message
+
+
+def test_the_run_is_replaced_between_two_fits(loopback, warned):
+    first = wandb.init()
+    callback = Images()
+    fit(callback, epochs=2)
+    first.finish()
+    second = wandb.init()
+    fit(callback, epochs=3)
+    second.finish()
+    assert complete_epochs(loopback, first) == [0, 1]
+    assert complete_epochs(loopback, second) == [0, 1, 2]
+    for run in (first, second):
+        assert [v.collection for v in loopback.used_by(run.id)] == ["val"]
+    assert warned == []

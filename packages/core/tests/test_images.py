@@ -1,0 +1,380 @@
+"""Arrays to images, and images to files."""
+
+import io
+
+import keras
+import numpy as np
+import PIL.Image
+import pytest
+import wandb
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as st_numpy
+
+from wandb_eval.core import encode_images, encode_masks, to_images
+from wandb_eval.core._wandb import Folder
+from wandb_eval.core.images import check_image, check_image_format, encode
+
+
+@pytest.fixture
+def channels_first():
+    before = keras.config.image_data_format()
+    keras.config.set_image_data_format("channels_first")
+    yield
+    keras.config.set_image_data_format(before)
+
+
+def photo(height=48, width=64, channels=3, seed=0):
+    """Smooth, as photos are: files of noise would compare nothing but noise."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    waves = [
+        np.sin(x * rng.uniform(0.05, 0.3) + y * rng.uniform(0.05, 0.3) + phase)
+        for phase in rng.uniform(0, 6, channels)
+    ]
+    noise = rng.normal(0, 4, (height, width, channels))
+    image = 127.5 + 100 * np.stack(waves, axis=-1) + noise
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+# --- The rules --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "expected"),
+    [
+        ([0, 7, 255], "uint8", [0, 7, 255]),
+        ([0, 1, 1], "uint8", [0, 1, 1]),
+        ([False, True, False], "bool", [0, 255, 0]),
+        ([0, 1, 1], "int64", [0, 1, 1]),
+        ([0, 200, 255], "uint16", [0, 200, 255]),
+        ([0, 100, 127], "int8", [0, 100, 127]),
+        ([0.0, 0.5, 1.0], "float32", [0, 128, 255]),
+        ([0.0, 0.5, 1.0], "float16", [0, 128, 255]),
+        ([0.0, 0.2, 0.4], "float64", [0, 51, 102]),
+        ([-1.0, 0.0, 1.0], "float32", [0, 128, 255]),
+        ([-0.5, 0.0, 0.25], "float64", [64, 128, 159]),
+        ([0.0, 1.5, 254.6], "float32", [0, 2, 255]),
+        ([0.0, 128.0, 255.0], "float64", [0, 128, 255]),
+        # A range may be left by a thousandth.
+        ([-0.0009, 0.5, 1.0009], "float32", [0, 128, 255]),
+        ([-1.0009, 0.0, 1.0], "float32", [0, 128, 255]),
+        ([-0.2, 128.0, 255.2], "float32", [0, 128, 255]),
+        ([0.0, 0.5, 1.002], "float32", [0, 0, 1]),
+    ],
+)
+def test_the_rules(values, dtype, expected):
+    [image] = to_images([np.array([values], dtype)])
+    assert image.dtype == np.uint8
+    assert image.tolist() == [expected]
+
+
+def test_there_is_one_rule_for_all_samples():
+    dark, light = np.full((2, 2), 0.5, np.float32), np.full((2, 2), 255, np.float32)
+    assert to_images([dark])[0][0, 0] == 128
+    assert [image[0, 0] for image in to_images([dark, light])] == [0, 255]
+    signed = np.full((2, 2), -1, np.float32)
+    assert [image[0, 0] for image in to_images([dark, signed])] == [191, 0]
+    # A dtype is not of one sample either, nor of the first.
+    mask = np.ones((2, 2), bool)
+    assert [image[0, 0] for image in to_images([mask, dark])] == [255, 128]
+    assert [image[0, 0] for image in to_images([dark, mask])] == [128, 255]
+
+
+def test_many_images_of_several_sizes():
+    samples = [np.full((1 + i % 3, 2, 3), i % 2, np.float32) for i in range(200)]
+    images = to_images(samples)
+    assert [image.shape for image in images] == [sample.shape for sample in samples]
+    assert [int(image[0, 0, 0]) for image in images] == [0, 255] * 100
+
+
+def test_no_samples_are_no_images():
+    assert to_images([]) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "message"),
+    [
+        ([0, 256], "int64", "int64 with values from 0 to 256"),
+        ([-1, 0], "int8", "int8 with values from -1 to 0"),
+        ([0, 300.0], "float32", "float32 with values from 0 to 300"),
+        ([-128.0, 127.0], "float32", "from -128 to 127"),
+        ([-2.1, 2.6], "float64", "from -2.1 to 2.6"),
+    ],
+)
+def test_where_no_rule_applies_the_message_names_image_fn(values, dtype, message):
+    with pytest.raises(ValueError, match=message) as error:
+        to_images([np.array([values], dtype)])
+    assert "`image_fn`" in str(error.value)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("position", [0, 1, 2])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "longdouble"])
+def test_nan_and_infinity_are_refused(wrong, position, dtype):
+    samples = [np.full((2, 2), 0.5, dtype) for _ in range(3)]
+    samples[position][1, 1] = wrong
+    with pytest.raises(ValueError, match=r"NaN or infinity.*`image_fn`"):
+        to_images(samples)
+
+
+# --- Shapes -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((5, 4), (5, 4)),
+        ((5, 4, 1), (5, 4)),
+        ((5, 4, 3), (5, 4, 3)),
+        ((5, 4, 4), (5, 4, 4)),
+        ((1, 1), (1, 1)),
+        ((1, 1, 3), (1, 1, 3)),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_shapes(shape, expected, dtype):
+    assert to_images([np.ones(shape, dtype)])[0].shape == expected
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(), (5,), (5, 4, 2), (5, 4, 5), (2, 5, 4, 3), (0, 4), (5, 0, 3), (3, 5, 6)],
+)
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_what_has_no_shape_of_an_image_is_refused(shape, dtype):
+    with pytest.raises(ValueError, match="`image_fn`") as error:
+        to_images([np.zeros(shape, dtype)])
+    assert f"Received: {dtype} of shape {shape}" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "sample", [np.array([["a"]]), np.array([[None]]), np.zeros((2, 2), complex), {}, ()]
+)
+def test_what_has_no_values_of_an_image_is_refused(sample):
+    with pytest.raises(ValueError, match="`image_fn`"):
+        to_images([sample])
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [((3, 5, 4), (5, 4, 3)), ((1, 5, 4), (5, 4)), ((5, 4), (5, 4))],
+)
+@pytest.mark.usefixtures("channels_first")
+def test_channels_first(shape, expected):
+    sample = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+    [image] = to_images([sample])
+    assert image.shape == expected
+    moved = sample if sample.ndim == 2 else np.moveaxis(sample, 0, -1)
+    np.testing.assert_array_equal(image, moved.reshape(expected))
+
+
+@pytest.mark.usefixtures("channels_first")
+def test_channels_last_among_channels_first_is_refused():
+    with pytest.raises(ValueError, match=r"\(channels, height, width\).*\(5, 4, 3\)"):
+        to_images([np.zeros((5, 4, 3))])
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda image: (np.arange(3.0), image),
+        lambda image: {"image": image, "id": np.array(7)},
+        lambda image: {"a": {"b": (image, np.zeros(4))}},
+        lambda image: (image,),
+    ],
+)
+def test_of_several_inputs_the_image_is_shown(wrap):
+    expected = photo()
+    [image] = to_images([wrap(expected)])
+    np.testing.assert_array_equal(image, expected)
+
+
+@pytest.mark.parametrize("sample", [(photo(), photo()), {"a": np.zeros(3), "b": 2.0}])
+def test_two_images_or_none_in_a_sample_are_refused(sample):
+    with pytest.raises(ValueError, match=r"an image in each sample.*`image_fn`"):
+        to_images([sample])
+
+
+def test_tensors_of_the_backend():
+    tensor = keras.ops.convert_to_tensor(np.array([[0.0, 1.0]], np.float32))
+    for dtype in ("float32", "bfloat16"):
+        assert to_images([keras.ops.cast(tensor, dtype)])[0].tolist() == [[0, 255]]
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_any_array_becomes_an_image_or_a_clear_error(data):
+    dtypes = st.one_of(
+        st_numpy.boolean_dtypes(),
+        st_numpy.integer_dtypes(),
+        st_numpy.unsigned_integer_dtypes(),
+        st_numpy.floating_dtypes(endianness="?"),
+        st_numpy.complex_number_dtypes(),
+        st_numpy.unicode_string_dtypes(max_len=2),
+    )
+    scale = data.draw(st.sampled_from([None, 1.0, 255.0]))
+    arrays = []
+    for _ in range(data.draw(st.integers(1, 3))):
+        dtype = data.draw(dtypes)
+        shape = data.draw(st_numpy.array_shapes(min_dims=0, max_dims=4, max_side=5))
+        elements = None
+        if scale is not None and dtype.kind == "f":
+            low = data.draw(st.sampled_from([-scale, 0.0]))
+            elements = st.floats(low, scale, width=8 * min(dtype.itemsize, 8))
+        arrays.append(data.draw(st_numpy.arrays(dtype, shape, elements=elements)))
+    images, refusal = [], None
+    try:
+        images = to_images(arrays)
+    except ValueError as error:
+        refusal = str(error)
+    if refusal is not None:
+        assert "`image_fn`" in refusal
+        return
+    assert len(images) == len(arrays)
+    for image, array in zip(images, arrays, strict=True):
+        assert image.dtype == np.uint8
+        assert image.ndim == 2 or image.shape[2] in (3, 4)
+        assert image.shape[:2] == array.shape[:2]
+        assert len(encode(image, "png")) > 0
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    image=st_numpy.arrays(np.uint8, st.tuples(*[st.integers(1, 9)] * 2)),
+    scale=st.sampled_from([(1, 0), (1 / 255, 0), (1 / 127.5, -1)]),
+)
+def test_the_usual_scalings_are_undone(image, scale):
+    extremes = np.array([[0, 255]], np.uint8)  # So that the range tells the rule.
+    factor, offset = scale
+    samples = [i.astype(np.float32) * factor + offset for i in (image, extremes)]
+    np.testing.assert_array_equal(to_images(samples)[0], image)
+
+
+# --- image_fn ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (5, 4, 3), (5, 4, 4)])
+def test_images_of_image_fn_stay(shape):
+    image = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+    np.testing.assert_array_equal(check_image(image), image)
+    tensor = keras.ops.convert_to_tensor(image)
+    np.testing.assert_array_equal(check_image(tensor), image)
+
+
+def test_one_channel_of_image_fn_is_dropped():
+    assert check_image(np.zeros((5, 4, 1), np.uint8)).shape == (5, 4)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((5, 4)),
+        np.zeros((5, 4, 2), np.uint8),
+        np.zeros((3, 5, 6), np.uint8),
+        np.zeros((0, 4), np.uint8),
+        np.zeros(4, np.uint8),
+        None,
+        "image.png",
+    ],
+)
+def test_what_image_fn_must_not_return(image):
+    with pytest.raises(ValueError, match=r"`image_fn` must return a uint8 array"):
+        check_image(image)
+
+
+# --- Files ------------------------------------------------------------------------
+
+STORED = [
+    photo(channels=1)[..., 0],
+    photo(),
+    photo(channels=4),
+    photo()[::-1, ::2],
+    np.moveaxis(np.ascontiguousarray(np.moveaxis(photo(), -1, 0)), 0, -1),
+    np.array([[7]], np.uint8),
+]
+
+
+@pytest.mark.parametrize("image", STORED)
+def test_png_is_lossless(image):
+    decoded = PIL.Image.open(io.BytesIO(encode(image, "png")))
+    assert decoded.format == "PNG"
+    np.testing.assert_array_equal(np.asarray(decoded), image)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("image_format", ["png", "jpg"])
+def test_files_are_about_as_large_as_those_of_pillow(channels, image_format):
+    image = photo(256, 256, channels)
+    image = image[..., 0] if channels == 1 else image
+    theirs = io.BytesIO()
+    PIL.Image.fromarray(image).save(theirs, {"jpg": "jpeg"}.get(image_format, "png"))
+    assert len(encode(image, image_format)) < 1.1 * len(theirs.getvalue())
+
+
+def test_jpg_is_as_close_as_that_of_pillow():
+    image = photo(256, 256)
+    theirs = io.BytesIO()
+    PIL.Image.fromarray(image).save(theirs, "jpeg")
+
+    def error(file):
+        return np.abs(np.asarray(PIL.Image.open(file), float) - image).mean()
+
+    assert error(io.BytesIO(encode(image, "jpg"))) < 1.05 * error(theirs)
+
+
+def test_jpg_leaves_out_transparency():
+    image = photo(channels=4)
+    decoded = PIL.Image.open(io.BytesIO(encode(image, "jpg")))
+    assert decoded.mode == "RGB"
+    assert encode(image, "jpg") == encode(image[..., :3], "jpg")
+
+
+def test_what_opencv_can_not_encode_is_an_error_of_ours():
+    with pytest.raises(ValueError, match=r"could not encode .* \(1, 70000\)"):
+        encode(np.zeros((1, 70000), np.uint8), "jpg")
+
+
+@pytest.mark.parametrize("image_format", ["png", "jpg"])
+def test_formats(image_format):
+    check_image_format(image_format)
+
+
+@pytest.mark.parametrize("image_format", ["jpeg", "PNG", "", None, 3])
+def test_other_formats_are_refused(image_format):
+    with pytest.raises(ValueError, match="`image_format` must be 'png'"):
+        check_image_format(image_format)
+
+
+def test_encoded_images_in_order(tmp_path):
+    images = [photo(20 + i, 30, seed=i) for i in range(12)]
+    done = []
+    encoded = encode_images(
+        images, Folder(tmp_path / "media", shared=True), done=lambda: done.append(1)
+    )
+    assert len(done) == 12
+    for image, media in zip(images, encoded, strict=True):
+        assert isinstance(media, wandb.Image)
+        assert (media._height, media._width) == image.shape[:2]
+        assert media.image.size == image.shape[1::-1]
+        np.testing.assert_array_equal(np.asarray(media.image), image)
+    assert encode_images([], Folder(tmp_path / "none", shared=True)) == []
+
+
+def test_equal_images_share_a_file(tmp_path):
+    folder = Folder(tmp_path, shared=True)
+    encode_images([photo(), photo(seed=1), photo()], folder, "jpg")
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".jpg", ".jpg"]
+
+
+def test_masks_are_lossless(tmp_path):
+    masks = [np.arange(i, i + 12, dtype=np.uint8).reshape(3, 4) for i in (0, 244)]
+    names = {0: "sky", 255: "tree"}
+    encoded = encode_masks(masks, Folder(tmp_path, shared=True), "truth", names)
+    for mask, media in zip(masks, encoded, strict=True):
+        assert isinstance(media, wandb.data_types.ImageMask)
+        with PIL.Image.open(media._path) as image:
+            assert image.mode == "L"
+            np.testing.assert_array_equal(np.asarray(image), mask)

@@ -1,0 +1,25 @@
+"""See what a Keras object detector predicts, epoch by epoch, in Weights & Biases."""
+
+from wandb_eval.detection.boxes import (
+    BoxFormat,
+    Detections,
+    read_ground_truth,
+    read_predictions,
+)
+from wandb_eval.detection.callback import WandbDetectionEvalCallback
+from wandb_eval.detection.drawing import draw_detections
+from wandb_eval.detection.layers import box_layer
+from wandb_eval.detection.metrics import DetectionMetrics, ImageCounts, count_image
+
+__all__ = [
+    "BoxFormat",
+    "DetectionMetrics",
+    "Detections",
+    "ImageCounts",
+    "WandbDetectionEvalCallback",
+    "box_layer",
+    "count_image",
+    "draw_detections",
+    "read_ground_truth",
+    "read_predictions",
+]

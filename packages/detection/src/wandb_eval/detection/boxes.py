@@ -1,0 +1,484 @@
+"""Boxes as Keras has them, read into one form: pixels, an object for each image."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from wandb_eval.core.validation_data import to_numpy
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+PADDING = -1
+"""The label of a place that holds no box."""
+
+OUTSIDE = "reaching out of the image"
+"""The reason under which boxes are counted that are kept, but don't fit the image."""
+
+_Keys = tuple[str, ...]
+
+_LABELS: _Keys = ("labels", "classes")
+_SCORES: _Keys = ("confidence", "scores")
+_OPTIONAL: _Keys = ("iscrowd", "area")
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Detections:
+    """The boxes of one image: true ones, or predicted ones, which have scores.
+
+    Args:
+        boxes: `[left, top, right, bottom]` of n boxes in pixels, shape `(n, 4)`. The
+            right and the bottom edge are exclusive: a box over a whole image of 64x48
+            is `[0, 0, 64, 48]`.
+        labels: Class ids, shape `(n,)`.
+        scores: From 0 to 1, shape `(n,)`; `None` for true boxes.
+        iscrowd: Which boxes stand for a crowd of objects, as in COCO, shape `(n,)`.
+            `None`: none of them.
+        area: What tells small objects from large ones, in square pixels, shape `(n,)`.
+            COCO gives that of the object's mask. `None`: the area of the boxes.
+
+    Attributes:
+        boxes: float64.
+        labels: int64.
+        scores: float64, or `None`.
+        iscrowd: bool.
+        area: float64.
+
+    Raises:
+        ValueError: If the lengths differ.
+
+    Example:
+
+    >>> found = Detections([[8, 8, 24, 16]], labels=[3], scores=[0.9])
+    >>> len(found), found.area
+    (1, array([128.]))
+    """
+
+    boxes: Floats
+    labels: Ints
+    scores: Floats | None
+    iscrowd: Bools
+    area: Floats
+
+    def __init__(
+        self,
+        boxes: ArrayLike,
+        labels: ArrayLike,
+        scores: ArrayLike | None = None,
+        iscrowd: ArrayLike | None = None,
+        area: ArrayLike | None = None,
+    ) -> None:
+        corners = np.asarray(boxes, np.float64).reshape(-1, 4)
+        if area is None:
+            area = (corners[:, 2:] - corners[:, :2]).prod(axis=1)
+        if iscrowd is None:
+            iscrowd = np.zeros(len(corners), np.bool_)
+        parts = {
+            "boxes": corners,
+            "labels": np.asarray(labels, np.int64),
+            "scores": None if scores is None else np.asarray(scores, np.float64),
+            "iscrowd": np.asarray(iscrowd, np.bool_),
+            "area": np.asarray(area, np.float64),
+        }
+        for name, part in parts.items():
+            if part is not None and len(part) != len(corners):
+                raise ValueError(
+                    f"Each of the {len(corners)} boxes must have one of `{name}`. "
+                    f"Received: {len(part)}"
+                )
+            object.__setattr__(self, name, part)
+
+    def __len__(self) -> int:
+        """How many boxes there are."""
+        return len(self.boxes)
+
+    def __getitem__(self, index: NDArray[Any] | slice) -> Detections:
+        """Some of the boxes: those of a slice, of a mask, or of an array of indices."""
+        return Detections(
+            self.boxes[index],
+            self.labels[index],
+            None if self.scores is None else self.scores[index],
+            self.iscrowd[index],
+            self.area[index],
+        )
+
+    def known_scores(self) -> Floats:
+        """The scores.
+
+        Raises:
+            ValueError: If there are none.
+        """
+        if self.scores is None:
+            raise ValueError("Predicted boxes must have `scores`. Received: none")
+        return self.scores
+
+    def above(self, score_threshold: float) -> Detections:
+        """The boxes with a score of `score_threshold` or more.
+
+        Raises:
+            ValueError: If there are no scores.
+        """
+        return self[np.asarray(self.known_scores() >= score_threshold)]
+
+    @classmethod
+    def from_dict(cls, boxes: Mapping[str, Any]) -> Detections:
+        """Reads the boxes of one image from a dictionary, without padding.
+
+        Args:
+            boxes: `boxes` as `xyxy` in pixels, `labels` or `classes`, and optionally
+                `confidence` or `scores`, `iscrowd`, `area`. What has the label -1 is
+                left out.
+
+        Raises:
+            ValueError: If a key is missing, or lengths differ.
+        """
+        what = "boxes of an image"
+        read = cls(
+            _get(boxes, ("boxes",), what),
+            _get(boxes, _LABELS, what),
+            next((boxes[key] for key in _SCORES if key in boxes), None),
+            *(boxes.get(key) for key in _OPTIONAL),
+        )
+        return read[np.asarray(read.labels != PADDING)]
+
+
+class BoxFormat:
+    """A box format of `keras.utils.bounding_boxes`, which turns boxes into pixels.
+
+    All formats of Keras are linear in their four numbers, and the relative ones also in
+    the size of the image. So Keras is asked once what becomes of the unit vectors, and
+    all boxes are converted with that in float64, without a compiled program for every
+    number of boxes, on whatever device the model is.
+
+    Args:
+        name: Any format that `keras.utils.bounding_boxes.convert_format` knows, in any
+            letter case: `"xyxy"`, `"yxyx"`, `"xywh"`, `"center_xywh"`,
+            `"center_yxhw"`, `"rel_xyxy"`, `"rel_yxyx"`, `"rel_xywh"`,
+            `"rel_center_xywh"`.
+
+    Raises:
+        ValueError: If Keras does not know the format.
+
+    Example:
+
+    >>> BoxFormat("rel_xywh").to_xyxy([[0.5, 0.5, 0.25, 0.5]], [[100, 200]])
+    array([[100.,  50., 150., 100.]])
+    """
+
+    def __init__(self, name: str) -> None:
+        try:
+            if not isinstance(name, str):
+                raise ValueError("it must be a string")
+            matrix, doubled = (self._ask_keras(name, size) for size in (1.0, 2.0))
+        except ValueError as error:
+            raise ValueError(
+                "A box format must be one that `keras.utils.bounding_boxes.convert_"
+                f"format` knows, such as 'xyxy'. Received: {name!r} ({error})"
+            ) from error
+        self.name = name.lower()
+        self._matrix = matrix
+        self._relative = bool((matrix != doubled).any())
+
+    @staticmethod
+    def _ask_keras(name: str, size: float) -> Floats:
+        corners = keras.utils.bounding_boxes.convert_format(
+            np.eye(4, dtype=np.float32),
+            source=name.lower(),
+            target="xyxy",
+            height=size,
+            width=size,
+            dtype="float32",
+        )
+        return np.asarray(keras.ops.convert_to_numpy(corners), np.float64)
+
+    def to_xyxy(self, boxes: ArrayLike, sizes: ArrayLike) -> Floats:
+        """Converts boxes to `[left, top, right, bottom]` in pixels.
+
+        Args:
+            boxes: Shape `(n, 4)`.
+            sizes: Height and width of the image of each box, shape `(n, 2)`.
+
+        Returns:
+            float64 of shape `(n, 4)`. What is not finite stays so.
+        """
+        with np.errstate(invalid="ignore", over="ignore"):
+            corners = np.asarray(boxes, np.float64) @ self._matrix
+            if self._relative:
+                corners *= np.asarray(sizes, np.float64)[:, [1, 0, 1, 0]]
+        return np.asarray(corners)
+
+
+def read_ground_truth(
+    y: Any, sizes: ArrayLike, box_format: BoxFormat, num_classes: int
+) -> tuple[list[Detections], Counter[str]]:
+    """Reads the true boxes of a batch.
+
+    Args:
+        y: A dictionary of `boxes` and `labels` (or `classes`), and optionally `iscrowd`
+            and `area`: arrays of shape `(images, boxes, 4)` and `(images, boxes)`,
+            padded with the label -1; ragged tensors; or lists with an array for each
+            image. Or a list of such dictionaries, one for each image.
+        sizes: Height and width of each image, shape `(images, 2)`.
+        box_format: The format of the boxes.
+        num_classes: How many classes there are.
+
+    Returns:
+        The boxes of each image. And how many boxes were left out, by reason: because
+        they are not finite, reversed, or of no area; also how many are `OUTSIDE`, which
+        are kept.
+
+    Raises:
+        ValueError: If keys are missing, shapes or counts don't fit, or a label has no
+            name.
+    """
+    batch = _Batch(y, sizes, "ground truth", _OPTIONAL)
+    labels = batch.labels
+    present = _is_present(labels)
+    unnamed = present & ~_named(labels, num_classes)
+    if unnamed.any():
+        raise ValueError(
+            f"Labels must be class ids from 0 to {num_classes - 1}, as there are "
+            f"{num_classes} class names, or {PADDING} where there is no box. Received: "
+            f"{labels[unnamed][0]:g} among them"
+        )
+    return batch.split(box_format, present, {})
+
+
+def read_predictions(
+    outputs: Any, sizes: ArrayLike, box_format: BoxFormat, num_classes: int
+) -> tuple[list[Detections], Counter[str]]:
+    """Reads the predicted boxes of a batch.
+
+    Args:
+        outputs: As `y` of `read_ground_truth`, with `confidence` (or `scores`) and
+            optionally `num_detections` of shape `(images,)`, behind which all is
+            padding. KerasHub's object detectors put out just that.
+        sizes: Height and width of each image, shape `(images, 2)`.
+        box_format: The format of the boxes.
+        num_classes: How many classes there are.
+
+    Returns:
+        The boxes of each image. And how many boxes were left out, by reason: because
+        they are not finite, reversed, of no area, have a score outside of 0 to 1, or a
+        label without a name; also how many are `OUTSIDE`, which are kept.
+
+    Raises:
+        ValueError: If keys are missing, or shapes or counts don't fit.
+    """
+    batch = _Batch(outputs, sizes, "predictions", (), _SCORES)
+    labels, scores = batch.labels, batch.columns["scores"]
+    present = _is_present(labels)
+    if "num_detections" in batch.tree:
+        limits = np.asarray(to_numpy(batch.tree["num_detections"])).reshape(-1)
+        if len(limits) != len(batch.sizes):
+            raise ValueError(
+                "`num_detections` must have one number for each of the "
+                f"{len(batch.sizes)} images. Received: {len(limits)}"
+            )
+        present &= batch.place < limits[batch.image]
+    wrong = {
+        "with a score outside of 0 to 1": ~((scores >= 0) & (scores <= 1)),
+        "with a label that has no name": ~_named(labels, num_classes),
+    }
+    return batch.split(box_format, present, wrong)
+
+
+class _Batch:
+    """The boxes of all images of a batch, one under the other."""
+
+    def __init__(
+        self,
+        tree: Any,
+        sizes: ArrayLike,
+        what: str,
+        optional: _Keys,
+        scores: _Keys = (),
+    ) -> None:
+        self.tree = _as_dict(tree, what)
+        self.sizes = np.asarray(sizes, np.float64).reshape(-1, 2)
+        self.boxes, counts = _flatten(_get(self.tree, ("boxes",), what), "boxes", (4,))
+        if len(counts) != len(self.sizes):
+            raise ValueError(
+                f"The {what} must have boxes for each of the {len(self.sizes)} images "
+                f"of the batch. Received: boxes for {len(counts)}"
+            )
+        wanted = [("labels", _LABELS), *((key, (key,)) for key in optional)]
+        wanted += [("scores", scores)] if scores else []
+        self.columns: dict[str, Floats] = {}
+        for name, keys in wanted:
+            if name in optional and name not in self.tree:
+                continue
+            flat, each = _flatten(_get(self.tree, keys, what), name, ())
+            _check_counts(counts, each, name, what)
+            self.columns[name] = flat
+        self.labels = self.columns["labels"]
+        self.image: Ints = np.repeat(np.arange(len(counts)), counts)
+        starts = np.cumsum(counts) - counts
+        self.place: Ints = np.arange(len(self.image)) - starts[self.image]
+
+    def split(
+        self, box_format: BoxFormat, present: Bools, wrong: Mapping[str, Bools]
+    ) -> tuple[list[Detections], Counter[str]]:
+        """The boxes that are there and not wrong, image by image; the wrong counted."""
+        sizes = self.sizes[self.image]
+        corners = box_format.to_xyxy(self.boxes, sizes)
+        finite = np.asarray(np.isfinite(corners).all(axis=1))
+        corners = np.where(finite[:, None], corners, [0.0, 0.0, 1.0, 1.0])
+        extent = corners[:, 2:] - corners[:, :2]
+        reasons = {
+            "not finite": ~finite,
+            "reversed": (extent < 0).any(axis=1),
+            "of no area": (extent == 0).any(axis=1),
+            **wrong,
+        }
+        counts: Counter[str] = Counter()
+        kept = present.copy()
+        for reason, mask in reasons.items():
+            counts[reason] = int((kept & mask).sum())
+            kept &= ~mask
+        # Half a pixel of leeway: rounding is no reason to tell the user.
+        limits = sizes[:, ::-1] + 0.5
+        out = (corners[:, :2] < -0.5) | (corners[:, 2:] > limits)
+        counts[OUTSIDE] = int((kept & out.any(axis=1)).sum())
+
+        per_image = np.bincount(self.image[kept], minlength=len(self.sizes))
+        ends = np.cumsum(per_image)
+        columns = {name: column[kept] for name, column in self.columns.items()}
+        corners = corners[kept]
+        return [
+            Detections(
+                corners[start:stop],
+                **{name: column[start:stop] for name, column in columns.items()},
+            )
+            for start, stop in zip(ends - per_image, ends, strict=True)
+        ], +counts
+
+
+def _is_present(labels: Floats) -> Bools:
+    return np.asarray(labels != PADDING)
+
+
+def _named(labels: Floats, num_classes: int) -> Bools:
+    in_range = (labels >= 0) & (labels < num_classes)
+    return np.asarray(in_range & (labels == np.floor(labels)))
+
+
+def by_image(y: Any) -> dict[str, NDArray[Any]]:
+    """The true boxes of a batch as arrays that can be indexed by the image.
+
+    Ragged tensors, and lists with an array for each image, become object arrays. What
+    else is in the dictionary is dropped.
+
+    Args:
+        y: As `read_ground_truth` takes it.
+
+    Raises:
+        ValueError: If it is no dictionary, nor a list of them, or keys are missing.
+    """
+    tree = _as_dict(y, "ground truth")
+    _get(tree, ("boxes",), "ground truth")
+    _get(tree, _LABELS, "ground truth")
+    parts = {}
+    for key in ("boxes", *_LABELS, *_OPTIONAL):
+        part = tree.get(key)
+        if isinstance(part, (list, tuple)) or hasattr(part, "row_splits"):
+            flat, counts = _flatten(part, key, (4,) if key == "boxes" else ())
+            ends = np.cumsum(counts)
+            part = np.empty(len(counts), object)
+            for i, (start, stop) in enumerate(zip(ends - counts, ends, strict=True)):
+                part[i] = flat[start:stop]
+        if part is not None:
+            parts[key] = np.asarray(to_numpy(part))
+    return parts
+
+
+def _as_dict(tree: Any, what: str) -> Mapping[str, Any]:
+    """One dictionary for all images, also if there is one for each."""
+    if isinstance(tree, (list, tuple)) and all(isinstance(t, Mapping) for t in tree):
+        keys = set.intersection(*(set(part) for part in tree)) if tree else set()
+        return {key: [part[key] for part in tree] for key in keys}
+    if not isinstance(tree, Mapping):
+        raise ValueError(
+            f"The {what} must be a dictionary with the boxes of a batch, such as "
+            "{'boxes': ..., 'labels': ...}. Received: " + _describe(tree)
+        )
+    return tree
+
+
+def _get(tree: Mapping[str, Any], keys: _Keys, what: str) -> Any:
+    for key in keys:
+        if key in tree:
+            return tree[key]
+    wanted = " or ".join(f"`{key}`" for key in keys)
+    raise ValueError(f"The {what} must have {wanted}. Received: the keys {list(tree)}")
+
+
+def _flatten(value: Any, name: str, row: tuple[int, ...]) -> tuple[Floats, Ints]:
+    """The rows of all images under each other, and how many each image has."""
+    if hasattr(value, "row_splits"):
+        counts = np.diff(np.asarray(value.row_splits))
+        flat = _numbers(value.flat_values, name)
+        # Keras makes boxes ragged to the last axis, though that always has 4.
+        if flat.size != counts.sum() * math.prod(row):
+            raise _wrong_shape(name, ("images", "boxes", *row), value.shape)
+        return flat.reshape(-1, *row), counts
+    if not isinstance(value, (list, tuple)):
+        array = to_numpy(value)
+        if array.dtype != object or not array.ndim:
+            array = _numbers(array, name)
+            if array.ndim < 2 or array.shape[2:] != row:
+                raise _wrong_shape(name, ("images", "boxes", *row), array.shape)
+            counts = np.full(array.shape[0], array.shape[1])
+            return array.reshape(-1, *row), counts
+    rows = [_numbers(part, name) for part in value]
+    for part in rows:
+        if part.size and (part.ndim == 0 or part.shape[1:] != row):
+            raise _wrong_shape(name, ("boxes", *row), part.shape)
+    rows = [
+        part.reshape(-1, *row) if part.size else np.zeros((0, *row)) for part in rows
+    ]
+    counts = np.array([len(part) for part in rows], np.int64)
+    return np.concatenate([np.zeros((0, *row)), *rows]), counts
+
+
+def _numbers(value: Any, name: str) -> Floats:
+    try:
+        return np.asarray(to_numpy(value), np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"`{name}` must be numbers. Received: {_describe(value)} ({error})"
+        ) from error
+
+
+def _wrong_shape(name: str, wanted: Sequence[Any], shape: Any) -> ValueError:
+    wanted_text = ", ".join(map(str, wanted)) + ("," if len(wanted) == 1 else "")
+    return ValueError(f"`{name}` must be of shape ({wanted_text}). Received: {shape}")
+
+
+def _check_counts(boxes: Ints, others: Ints, name: str, what: str) -> None:
+    if len(boxes) != len(others):
+        raise ValueError(
+            f"The {what} must have boxes and {name} for the same images. Received: "
+            f"boxes for {len(boxes)} images, {name} for {len(others)}"
+        )
+    for i in np.flatnonzero(boxes != others):
+        raise ValueError(
+            f"The {what} must have as many {name} as boxes. Received: {boxes[i]} boxes "
+            f"and {others[i]} {name}, for image {i} of a batch"
+        )
+
+
+def _describe(tree: Any) -> str:
+    shape = getattr(tree, "shape", None)
+    return (
+        f"an array of shape {tuple(shape)}" if shape else f"an object of {type(tree)}"
+    )

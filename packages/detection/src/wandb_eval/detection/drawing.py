@@ -1,0 +1,144 @@
+"""Boxes drawn on images, where there is no W&B to show them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wandb_eval.core import class_color
+from wandb_eval.core.opencv import cv2
+from wandb_eval.detection.boxes import Detections
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def draw_detections(
+    image: NDArray[np.uint8],
+    ground_truth: Detections | Mapping[str, Any] | None,
+    predictions: Detections | Mapping[str, Any] | None,
+    class_names: Sequence[str],
+    scale: int = 1,
+) -> NDArray[np.uint8]:
+    """Draws true and predicted boxes on an image.
+
+    True boxes have solid lines and their name below, on the colour of the class.
+    Predicted boxes have dashed lines and their name and score above, on black. A class
+    has the same colour in every image.
+
+    Args:
+        image: uint8 array of shape `(height, width)`, `(height, width, 1)`, or
+            `(height, width, 3 or 4)`, RGB. It is not changed.
+        ground_truth: The true boxes, or `None`: `Detections`, or a dictionary as for
+            `Detections.from_dict`, with `xyxy` in pixels of `image`.
+        predictions: The predicted boxes, or `None`, likewise. All of them are drawn.
+        class_names: The name of each class id. OpenCV draws ASCII; other characters
+            become question marks.
+        scale: Enlarges the image so many times before drawing. Captions are legible
+            from about 200 pixels a side.
+
+    Returns:
+        uint8 array of shape `(scale * height, scale * width, 3)`, RGB.
+
+    Raises:
+        ValueError: If the image is none, or boxes have no label or no name.
+
+    Example:
+
+    >>> image = np.zeros((64, 96, 3), np.uint8)
+    >>> truth = {"boxes": [[8, 8, 40, 40]], "labels": [0]}
+    >>> found = {"boxes": [[10, 8, 42, 38]], "labels": [0], "scores": [0.8]}
+    >>> draw_detections(image, truth, found, ["cat"], scale=4).shape
+    (256, 384, 3)
+    """
+    canvas = _to_rgb(image).repeat(scale, axis=0).repeat(scale, axis=1)
+    truth = _read(ground_truth, class_names, scale)
+    found = _read(predictions, class_names, scale)
+    shorter = min(canvas.shape[:2])
+    thickness = max(1, round(shorter / 200))
+
+    solid = _draw_boxes(canvas, truth, thickness)
+    height, width = solid.shape[:2]
+    diagonal = np.add.outer(np.arange(height), np.arange(width))
+    dash = diagonal // (4 * thickness) % 2 == 0
+    canvas = np.where(
+        dash[..., None], _draw_boxes(solid.copy(), found, thickness), solid
+    )
+
+    font_scale = max(0.35, shorter / 700)
+    _draw_captions(canvas, truth, class_names, font_scale, above=False)
+    _draw_captions(canvas, found, class_names, font_scale, above=True)
+    return canvas
+
+
+def _to_rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    array = np.asarray(image)
+    gray = array.ndim == 2 or (array.ndim == 3 and array.shape[-1] == 1)
+    color = array.ndim == 3 and array.shape[-1] in (3, 4)
+    if array.dtype != np.uint8 or not (gray or color):
+        raise ValueError(
+            "`image` must be a uint8 array of shape (height, width) or (height, width, "
+            f"1, 3 or 4). Received: {array.dtype} of shape {array.shape}"
+        )
+    if gray:
+        return np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=-1)
+    return array[..., :3]
+
+
+def _read(
+    boxes: Detections | Mapping[str, Any] | None, class_names: Sequence[str], scale: int
+) -> Detections:
+    if boxes is None:
+        return Detections(np.zeros((0, 4)), [])
+    read = boxes if isinstance(boxes, Detections) else Detections.from_dict(boxes)
+    unnamed = read.labels[(read.labels < 0) | (read.labels >= len(class_names))]
+    if len(unnamed):
+        raise ValueError(
+            f"Labels must be class ids from 0 to {len(class_names) - 1}, as there are "
+            f"{len(class_names)} class names. Received: {unnamed[0]} among them"
+        )
+    finite = np.asarray(np.isfinite(read.boxes).all(axis=1))
+    return Detections(
+        # What OpenCV takes for a coordinate is limited.
+        np.clip(read.boxes[finite] * scale, -10_000, 10_000),
+        read.labels[finite],
+        None if read.scores is None else read.scores[finite],
+    )
+
+
+def _draw_boxes(
+    canvas: NDArray[np.uint8], boxes: Detections, thickness: int
+) -> NDArray[np.uint8]:
+    corners = boxes.boxes.round().astype(int).tolist()
+    for (left, top, right, bottom), label in zip(corners, boxes.labels, strict=True):
+        start, stop = (left, top), (right - 1, bottom - 1)
+        cv2.rectangle(canvas, start, stop, class_color(int(label)), thickness)
+    return canvas
+
+
+def _draw_captions(
+    canvas: NDArray[np.uint8],
+    boxes: Detections,
+    class_names: Sequence[str],
+    font_scale: float,
+    above: bool,
+) -> None:
+    """Writes names above boxes, coloured on black, or below, black on the colour."""
+    black = (0, 0, 0)
+    corners = boxes.boxes.round().astype(int).tolist()
+    for i, (left, top, _, bottom) in enumerate(corners):
+        text = class_names[boxes.labels[i]]
+        if boxes.scores is not None:
+            text += f": {boxes.scores[i]:.2f}"
+        color = class_color(int(boxes.labels[i]))
+        (width, height), baseline = cv2.getTextSize(text, _FONT, font_scale, 1)
+        height += baseline
+        # As far as possible inside the image.
+        x = max(0, min(left, canvas.shape[1] - width))
+        y = max(0, min(top - height if above else bottom, canvas.shape[0] - height))
+        background, ink = (black, color) if above else (color, black)
+        cv2.rectangle(canvas, (x, y), (x + width, y + height), background, cv2.FILLED)
+        origin = (x, y + height - baseline)
+        cv2.putText(canvas, text, origin, _FONT, font_scale, ink, 1, cv2.LINE_AA)

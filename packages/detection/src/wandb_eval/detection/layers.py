@@ -1,0 +1,71 @@
+"""Boxes as the layers that W&B shows over images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from wandb_eval.detection.boxes import Detections
+
+MAX_BOXES = 100
+"""A layer has at most so many boxes, those with the highest scores."""
+
+
+def box_layer(
+    detections: Detections,
+    class_labels: dict[int, str],
+    height: int,
+    width: int,
+    score_threshold: float = 0.0,
+) -> dict[str, Any]:
+    """Makes a layer for `wandb.Image(image, boxes={"predictions": layer})`.
+
+    Boxes are clipped to the image, and left out if nothing of them is inside. Positions
+    are in pixels, rounded to hundredths. The format is that of
+    https://docs.wandb.ai/guides/track/log/media/#bounding-boxes.
+
+    Args:
+        detections: The boxes. Those with scores have them in their caption, and as
+            `score`, by which W&B filters.
+        class_labels: The name of each class id.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+        score_threshold: Boxes with a lower score are left out.
+
+    Returns:
+        A dictionary with `box_data` and `class_labels`.
+
+    Example:
+
+    >>> boxes = Detections([[-5, 8, 24, 16]], labels=[1], scores=[0.9])
+    >>> layer = box_layer(boxes, {0: "cat", 1: "dog"}, height=32, width=32)
+    >>> layer["box_data"][0]["position"]
+    {'minX': 0.0, 'minY': 8.0, 'maxX': 24.0, 'maxY': 16.0}
+    >>> layer["box_data"][0]["box_caption"]
+    'dog 0.90'
+    """
+    corners = np.clip(detections.boxes, 0, [width, height, width, height])
+    shown = (corners[:, 2:] > corners[:, :2]).all(axis=1)
+    scores = detections.scores
+    if scores is not None:
+        best = np.argsort(-scores, kind="stable")
+        index = best[(shown & (scores >= score_threshold))[best]][:MAX_BOXES]
+    else:
+        index = np.flatnonzero(shown)[:MAX_BOXES]
+    positions = corners[index].round(2).tolist()
+    labels = detections.labels[index].tolist()
+    box_data: list[dict[str, Any]] = [
+        {
+            "position": {"minX": left, "minY": top, "maxX": right, "maxY": bottom},
+            "domain": "pixel",
+            "class_id": label,
+            "box_caption": class_labels[label],
+        }
+        for (left, top, right, bottom), label in zip(positions, labels, strict=True)
+    ]
+    if scores is not None:
+        for box, score in zip(box_data, scores[index].round(4).tolist(), strict=True):
+            box["box_caption"] += f" {score:.2f}"
+            box["scores"] = {"score": score}
+    return {"box_data": box_data, "class_labels": class_labels}

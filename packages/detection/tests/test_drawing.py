@@ -1,0 +1,155 @@
+"""Boxes as W&B's layers, and drawn on arrays."""
+
+import numpy as np
+import pytest
+import wandb
+
+from wandb_eval.core import class_color
+from wandb_eval.detection import Detections, box_layer, draw_detections
+
+NAMES = ["cat", "dog"]
+LABELS = dict(enumerate(NAMES))
+BOXES = [[8.0, 8.0, 40.0, 40.0], [50.0, 10.0, 90.0, 60.0]]
+
+
+def test_a_layer_is_what_wandb_takes():
+    boxes = Detections(BOXES, [0, 1], [0.25, 0.98764])
+    layer = box_layer(boxes, LABELS, 64, 96)
+    assert layer["box_data"] == [
+        {
+            "position": {"minX": 50.0, "minY": 10.0, "maxX": 90.0, "maxY": 60.0},
+            "domain": "pixel",
+            "class_id": 1,
+            "box_caption": "dog 0.99",
+            "scores": {"score": 0.9876},
+        },
+        {
+            "position": {"minX": 8.0, "minY": 8.0, "maxX": 40.0, "maxY": 40.0},
+            "domain": "pixel",
+            "class_id": 0,
+            "box_caption": "cat 0.25",
+            "scores": {"score": 0.25},
+        },
+    ]
+    for box in layer["box_data"]:
+        assert type(box["class_id"]) is int
+        assert {type(side) for side in box["position"].values()} == {float}
+    wandb.Image(np.zeros((64, 96, 3), np.uint8), boxes={"predictions": layer})
+
+
+def test_true_boxes_have_no_scores_in_a_layer():
+    layer = box_layer(Detections(BOXES, [0, 1]), LABELS, 64, 96)
+    assert [box["box_caption"] for box in layer["box_data"]] == NAMES
+    assert all("scores" not in box for box in layer["box_data"])
+
+
+def test_a_layer_has_boxes_from_the_threshold_on():
+    boxes = Detections(BOXES, [0, 1], [0.3, 0.29])
+    shown = box_layer(boxes, LABELS, 64, 96, score_threshold=0.3)["box_data"]
+    assert [box["class_id"] for box in shown] == [0]
+
+
+def test_a_layer_is_clipped_to_the_image():
+    boxes = Detections(
+        [[-9, -9, 200, 300], [96, 0, 120, 9], [-5, -5, 0, 0], [3, 70, 9, 80]],
+        [0, 0, 0, 0],
+    )
+    [box] = box_layer(boxes, LABELS, 64, 96)["box_data"]
+    position = {"minX": 0.0, "minY": 0.0, "maxX": 96.0, "maxY": 64.0}
+    assert box["position"] == position
+
+
+# --- draw_detections --------------------------------------------------------------
+
+
+def photo(height=64, width=96):
+    return np.full((height, width, 3), 128, np.uint8)
+
+
+def colored(image, label):
+    """Where an image has the colour of a class."""
+    return (image == class_color(label)).all(axis=-1)
+
+
+def test_true_boxes_are_solid_and_predictions_dashed():
+    truth = Detections(BOXES[:1], [0])
+    found = Detections(BOXES[1:], [1], [0.9])
+    image = draw_detections(photo(256, 384), None, None, NAMES)
+    np.testing.assert_array_equal(image, photo(256, 384))
+    boxes = [[32, 80, 160, 200], [200, 80, 360, 240]]
+    truth, found = Detections(boxes[:1], [0]), Detections(boxes[1:], [1], [0.9])
+    image = draw_detections(photo(256, 384), truth, found, NAMES)
+    assert image.dtype == np.uint8
+    assert colored(image, 0)[80, 32:160].all()  # The upper edge of the true box
+    assert colored(image, 0)[80:199, 32].all()
+    assert colored(image, 0)[80:199, 159].all()
+    left = colored(image, 1)[100:230, 200]  # The left edge of the predicted box
+    assert 0.3 < left.mean() < 0.7
+    assert (np.diff(left.astype(int)) != 0).sum() > 8
+    assert (image[100:180, 60:140] == 128).all()  # Inside nothing is drawn.
+
+
+def test_captions_are_below_true_boxes_and_above_predictions():
+    box = [[100, 80, 250, 160]]
+    plain = photo(256, 384)
+    below = draw_detections(plain, Detections(box, [0]), None, NAMES) != plain
+    above = draw_detections(plain, None, Detections(box, [0], [0.5]), NAMES) != plain
+    assert below[165:175].any()
+    assert not below[:79].any()
+    assert above[70:75].any()
+    assert not above[161:].any()
+    # The score makes it longer.
+    no_score = draw_detections(plain, None, Detections(box, [0]), NAMES) != plain
+    assert above[70:75].any(axis=(0, 2)).sum() > no_score[70:75].any(axis=(0, 2)).sum()
+
+
+def test_a_class_has_the_same_colour_in_all_images():
+    for box in BOXES:
+        image = draw_detections(photo(), Detections([box], [1]), None, NAMES)
+        assert colored(image, 1).any()
+        assert not colored(image, 0).any()
+
+
+@pytest.mark.parametrize("shape", [(40, 60), (40, 60, 1), (40, 60, 3), (40, 60, 4)])
+def test_images_of_all_kinds_become_rgb_and_stay_unchanged(shape):
+    image = np.full(shape, 7, np.uint8)
+    before = image.copy()
+    truth = {"boxes": [[4, 4, 20, 20], [-1] * 4], "labels": [0, -1]}
+    found = {"boxes": [[5, 5, 25, 25]], "classes": [1], "scores": [0.5]}
+    assert draw_detections(image, truth, found, NAMES).shape == (40, 60, 3)
+    assert draw_detections(image, truth, found, NAMES, scale=4).shape == (160, 240, 3)
+    np.testing.assert_array_equal(image, before)
+
+
+def test_scale_enlarges_before_drawing():
+    truth = Detections([[10, 10, 30, 30]], [0])
+    image = draw_detections(photo(), truth, None, NAMES, scale=5)
+    edge = colored(image, 0)[50:149, 50]
+    assert edge.all()
+    assert not colored(image, 0)[:, :49].any()
+
+
+def test_boxes_far_out_of_the_image_or_not_finite_do_no_harm():
+    boxes = [[-1e12, -1e12, 1e12, 1e12], [np.nan, 0, 9, 9], [500, 500, 600, 600]]
+    found = Detections(boxes, [0, 0, 1], [0.5, 0.5, 0.5])
+    assert draw_detections(photo(), None, found, NAMES).shape == (64, 96, 3)
+
+
+def test_names_that_opencv_cannot_draw_are_no_error():
+    found = Detections(BOXES, [0, 1], [0.5, 0.6])
+    image = draw_detections(photo(), None, found, ["고양이", "a\nb 🐶"])
+    assert image.shape == (64, 96, 3)
+
+
+@pytest.mark.parametrize(
+    ("image", "truth", "message"),
+    [
+        (np.zeros((4, 4, 3)), None, "`image` must be a uint8.*float64"),
+        (np.zeros((4, 4, 2), np.uint8), None, r"\(4, 4, 2\)"),
+        (photo(), Detections(BOXES[:1], [2]), "0 to 1.*Received: 2"),
+        (photo(), {"boxes": BOXES}, "`labels` or `classes`"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(image, truth, message):
+    with pytest.raises(ValueError, match=message):
+        draw_detections(image, truth, None, NAMES)

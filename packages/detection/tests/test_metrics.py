@@ -1,0 +1,426 @@
+"""The metrics, against pycocotools and against an implementation that is only slow."""
+
+import contextlib
+import io
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from wandb_eval.detection import (
+    BoxFormat,
+    DetectionMetrics,
+    Detections,
+    count_image,
+    read_ground_truth,
+    read_predictions,
+)
+from wandb_eval.detection.metrics import COCO_FIGURES
+
+FORMATS = [
+    "xyxy",
+    "yxyx",
+    "xywh",
+    "center_xywh",
+    "center_yxhw",
+    "rel_xyxy",
+    "rel_yxyx",
+    "rel_xywh",
+    "rel_center_xywh",
+]
+NAMES = ["cat", "dog", "bird"]
+WIDTH, HEIGHT = 256, 128  # Powers of two: relative boxes are exact, ties stay ties.
+
+
+# --- Random scenes ----------------------------------------------------------------
+
+
+@st.composite
+def boxes_of_image(draw, with_scores):
+    """Boxes on a coarse grid, so that many overlap and IoUs are equal, of all sizes."""
+    count = draw(st.integers(0, 6))
+    boxes, labels, scores, crowds = [], [], [], []
+    for _ in range(count):
+        left, top = draw(st.integers(0, 10)) * 16, draw(st.integers(0, 6)) * 16
+        width = draw(st.sampled_from([16, 32, 48, 112]))
+        height = draw(st.sampled_from([16, 32, 48, 112]))
+        boxes.append([left, top, left + width, top + height])
+        labels.append(draw(st.integers(0, len(NAMES) - 1)))
+        scores.append(draw(st.sampled_from([0.125, 0.25, 0.3, 0.5, 0.5, 0.875])))
+        crowds.append(draw(st.integers(0, 5)) == 0)
+    if with_scores:
+        return Detections(np.reshape(boxes, (-1, 4)), labels, scores)
+    return Detections(np.reshape(boxes, (-1, 4)), labels, iscrowd=crowds)
+
+
+scenes = st.lists(
+    st.tuples(boxes_of_image(with_scores=False), boxes_of_image(with_scores=True)),
+    max_size=4,
+)
+
+
+def as_keras(images, name, with_scores):
+    """Boxes of images as a padded dictionary in a format of Keras."""
+    most = max((len(image) for image in images), default=0)
+    boxes = np.full((len(images), most, 4), -1.0)
+    labels = np.full((len(images), most), -1)
+    scores, crowds = np.full(labels.shape, -1.0), np.zeros(labels.shape, int)
+    for i, image in enumerate(images):
+        if len(image):
+            boxes[i, : len(image)] = keras.ops.convert_to_numpy(
+                keras.utils.bounding_boxes.convert_format(
+                    image.boxes,
+                    source="xyxy",
+                    target=name,
+                    height=float(HEIGHT),
+                    width=float(WIDTH),
+                )
+            )
+        labels[i, : len(image)] = image.labels
+        crowds[i, : len(image)] = image.iscrowd
+        if with_scores:
+            scores[i, : len(image)] = image.scores
+    return {"boxes": boxes, "labels": labels} | (
+        {"confidence": scores} if with_scores else {"iscrowd": crowds}
+    )
+
+
+def measure(scene, batch_size=2, **kwargs):
+    metrics = DetectionMetrics(NAMES, **kwargs)
+    for start in range(0, len(scene), batch_size):
+        part = scene[start : start + batch_size]
+        metrics.update([truth for truth, _ in part], [found for _, found in part])
+    return metrics
+
+
+# --- COCO's figures ---------------------------------------------------------------
+
+
+def pycocotools_figures(scene):
+    """The twelve figures of the reference implementation, boxes given one by one."""
+    sides = []
+    for side in (0, 1):
+        annotations = []
+        for image, pair in enumerate(scene):
+            for i, (left, top, right, bottom) in enumerate(pair[side].boxes.tolist()):
+                annotations.append(
+                    {
+                        "id": len(annotations) + 1,
+                        "image_id": image + 1,
+                        "category_id": int(pair[side].labels[i]) + 1,
+                        "bbox": [left, top, right - left, bottom - top],
+                        "area": float(pair[side].area[i]),
+                        "iscrowd": int(pair[side].iscrowd[i]),
+                        "score": float(pair[1].scores[i]) if side else None,
+                    }
+                )
+        coco = COCO()
+        coco.dataset = {
+            "images": [{"id": image + 1} for image in range(len(scene))],
+            "categories": [{"id": i + 1} for i in range(len(NAMES))],
+            "annotations": annotations,
+        }
+        coco.createIndex()
+        sides.append(coco)
+    evaluation = COCOeval(*sides, iouType="bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    return evaluation
+
+
+def reference(scene):
+    with contextlib.redirect_stdout(io.StringIO()):
+        return pycocotools_figures(scene)
+
+
+@settings(
+    max_examples=200,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(scenes, st.sampled_from(FORMATS), st.sampled_from(FORMATS))
+def test_every_figure_of_coco_equals_that_of_pycocotools(scene, format_1, format_2):
+    sizes = np.tile([HEIGHT, WIDTH], (len(scene), 1))
+    truth, _ = read_ground_truth(
+        as_keras([truth for truth, _ in scene], format_1, False),
+        sizes,
+        BoxFormat(format_1),
+        len(NAMES),
+    )
+    found, _ = read_predictions(
+        as_keras([found for _, found in scene], format_2, True),
+        sizes,
+        BoxFormat(format_2),
+        len(NAMES),
+    )
+    ours = measure(list(zip(truth, found, strict=True))).compute()
+    theirs = reference(scene).stats if scene else np.full(len(COCO_FIGURES), -1.0)
+    for name, value in zip(COCO_FIGURES, theirs, strict=True):
+        if value == -1:
+            assert name not in ours
+        else:
+            assert ours[name] == pytest.approx(value, abs=1e-6), name
+
+
+def test_figures_of_a_large_scene_equal_those_of_pycocotools():
+    # More than 100 predictions of a class in an image: COCO counts the best 100.
+    rng = np.random.default_rng(0)
+    scene = []
+    for _ in range(5):
+        corners = rng.uniform(0, 150, (40, 2))
+        true = np.hstack([corners, corners + rng.uniform(4, 120, (40, 2))])
+        labels = rng.integers(0, 3, 40)
+        near = np.tile(true, (15, 1)) + rng.normal(0, 4, (600, 4))
+        scores = rng.uniform(0, 1, 600).round(2)  # Many ties.
+        near[:, 2:] = np.maximum(near[:, 2:], near[:, :2] + 1)
+        scene.append(
+            (
+                Detections(true, labels, area=rng.uniform(10, 12_000, 40)),
+                Detections(near, np.tile(labels, 15), scores),
+            )
+        )
+    metrics = measure(scene)
+    results, theirs = metrics.compute(), reference(scene)
+    ours = [results[name] for name in COCO_FIGURES]
+    np.testing.assert_allclose(ours, theirs.stats, atol=1e-6)
+    rows = results["per_class"].data
+    precision = theirs.eval["precision"][:, :, :, 0, -1]
+    np.testing.assert_allclose([row[1] for row in rows], precision.mean(axis=(0, 1)))
+    np.testing.assert_allclose([row[2] for row in rows], precision[0].mean(axis=0))
+
+
+def test_the_curves_are_those_of_the_evaluator():
+    truth = Detections([[0, 0, 40, 40], [50, 50, 90, 90]], [0, 0])
+    found = Detections([[0, 0, 40, 40], [0, 50, 40, 90]], [0, 0], [0.9, 0.8])
+    chart = measure([(truth, found)]).compute()["precision_recall"]
+    rows = chart.table.data
+    assert {row[0] for row in rows} == {"cat"}  # The others have no true boxes.
+    # Half of the true boxes are found, before anything wrong is.
+    np.testing.assert_allclose([row[1] for row in rows], np.linspace(0, 1, 101))
+    assert [row[2] for row in rows] == [1.0] * 51 + [0.0] * 50
+
+
+def test_there_are_no_curves_for_more_than_twenty_classes():
+    truth = Detections([[0, 0, 40, 40]], [0])
+    for count, shown in ((20, True), (21, False)):
+        metrics = DetectionMetrics([f"class {i}" for i in range(count)])
+        metrics.update([truth], [Detections([[0, 0, 40, 40]], [0], [0.9])])
+        assert ("precision_recall" in metrics.compute()) == shown
+
+
+# --- Confusion matrix, counts -----------------------------------------------------
+
+
+def slow_iou(found, true, crowd):
+    left, top = max(found[0], true[0]), max(found[1], true[1])
+    right, bottom = min(found[2], true[2]), min(found[3], true[3])
+    common = max(0.0, right - left) * max(0.0, bottom - top)
+    area = (found[2] - found[0]) * (found[3] - found[1])
+    other = (true[2] - true[0]) * (true[3] - true[1])
+    return common / (area if crowd else area + other - common)
+
+
+def slow_matches(truth, found, iou_threshold, score_threshold, by_class):
+    """Pairs of indices; predictions without a partner; those that lie in a crowd."""
+    numbers = [j for j in range(len(found)) if found.scores[j] >= score_threshold]
+    numbers.sort(key=lambda j: -found.scores[j])
+    pairs, alone, in_crowd = [], [], []
+    for j in numbers:
+        best, best_iou, crowded = None, 0.0, False
+        for i in range(len(truth)):
+            if by_class and truth.labels[i] != found.labels[j]:
+                continue
+            iou = slow_iou(found.boxes[j], truth.boxes[i], truth.iscrowd[i])
+            if iou < iou_threshold:
+                continue
+            if truth.iscrowd[i]:
+                crowded = True
+            elif i not in [pair[0] for pair in pairs] and iou > best_iou:
+                best, best_iou = i, iou
+        if best is not None:
+            pairs.append((best, j, best_iou))
+        elif crowded:
+            in_crowd.append(j)
+        else:
+            alone.append(j)
+    return pairs, alone, in_crowd
+
+
+def slow_confusion_matrix(scene, iou_threshold, score_threshold):
+    background = len(NAMES)
+    matrix = [[0] * (background + 1) for _ in range(background + 1)]
+    for truth, found in scene:
+        pairs, alone, _ = slow_matches(
+            truth, found, iou_threshold, score_threshold, by_class=False
+        )
+        for i, j, _ in pairs:
+            matrix[truth.labels[i]][found.labels[j]] += 1
+        for j in alone:
+            matrix[background][found.labels[j]] += 1
+        for i in range(len(truth)):
+            if not truth.iscrowd[i] and i not in [pair[0] for pair in pairs]:
+                matrix[truth.labels[i]][background] += 1
+    return matrix
+
+
+thresholds = st.sampled_from([0.25, 0.3, 0.5, 0.75, 1.0])
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(scenes, thresholds, st.sampled_from([0.0, 0.3, 0.5, 1.0]))
+def test_confusion_matrix_and_counts_equal_the_slow_ones(
+    scene, iou_threshold, score_threshold
+):
+    metrics = measure(
+        scene, iou_threshold=iou_threshold, score_threshold=score_threshold
+    )
+    matrix = slow_confusion_matrix(scene, iou_threshold, score_threshold)
+    assert metrics.confusion_matrix.tolist() == matrix
+
+    matched, wrong, missed, ious = 0, 0, 0, []
+    for truth, found in scene:
+        pairs, alone, _ = slow_matches(
+            truth, found, iou_threshold, score_threshold, by_class=True
+        )
+        counts = count_image(truth, found, iou_threshold, score_threshold)
+        left = int((~truth.iscrowd).sum()) - len(pairs)
+        assert counts.true_positives == len(pairs)
+        assert counts.false_positives == len(alone)
+        assert counts.false_negatives == left
+        if pairs:
+            mean = sum(iou for *_, iou in pairs) / len(pairs)
+            assert counts.mean_iou == pytest.approx(mean)
+        else:
+            assert counts.mean_iou is None
+        matched, wrong, missed = matched + len(pairs), wrong + len(alone), missed + left
+        ious += [iou for *_, iou in pairs]
+    results = metrics.compute()
+    if matched + wrong:
+        assert results["precision"] == pytest.approx(matched / (matched + wrong))
+    if matched + missed:
+        assert results["recall"] == pytest.approx(matched / (matched + missed))
+    if matched:
+        p, r = results["precision"], results["recall"]
+        assert results["f1"] == pytest.approx(2 * p * r / (p + r))
+        assert results["mean_iou"] == pytest.approx(sum(ious) / len(ious))
+    assert all(np.isfinite(v) for v in results.values() if isinstance(v, float))
+
+
+def test_a_confusion_shows_in_the_matrix_and_counts_as_wrong():
+    truth = Detections([[0, 0, 40, 40]], [0])
+    found = Detections([[0, 0, 40, 40], [0, 0, 40, 38]], [1, 0], [0.9, 0.8])
+    metrics = measure([(truth, found)])
+    expected = np.zeros((4, 4), int)
+    expected[0, 1] = 1  # The better one of the two is a dog,
+    expected[3, 0] = 1  # and the cat that is there is taken.
+    np.testing.assert_array_equal(metrics.confusion_matrix, expected)
+    results = metrics.compute()
+    assert (results["precision"], results["recall"]) == (0.5, 1.0)
+
+
+def test_the_table_by_class_counts_each_class():
+    truth = Detections([[0, 0, 40, 40], [50, 0, 90, 40], [50, 50, 60, 60]], [0, 0, 1])
+    found = Detections(
+        [[0, 0, 40, 40], [100, 0, 140, 40], [100, 50, 140, 90], [0, 0, 40, 39]],
+        [0, 0, 2, 0],
+        [0.9, 0.8, 0.7, 0.1],
+    )
+    table = measure([(truth, found)]).compute()["per_class"]
+    rows = {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.data}
+    assert rows["cat"]["precision"] == rows["cat"]["recall"] == rows["cat"]["f1"] == 0.5
+    assert (rows["cat"]["true_boxes"], rows["cat"]["predictions"]) == (2, 2)
+    assert rows["dog"]["AP"] == rows["dog"]["recall"] == rows["dog"]["precision"] == 0
+    # Nothing says how well birds are found where there are none.
+    assert rows["bird"]["AP"] is rows["bird"]["AP50"] is rows["bird"]["recall"] is None
+    assert rows["bird"]["precision"] == 0
+
+
+# --- Nothing there ----------------------------------------------------------------
+
+NOTHING = Detections(np.zeros((0, 4)), [], [])
+SOMETHING = Detections([[0, 0, 40, 40]], [0], [0.9])
+
+
+def scalars(results):
+    return {k: v for k, v in results.items() if isinstance(v, float)}
+
+
+def test_without_any_box_nothing_is_claimed():
+    for scene in ([], [(NOTHING, NOTHING)]):
+        results = measure(scene).compute()
+        assert scalars(results) == {}
+        assert "precision_recall" not in results
+
+
+def test_without_true_boxes_predictions_are_wrong():
+    results = measure([(NOTHING, SOMETHING)]).compute()
+    assert scalars(results) == {"precision": 0.0, "f1": 0.0}
+
+
+def test_without_predictions_what_is_there_is_missed():
+    results = scalars(measure([(SOMETHING, NOTHING)]).compute())
+    assert set(results.values()) == {0.0}
+    # The only object is of medium size.
+    assert set(results) == {
+        *(set(COCO_FIGURES) - {"AP_small", "AP_large", "AR_small", "AR_large"}),
+        "precision",
+        "recall",
+        "f1",
+    }
+
+
+def test_only_crowds_are_as_good_as_no_box():
+    crowd = Detections([[0, 0, 80, 80]], [0], iscrowd=[True])
+    results = measure([(crowd, SOMETHING)]).compute()
+    assert scalars(results) == {}
+
+
+def test_five_thousand_predictions_in_an_image():
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 200, (5000, 2))
+    boxes = np.hstack([corners, corners + rng.uniform(1, 50, (5000, 2))])
+    found = Detections(boxes, rng.integers(0, 3, 5000), rng.uniform(0, 1, 5000))
+    truth = Detections(boxes[:50], found.labels[:50])
+    metrics = measure([(truth, found)], score_threshold=0.0)
+    assert metrics.confusion_matrix.sum() == 5000 + metrics.confusion_matrix[:, 3].sum()
+    ours = metrics.compute()
+    theirs = reference([(truth, found)]).stats
+    for name, value in zip(COCO_FIGURES, theirs, strict=True):
+        assert ours.get(name, -1) == pytest.approx(value, abs=1e-6), name
+
+
+def test_nothing_is_printed(capsys):
+    measure([(SOMETHING, SOMETHING)]).compute()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_only_what_coco_counts_is_kept():
+    many = Detections(np.tile([0, 0, 9, 9], (5000, 1)), [0] * 5000, np.ones(5000) / 2)
+    for found, count in ((many, 100), (many[:50], 50)):
+        [kept] = measure([(SOMETHING, found)])._predictions
+        assert len(kept) == count
+        assert not np.shares_memory(kept.boxes, many.boxes)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"iou_threshold": 0}, "`iou_threshold` must be above 0.*Received: 0"),
+        ({"iou_threshold": 1.1}, r"Received: 1\.1"),
+        ({"score_threshold": -0.1}, r"`score_threshold` must be.*Received: -0\.1"),
+        ({"score_threshold": float("nan")}, "Received: nan"),
+    ],
+)
+def test_thresholds_out_of_range_are_refused(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        DetectionMetrics(NAMES, **kwargs)
+
+
+def test_predictions_must_have_scores():
+    with pytest.raises(ValueError, match="must have `scores`"):
+        measure([(SOMETHING, Detections([[0, 0, 1, 1]], [0]))])

@@ -1,0 +1,163 @@
+"""Masks drawn on images, where there is no W&B to show them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wandb_eval.core import class_color
+from wandb_eval.core.opencv import cv2
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_WRONG = (255, 30, 30)
+_SHARE_WITH_NAME = 0.005  # of the image, from which on a region has its name on it.
+
+
+def draw_segmentation(
+    image: NDArray[np.uint8],
+    mask: NDArray[Any],
+    class_names: Sequence[str],
+    alpha: float = 0.5,
+    scale: int = 1,
+) -> NDArray[np.uint8]:
+    """Draws a mask on an image: each class in its colour, with its name on each region.
+
+    A class has the same colour in every picture. A class that is named "background" is
+    not drawn, and neither are ids that have no name, such as that of ignored pixels.
+
+    Args:
+        image: uint8 array of shape `(height, width)`, `(height, width, 1)`, or
+            `(height, width, 3 or 4)`, RGB. It is not changed.
+        mask: Class ids, integers of shape `(height, width)`.
+        class_names: The name of each class id. OpenCV draws ASCII; other characters
+            become question marks.
+        alpha: How much of the colour covers the image, 0 to 1.
+        scale: Enlarges the image so many times before drawing. Names are legible from
+            about 200 pixels a side.
+
+    Returns:
+        uint8 array of shape `(scale * height, scale * width, 3)`, RGB.
+
+    Raises:
+        ValueError: If image or mask is none, if their sizes differ, or if `alpha` is
+            not of 0 to 1.
+
+    Example:
+
+    >>> image = np.zeros((64, 96, 3), np.uint8)
+    >>> mask = np.zeros((64, 96), int)
+    >>> mask[10:40, 20:60] = 1
+    >>> draw_segmentation(image, mask, ["background", "cat"], scale=4).shape
+    (256, 384, 3)
+    """
+    canvas = _to_rgb(image).repeat(scale, axis=0).repeat(scale, axis=1)
+    [ids] = _check_masks(image, mask)
+    ids = ids.repeat(scale, axis=0).repeat(scale, axis=1)
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"`alpha` must be a number of 0 to 1. Received: {alpha!r}")
+    shown = [
+        int(index)
+        for index in np.unique(ids)
+        if 0 <= index < len(class_names)
+        and class_names[int(index)].lower() != "background"
+    ]
+    for index in shown:
+        area = ids == index
+        color = np.array(class_color(index))
+        canvas[area] = np.rint((1 - alpha) * canvas[area] + alpha * color)
+    for index in shown:
+        _write_names(canvas, ids == index, class_names[index])
+    return canvas
+
+
+def draw_disagreement(
+    image: NDArray[np.uint8],
+    truth: NDArray[Any],
+    prediction: NDArray[Any],
+    ignore_index: int | None = None,
+    scale: int = 1,
+) -> NDArray[np.uint8]:
+    """The image in gray, with the pixels where the prediction is wrong in red.
+
+    Args:
+        image: uint8 array of shape `(height, width)`, `(height, width, 1)`, or
+            `(height, width, 3 or 4)`, RGB. It is not changed.
+        truth: Class ids, integers of shape `(height, width)`.
+        prediction: Class ids of the same shape.
+        ignore_index: The id in `truth` of pixels that are never wrong.
+        scale: Enlarges the picture so many times.
+
+    Returns:
+        uint8 array of shape `(scale * height, scale * width, 3)`, RGB.
+
+    Raises:
+        ValueError: If image or masks are none, or if their sizes differ.
+
+    Example:
+
+    >>> image = np.full((1, 2, 3), 99, np.uint8)
+    >>> draw_disagreement(image, np.array([[0, 1]]), np.array([[0, 0]])).tolist()
+    [[[99, 99, 99], [255, 30, 30]]]
+    """
+    gray = cv2.cvtColor(np.ascontiguousarray(_to_rgb(image)), cv2.COLOR_RGB2GRAY)
+    drawn = np.repeat(np.asarray(gray, np.uint8)[..., None], 3, axis=2)
+    true_ids, predicted_ids = _check_masks(image, truth, prediction)
+    wrong = true_ids != predicted_ids
+    if ignore_index is not None:
+        wrong &= true_ids != ignore_index
+    drawn[wrong] = _WRONG
+    return drawn.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def _to_rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    array = np.asarray(image)
+    gray = array.ndim == 2 or (array.ndim == 3 and array.shape[-1] == 1)
+    color = array.ndim == 3 and array.shape[-1] in (3, 4)
+    if array.dtype != np.uint8 or not (gray or color):
+        raise ValueError(
+            "`image` must be a uint8 array of shape (height, width) or (height, width, "
+            f"1, 3 or 4). Received: {array.dtype} of shape {array.shape}"
+        )
+    if gray:
+        return np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=-1)
+    return array[..., :3]
+
+
+def _check_masks(image: NDArray[np.uint8], *masks: NDArray[Any]) -> list[NDArray[Any]]:
+    arrays = [np.asarray(mask) for mask in masks]
+    size = np.shape(image)[:2]
+    for array in arrays:
+        if array.dtype.kind not in "iub" or array.shape != size:
+            raise ValueError(
+                "A mask must have an integer for each pixel of the image, so its shape "
+                f"must be {size}. Received: {array.dtype} of shape {array.shape}"
+            )
+    return arrays
+
+
+def _write_names(canvas: NDArray[np.uint8], area: NDArray[np.bool_], name: str) -> None:
+    """Writes a name in the middle of each region, white with a dark rim."""
+    font_scale = max(0.4, min(canvas.shape[:2]) / 500)
+    (width, height), _ = cv2.getTextSize(name, _FONT, font_scale, 1)
+    count, _, stats, centers = cv2.connectedComponentsWithStats(area.astype(np.uint8))
+    for region in range(1, count):
+        if stats[region, cv2.CC_STAT_AREA] < _SHARE_WITH_NAME * area.size:
+            continue
+        x, y = centers[region] + (-width / 2, height / 2)
+        # As far as possible inside the image.
+        left = max(0, min(int(x), canvas.shape[1] - width))
+        bottom = max(height, min(int(y), canvas.shape[0] - 1))
+        for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+            cv2.putText(
+                canvas,
+                name,
+                (left, bottom),
+                _FONT,
+                font_scale,
+                color,
+                thickness,
+                cv2.LINE_AA,
+            )

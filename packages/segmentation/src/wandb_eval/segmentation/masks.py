@@ -1,0 +1,242 @@
+"""Reads the masks that segmentation models are trained on, and what they put out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, logit, softmax
+
+from wandb_eval.core.opencv import cv2
+
+Masks = NDArray[np.int32]
+
+NOT_A_NUMBER = -1
+"""The class id of pixels whose outputs are NaN. Metrics leave them out."""
+
+MAX_CLASSES = 256
+
+_FAR = 2**30  # Beyond any class id, and within 32 bits.
+
+
+def read_masks(y: Any, ignore_index: int | None = None) -> Masks:
+    """Reads the masks of a batch.
+
+    Three axes are class ids; so are four axes with a single channel. Four axes with
+    more channels are one-hot.
+
+    Args:
+        y: Class ids of shape `(batch, height, width)` or `(batch, height, width, 1)`,
+            or one-hot of shape `(batch, height, width, num_classes)`; channels first if
+            `keras.config.image_data_format()` is `"channels_first"`. Of any dtype,
+            floats if they are whole.
+        ignore_index: The id of pixels that are all zeros where masks are one-hot, as
+            `tf.one_hot` makes them of an id that is no class.
+
+    Returns:
+        Class ids of shape `(batch, height, width)`.
+
+    Raises:
+        ValueError: If it is neither.
+
+    Example:
+
+    >>> read_masks(np.array([[[0, 2]]], np.uint8))
+    array([[[0, 2]]], dtype=int32)
+    >>> read_masks(np.array([[[[1, 0, 0], [0, 0, 1]]]]))
+    array([[[0, 2]]], dtype=int32)
+    """
+    array = _as_array(y)
+    if array.ndim == 3:
+        return _to_ids(array)
+    array = _channels_last(array)
+    if array.shape[-1] == 1:
+        return _to_ids(array[..., 0])
+    ones = array.sum(axis=-1)
+    wrong = ones != 1
+    if ignore_index is not None:
+        wrong &= ones != 0
+    if array.size and (array.min() < 0 or array.max() > 1 or wrong.any()):
+        hint = (
+            ""
+            if (ones != 0).all()
+            else " If pixels of zeros are to be ignored, pass `ignore_index`."
+        )
+        raise ValueError(
+            f"Masks of shape {array.shape} must be one-hot: a single one for each "
+            "pixel, else zeros. For class ids, drop the axis of channels, or keep "
+            f"one of them.{hint}"
+        )
+    ids = array.argmax(axis=-1).astype(np.int32)
+    if ignore_index is not None:
+        ids[ones == 0] = ignore_index
+    return np.asarray(ids)
+
+
+def num_outputs(outputs: Any) -> int:
+    """For how many classes a model has outputs: one channel is for two.
+
+    Args:
+        outputs: Outputs of the model.
+
+    Raises:
+        ValueError: If they are not of shape `(batch, height, width, channels)`.
+    """
+    if not hasattr(outputs, "shape"):
+        found = list(outputs) if isinstance(outputs, dict) else type(outputs).__name__
+        raise ValueError(
+            f"The model has several outputs: {found}. Pass `output_key` to name the "
+            "one to evaluate."
+        )
+    if len(outputs.shape) != 4:
+        raise ValueError(
+            "Outputs of a segmentation model must be of shape (batch, height, width, "
+            f"channels). Received: {tuple(outputs.shape)}"
+        )
+    channels = int(_channels_last(np.asarray(outputs)).shape[-1])
+    return 2 if channels == 1 else channels
+
+
+def depends_on_logits(outputs: Any, size: tuple[int, ...]) -> bool:
+    """Whether it matters for masks of that size if outputs are logits or not."""
+    shape = _channels_last(np.asarray(outputs)).shape
+    return shape[-1] == 1 or shape[1:3] != tuple(size)
+
+
+def describe(outputs: Any) -> tuple[float, float, bool]:
+    """Tells probabilities from logits.
+
+    Args:
+        outputs: Outputs of a model.
+
+    Returns:
+        The lowest and the highest value that is finite, and whether all of them can
+        only be probabilities: of 0 to 1, not all 0, and with several channels of the
+        sum 1.
+    """
+    scores = _channels_last(np.asarray(outputs))
+    finite = scores[np.isfinite(scores).all(axis=-1)].astype(np.float32)
+    low, high = float(finite.min(initial=np.inf)), float(finite.max(initial=-np.inf))
+    sums = finite.sum(axis=-1)
+    sums_to_1 = scores.shape[-1] == 1 or bool((np.abs(sums - 1) < 0.02).all())
+    return low, high, low >= 0 and 0 < high <= 1 and sums_to_1
+
+
+def read_outputs(
+    outputs: Any,
+    size: tuple[int, int],
+    from_logits: bool = True,
+    threshold: float = 0.5,
+) -> Masks:
+    """Reads the outputs of a model as class ids.
+
+    At the size of the masks, the best class is that of the outputs as they are. Outputs
+    of another size are brought to it as probabilities, by bilinear interpolation
+    between pixel centres (as `keras.ops.image.resize` does it), before the best class
+    is chosen. Of classes that are equally good it is the first.
+
+    Args:
+        outputs: Of shape `(batch, height, width, num_classes)`, logits or
+            probabilities, or with one channel the output of a sigmoid unit, which is
+            for class 1 of two. Channels first if Keras says so.
+        size: Height and width of the masks.
+        from_logits: Whether outputs are logits, before softmax or sigmoid. It makes a
+            difference for one channel, and where the size is another.
+        threshold: From what probability on one channel means class 1.
+
+    Returns:
+        Class ids of shape `(batch, height, width)`; `NOT_A_NUMBER` where an output
+        is, or one that a pixel is interpolated from.
+
+    Example:
+
+    >>> read_outputs(np.array([[[[0.2, 0.7, 0.1]]]]), (1, 2), from_logits=False)
+    array([[[1, 1]]], dtype=int32)
+    """
+    scores = _channels_last(np.asarray(outputs))
+    if scores.dtype not in (np.float32, np.float64):
+        scores = scores.astype(np.float32)
+    binary = scores.shape[-1] == 1
+    if scores.shape[1:3] == tuple(size):
+        cut = float(logit(threshold)) if from_logits else threshold
+        best = scores[..., 0] >= cut if binary else scores.argmax(axis=-1)
+        ids = best.astype(np.int32)
+        # NaN comes through the minimum, which is faster than looking at each value.
+        if np.isnan(scores.min()):
+            ids[np.isnan(scores).any(axis=-1)] = NOT_A_NUMBER
+        return np.asarray(ids)
+    if from_logits:
+        with np.errstate(invalid="ignore"):  # Of infinity: NaN, as with Keras.
+            scores = expit(scores) if binary else softmax(scores, axis=-1)
+    return np.stack([_choose(image, size, threshold) for image in scores])
+
+
+def _choose(image: NDArray[Any], size: tuple[int, int], threshold: float) -> Masks:
+    """The best class of each pixel of one image, at another size.
+
+    Channel by channel: that takes the least memory and time, and OpenCV resizes 128
+    channels at once at most.
+    """
+    ids = np.zeros(size, np.int32)
+    channels = np.ascontiguousarray(np.moveaxis(image, -1, 0))
+    best = _resize(channels[0], size)
+    if len(channels) == 1:
+        ids[best >= threshold] = 1
+    for index, channel in enumerate(channels[1:], start=1):
+        score = _resize(channel, size)
+        np.copyto(ids, index, where=score > best)
+        np.maximum(best, score, out=best)  # Keeps NaN.
+    ids[np.isnan(best)] = NOT_A_NUMBER
+    return ids
+
+
+def _resize(channel: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    return cv2.resize(channel, size[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def _as_array(y: Any) -> NDArray[Any]:
+    if isinstance(y, (dict, tuple)):
+        found = f"a dict of {list(y)}" if isinstance(y, dict) else f"{len(y)} of them"
+        raise ValueError(
+            f"There are masks for several outputs: {found}. Pass `output_key` to name "
+            "the one to evaluate."
+        )
+    try:
+        array = np.asarray(y)
+    except ValueError as error:  # Lists of several sizes.
+        raise ValueError(
+            f"The masks of a batch must be of one size. Received: {error}"
+        ) from error
+    if array.dtype == np.bool_:
+        array = array.astype(np.uint8)
+    if array.ndim not in (3, 4) or array.dtype.kind not in "iuf":
+        dtype = getattr(array.dtype, "name", array.dtype)
+        raise ValueError(
+            "Masks must be class ids of shape (batch, height, width) or (batch, "
+            "height, width, 1), or one-hot of shape (batch, height, width, "
+            f"num_classes), all of one size. Received: {dtype} of shape {array.shape}"
+        )
+    if array.dtype.kind == "f":
+        whole = array == np.floor(array)
+        if not whole.all():
+            raise ValueError(
+                "Masks must be class ids or one-hot, not probabilities. Received: "
+                f"{array[~whole].flat[0]} among them"
+            )
+    return array
+
+
+def _to_ids(array: NDArray[Any]) -> Masks:
+    if array.dtype.kind == "f":
+        array = array.astype(np.float32)  # Has numbers far enough, unlike float16.
+    if array.dtype.itemsize >= 4:
+        array = np.clip(array, 0 if array.dtype.kind == "u" else -_FAR, _FAR)
+    return array.astype(np.int32)
+
+
+def _channels_last(array: NDArray[Any]) -> NDArray[Any]:
+    if keras.config.image_data_format() == "channels_first":
+        return np.moveaxis(array, 1, -1)
+    return array

@@ -1,0 +1,238 @@
+"""What is measured of a segmentation model, counted pixel by pixel."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import wandb
+from numpy.typing import NDArray
+
+from wandb_eval.core import charts
+
+Counts = NDArray[np.int64]
+
+
+def count_pixels(
+    truth: NDArray[Any],
+    prediction: NDArray[Any],
+    num_classes: int,
+    ignore_index: int | None = None,
+) -> Counts:
+    """The confusion matrix of each image.
+
+    Args:
+        truth: Class ids of shape `(batch, height, width)`, of any integer type.
+        prediction: Class ids of the same shape.
+        num_classes: How many classes there are. Pixels with an id of 0 to `num_classes
+            - 1` in both are counted.
+        ignore_index: The id in `truth` of pixels that are not, if it is one of these.
+
+    Returns:
+        Counts of shape `(batch, num_classes, num_classes)`; rows are true classes.
+
+    Example:
+
+    >>> truth = np.array([[[0, 1, 1, 255]]])
+    >>> prediction = np.array([[[0, 1, 0, 0]]])
+    >>> count_pixels(truth, prediction, num_classes=2)
+    array([[[1, 0],
+            [1, 1]]])
+    """
+    counted = (truth >= 0) & (truth < num_classes)
+    counted &= (prediction >= 0) & (prediction < num_classes)
+    if ignore_index is not None:
+        counted &= truth != ignore_index
+    cells = num_classes**2
+    index: NDArray[np.intp] = truth.astype(np.intp)
+    index *= num_classes
+    index += prediction.astype(np.intp, copy=False)
+    index += (np.arange(len(truth)) * cells)[:, None, None]
+    counts = np.bincount(
+        index.ravel() if counted.all() else index[counted],
+        minlength=len(truth) * cells,
+    )
+    return counts.reshape(len(truth), num_classes, num_classes)
+
+
+class Scores:
+    """What follows from confusion matrices.
+
+    A class that is neither in the truth nor in the prediction has no IoU and no Dice:
+    they are NaN, and left out of the means. Where nothing is left, the mean is NaN.
+
+    Args:
+        counts: Confusion matrices of shape `(..., num_classes, num_classes)`; rows are
+            true classes.
+
+    Attributes:
+        pixels: How many pixels each class has, of shape `(..., num_classes)`.
+
+    Example:
+
+    >>> scores = Scores(np.array([[3, 1, 0], [0, 2, 0], [0, 0, 0]]))
+    >>> scores.iou
+    array([0.75      , 0.66666667,        nan])
+    """
+
+    def __init__(self, counts: Counts) -> None:
+        self._right = np.diagonal(counts, axis1=-2, axis2=-1)
+        self.pixels: Counts = counts.sum(axis=-1)
+        self._predicted = counts.sum(axis=-2)
+
+    @cached_property
+    def iou(self) -> NDArray[np.float64]:
+        """Intersection over union, of shape `(..., num_classes)`."""
+        return _divide(self._right, self.pixels + self._predicted - self._right)
+
+    @cached_property
+    def dice(self) -> NDArray[np.float64]:
+        """Dice coefficient, which is F1 over pixels, of shape `(..., num_classes)`."""
+        return _divide(2 * self._right, self.pixels + self._predicted)
+
+    @property
+    def precision(self) -> NDArray[np.float64]:
+        """Of the pixels predicted as a class, the share that is right."""
+        return _divide(self._right, self._predicted)
+
+    @property
+    def recall(self) -> NDArray[np.float64]:
+        """Of the pixels of a class, the share that is found."""
+        return _divide(self._right, self.pixels)
+
+    @property
+    def mean_iou(self) -> NDArray[np.float64]:
+        """Mean of `iou` over the classes that have one, of shape `(...)`."""
+        return _mean(self.iou)
+
+    @property
+    def mean_dice(self) -> NDArray[np.float64]:
+        """Mean of `dice` over the classes that have one, of shape `(...)`."""
+        return _mean(self.dice)
+
+    @property
+    def pixel_accuracy(self) -> NDArray[np.float64]:
+        """The share of pixels that is right, of shape `(...)`."""
+        return _divide(self._right.sum(axis=-1), self.pixels.sum(axis=-1))
+
+    @property
+    def frequency_weighted_iou(self) -> NDArray[np.float64]:
+        """Mean of `iou`, weighted by `pixels`, of shape `(...)`."""
+        return _mean(self.iou, self.pixels)
+
+
+class SegmentationMetrics:
+    """Mean IoU, Dice, pixel accuracy and what explains them, over many batches.
+
+    Keeps one confusion matrix. IoU as in
+    https://keras.io/api/metrics/segmentation_metrics/#meaniou-class and frequency
+    weighted IoU as in Long et al., https://arxiv.org/abs/1411.4038, section 5.
+
+    Args:
+        class_names: The name of each class.
+        ignore_index: The id in the truth of pixels that count nowhere.
+
+    Attributes:
+        confusion_matrix: Counts of shape `(num_classes, num_classes)`; rows are true
+            classes.
+        left_out: How many pixels were not counted though they are not ignored, because
+            an id in the truth or in the prediction is that of no class.
+
+    Example:
+
+    >>> metrics = SegmentationMetrics(["background", "cat"])
+    >>> metrics.update(np.array([[[0, 1], [1, 1]]]), np.array([[[0, 1], [1, 0]]]))
+    >>> metrics.compute()["pixel_accuracy"]
+    0.75
+    """
+
+    def __init__(self, class_names: list[str], ignore_index: int | None = None) -> None:
+        self.class_names = class_names
+        self.ignore_index = ignore_index
+        self.left_out = 0
+        num_classes = len(class_names)
+        self.confusion_matrix: Counts = np.zeros((num_classes, num_classes), np.int64)
+
+    def update(self, truth: NDArray[Any], prediction: NDArray[Any]) -> None:
+        """Takes in a batch.
+
+        Args:
+            truth: Class ids of shape `(batch, height, width)`, of any integer type.
+            prediction: Class ids of the same shape.
+        """
+        as_one_image = (1, -1, truth.shape[-1])
+        [counts] = count_pixels(
+            truth.reshape(as_one_image),
+            prediction.reshape(as_one_image),
+            len(self.class_names),
+            self.ignore_index,
+        )
+        self.confusion_matrix += counts
+        self.left_out += truth.size - int(counts.sum())
+        if self.ignore_index is not None:
+            self.left_out -= int((truth == self.ignore_index).sum())
+
+    def compute(self) -> dict[str, Any]:
+        """What to log: numbers, the per-class table, and the confusion matrix.
+
+        `mean_iou`, `mean_dice`, `pixel_accuracy` and `frequency_weighted_iou` are
+        missing if no pixel was counted, and `left_out` if none was left out.
+        """
+        scores = Scores(self.confusion_matrix)
+        numbers = {
+            "mean_iou": scores.mean_iou,
+            "mean_dice": scores.mean_dice,
+            "pixel_accuracy": scores.pixel_accuracy,
+            "frequency_weighted_iou": scores.frequency_weighted_iou,
+        }
+        results: dict[str, Any] = {
+            name: float(value) for name, value in numbers.items() if not np.isnan(value)
+        }
+        if self.left_out:
+            results["left_out"] = float(self.left_out)
+        columns = [scores.iou, scores.dice, scores.precision, scores.recall]
+        results["per_class"] = wandb.Table(
+            columns=["class", "iou", "dice", "precision", "recall", "pixels"],
+            data=[
+                [name, *map(or_none, values), int(pixels)]
+                for name, *values, pixels in zip(
+                    self.class_names, *columns, scores.pixels, strict=True
+                )
+            ],
+        )
+        return results | charts.confusion_matrix(
+            self.confusion_matrix,
+            self.class_names,
+            title="Pixels, as shares of each true class",
+            normalize=True,
+        )
+
+
+def or_none(value: np.float64) -> float | None:
+    """A number for a table; `None` for NaN."""
+    return None if np.isnan(value) else float(value)
+
+
+def _divide(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
+    """Divides; NaN where the divisor is 0."""
+    out = np.full(np.shape(b), np.nan)
+    np.divide(a, b, out=out, where=np.asarray(b) > 0)
+    return out
+
+
+def _mean(
+    values: NDArray[np.float64], weights: Counts | None = None
+) -> NDArray[np.float64]:
+    """The mean over the last axis without NaN; NaN where no weight is left.
+
+    One row after the other, so that sums are added up as scikit-learn adds them.
+    """
+    if weights is None:
+        weights = np.ones(values.shape, np.int64)
+    if values.ndim > 1:
+        return np.array([_mean(*row) for row in zip(values, weights, strict=True)])
+    defined = ~np.isnan(values)
+    if not weights[defined].any():
+        return np.array(np.nan)
+    return np.asarray(np.average(values[defined], weights=weights[defined]))

@@ -1,0 +1,656 @@
+"""The callback in `fit`, with the real wandb client and a loopback backend."""
+
+import io
+import json
+import re
+
+import keras
+import numpy as np
+import PIL.Image
+import pytest
+import wandb
+from keras import ops
+
+from wandb_eval.segmentation import WandbSegmentationEvalCallback, read_outputs
+
+NAMES = ["background", "square", "stripe"]
+
+
+def scenes(count=6, size=(16, 12), seed=0):
+    """Images whose classes can be told from their colours, and their masks."""
+    rng = np.random.default_rng(seed)
+    masks = np.zeros((count, *size), np.uint8)
+    for i, mask in enumerate(masks):
+        mask[i % 8 : i % 8 + 5, 2:7] = 1
+        mask[-2 - i % 3 : -1, :] = 2
+    colors = np.array([[40, 40, 40], [220, 60, 60], [60, 60, 220]])
+    noise = rng.integers(-20, 20, (count, *size, 3))
+    return (colors[masks] + noise).astype(np.uint8), masks
+
+
+def pixel_model(channels=3, **layer):
+    """A model that looks at each pixel alone, and puts out logits."""
+    model = keras.Sequential(
+        [
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.Conv2D(16, 1, activation="relu"),
+            keras.layers.Conv2D(channels, 1, **layer),
+        ]
+    )
+    logits = "activation" not in layer
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
+    if channels == 1:
+        loss = keras.losses.BinaryCrossentropy(from_logits=logits)
+    model.compile(keras.optimizers.Adam(0.05), loss)
+    return model
+
+
+class Fixed(keras.Model):
+    """Puts out what it was given, whatever it learns."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        self.outputs = [np.asarray(output, "float32") for output in outputs]
+        self.learned = self.add_weight(shape=(), initializer="zeros", name="learned")
+        self.compile("sgd")
+
+    def call(self, x):
+        index = ops.cast(x[:, 0, 0, 0], "int32")
+        found = [
+            ops.take(ops.convert_to_tensor(o), index, axis=0) for o in self.outputs
+        ]
+        return found[0] if len(found) == 1 else {"edges": found[0], "classes": found[1]}
+
+    def compute_loss(self, x, y, y_pred, sample_weight=None, training=True):
+        return ops.square(self.learned - 1)
+
+
+def numbered(count, size):
+    """Random images; the first pixel says which one it is."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (count, *size, 3), dtype=np.uint8)
+    x[:, 0, 0, 0] = np.arange(count)
+    return x
+
+
+def fit_fixed(outputs, validation_data, *args, x=None, epochs=1, **kwargs):
+    """Fits a model that puts out `outputs`; returns the callback."""
+    x = numbered(len(outputs), (4, 6)) if x is None else x
+    data = (
+        (x, validation_data) if hasattr(validation_data, "shape") else validation_data
+    )
+    evaluation = WandbSegmentationEvalCallback(data, *args, **kwargs)
+    Fixed([outputs]).fit(
+        x, np.zeros(len(x)), epochs=epochs, verbose=0, callbacks=[evaluation]
+    )
+    return evaluation
+
+
+@pytest.fixture
+def offline(loopback):
+    with wandb.init(mode="offline") as run:
+        yield run
+
+
+@pytest.fixture
+def warnings(monkeypatch):
+    """What `wandb.termwarn` was called with."""
+    said = []
+    monkeypatch.setattr(wandb, "termwarn", lambda text, **kwargs: said.append(text))
+    return said
+
+
+def decode(content):
+    return np.asarray(PIL.Image.open(io.BytesIO(content)))
+
+
+def logged_rows(loopback, version, name):
+    table = json.loads(loopback.resolve(version, f"{name}.table.json"))
+    return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+
+
+def rows(table):
+    return [dict(zip(table.columns, row, strict=True)) for row in table.data]
+
+
+def layer(image, name):
+    """The ids in a mask layer of a `wandb.Image`."""
+    with PIL.Image.open(image._masks[name]._path) as mask:
+        return np.asarray(mask)
+
+
+# --- What is logged ---------------------------------------------------------------
+
+
+def test_what_is_logged(loopback):
+    x, y = scenes()
+    y[0, 0] = 255
+    model = pixel_model()
+    with wandb.init() as run:
+        evaluation = WandbSegmentationEvalCallback(
+            (x, y), NAMES, ignore_index=255, monitor="eval/mean_iou", batch_size=4
+        )
+        model.fit(x, np.minimum(y, 2), epochs=3, verbose=0, callbacks=[evaluation])
+        predicted = model.predict(x, verbose=0).argmax(-1)
+    [data] = loopback.versions("val")
+    for i, row in enumerate(logged_rows(loopback, data, "val_data")):
+        assert row["idx"] == i
+        assert row["classes"] == NAMES + (["ignored"] if i == 0 else [])
+        assert list(row["image"]["masks"]) == ["ground_truth"]
+        path = row["image"]["masks"]["ground_truth"]["path"]
+        np.testing.assert_array_equal(decode(loopback.resolve(data, path)), y[i])
+        pixels = decode(loopback.resolve(data, row["image"]["path"]))
+        np.testing.assert_array_equal(pixels, x[i])
+    *_, last = loopback.versions(f"run_{run.id}_pred")
+    assert {"epoch_2", "latest"} <= set(last.aliases)
+    for i, row in enumerate(logged_rows(loopback, last, "eval_data")):
+        layers = row["image"]["masks"]
+        assert set(layers) == {"ground_truth", "predictions"}
+        masks = {
+            name: decode(loopback.resolve(last, layer["path"]))
+            for name, layer in layers.items()
+        }
+        np.testing.assert_array_equal(masks["ground_truth"], y[i])
+        np.testing.assert_array_equal(masks["predictions"], predicted[i])
+        counted = y[i] != 255
+        right = (predicted[i] == y[i])[counted].mean()
+        assert row["pixel_accuracy"] == pytest.approx(right)
+        assert row["mean_iou"] == pytest.approx(np.mean(row["class_iou"]))
+        worst = row["classes"].index(row["worst_class"])
+        assert row["class_iou"][worst] == min(row["class_iou"])
+    counted = y != 255
+    summary = loopback.summary(run.id)
+    assert summary["eval/pixel_accuracy"] == pytest.approx(
+        (predicted == y)[counted].mean()
+    )
+    mean_iou = keras.metrics.MeanIoU(3, ignore_class=255)
+    mean_iou.update_state(y, predicted)
+    assert summary["eval/mean_iou"] == pytest.approx(float(mean_iou.result()), abs=1e-6)
+    assert last.metadata["eval/mean_iou"] == summary["eval/mean_iou"]
+    assert summary["eval/epoch"] == 2
+    assert "eval/left_out" not in summary
+    for key in ("eval/per_class", "eval/confusion_matrix_table", "eval/predictions"):
+        assert summary[key]["_type"] == "table-file"
+    assert loopback.unknown == []
+
+
+def test_read_back_through_the_api(loopback):
+    x, y = scenes()
+    model = pixel_model()
+    with wandb.init() as run:
+        evaluation = WandbSegmentationEvalCallback((x, y), NAMES)
+        model.fit(x, y, verbose=0, callbacks=[evaluation])
+        predicted = model.predict(x, verbose=0).argmax(-1)
+    table = wandb.Api().artifact(f"run_{run.id}_pred:latest").get("eval_data")
+    assert len(table.data) == len(x)
+    for i, row in enumerate(table.data):
+        image = row[2]
+        np.testing.assert_array_equal(np.asarray(image.image), x[i])
+        for name, expected in [("ground_truth", y), ("predictions", predicted)]:
+            np.testing.assert_array_equal(layer(image, name), expected[i])
+
+
+def test_the_cells_of_a_row(offline):
+    truth = np.array([[[0, 0, 1, 1, 2, 9]] * 4, [[9] * 6] * 4])
+    found = np.array([[[0, 0, 1, 0, 0, 0]] * 4, [[1] * 6] * 4])
+    evaluation = fit_fixed(np.eye(4)[found], truth, [*"abcd"], ignore_index=9)
+    first, second = rows(evaluation.pred_table)
+    # a: 2 of 4, b: 1 of 2, c: none; d is nowhere. The ignored pixel counts nowhere.
+    assert first["classes"] == ["a", "b", "c"]
+    assert first["class_iou"] == [0.5, 0.5, 0.0]
+    assert first["worst_class"] == "c"
+    assert first["mean_iou"] == pytest.approx(1 / 3)
+    assert first["mean_dice"] == pytest.approx((2 / 3 + 2 / 3 + 0) / 3)
+    assert first["pixel_accuracy"] == pytest.approx(3 / 5)
+    assert [row["classes"] for row in rows(evaluation.data_table)] == [
+        ["a", "b", "c", "ignored"],
+        ["ignored"],
+    ]
+    for name in ("mean_iou", "mean_dice", "pixel_accuracy", "worst_class"):
+        assert second[name] is None
+    assert second["classes"] == second["class_iou"] == []
+    np.testing.assert_array_equal(layer(second["image"], "predictions"), 1)
+
+
+class _SameForever(keras.callbacks.Callback):
+    """Keeps the model as it was, so that its predictions do not change."""
+
+    def on_train_begin(self, logs=None):
+        self.weights = self.model.get_weights()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.set_weights(self.weights)
+
+
+def images_and_masks(transfers):
+    """The paths of images and of masks, apart."""
+    paths = [t.path for t in transfers if t.path.endswith(".png")]
+    masks = [path for path in paths if "/mask/" in path]
+    return [path for path in paths if path not in masks], masks
+
+
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_images_and_true_masks_go_up_once(loopback, sync, mode):
+    x, y = scenes()
+    model = pixel_model()
+    with wandb.init(mode=mode) as run:
+        evaluation = WandbSegmentationEvalCallback((x, y), NAMES)
+        model.fit(x, y, epochs=4, verbose=0, callbacks=[evaluation])
+        assert loopback.downloads() == []
+    if mode == "offline":
+        assert loopback.uploads() == []
+        sync(run.dir)
+    versions = loopback.versions(f"run_{run.id}_pred")
+    assert [v.state for v in versions] == ["COMMITTED"] * 4
+    predicted = set()
+    for i, version in enumerate(versions):
+        table = logged_rows(loopback, version, "eval_data")
+        masks = {row["image"]["masks"]["predictions"]["path"] for row in table}
+        for path in version.manifest:
+            assert loopback.resolve(version, path)
+        if i:  # Predicted masks that are new, and the table: nothing else.
+            assert set(version.files) == (masks - predicted) | {"eval_data.table.json"}
+        predicted |= masks
+    images, masks = images_and_masks(loopback.uploads("val"))
+    assert len(images) == len(set(images)) == len(x)
+    assert len(masks) == len({mask.tobytes() for mask in y})
+    images, _ = images_and_masks(loopback.uploads())
+    assert len(images) <= len(x) * (1 if mode == "online" else 2)
+
+
+def test_masks_that_do_not_change_are_not_sent_again(loopback):
+    x, y = scenes()
+    model = pixel_model()
+    model.build(x.shape)
+    with wandb.init() as run:
+        evaluation = WandbSegmentationEvalCallback((x, y), NAMES)
+        model.fit(x, y, epochs=3, verbose=0, callbacks=[_SameForever(), evaluation])
+    first, *later = loopback.versions(f"run_{run.id}_pred")
+    assert len(first.files) > 1
+    for version in later:
+        assert version.files == ["eval_data.table.json"]
+        assert len(version.manifest) == len(first.manifest)
+
+
+def test_disabled_training_runs_and_nothing_is_read(loopback):
+    with wandb.init(mode="disabled"):
+        evaluation = fit_fixed(np.zeros((2, 4, 6, 3)), np.full((2, 4, 6), 0.5), NAMES)
+        assert evaluation.data_table.data == []
+    assert loopback.stats()["requests"] == {}
+
+
+# --- Masks and outputs of all kinds -----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("channels", "last_layer", "arguments"),
+    [
+        (1, {}, {"threshold": 0.3}),
+        (1, {"activation": "sigmoid"}, {"from_logits": False, "threshold": 0.4}),
+        (3, {"strides": 2}, {}),
+        (3, {"strides": 2, "activation": "softmax"}, {"from_logits": False}),
+        (3, {"activation": "softmax"}, {}),
+    ],
+    ids=["logit", "sigmoid", "half size", "softmax, half size", "softmax"],
+)
+def test_outputs_of_all_kinds(offline, warnings, channels, last_layer, arguments):
+    x, y = scenes()
+    if channels == 1:
+        y = np.minimum(y, 1)
+    model = pixel_model(channels, **last_layer)
+    target = y[:, ::2, ::2] if "strides" in last_layer else y
+    evaluation = WandbSegmentationEvalCallback((x, y[..., None]), **arguments)
+    model.fit(x, target, epochs=2, verbose=0, callbacks=[evaluation])
+    outputs = model.predict(x, verbose=0)
+    expected = read_outputs(outputs, y.shape[1:], **arguments)
+    for i, row in enumerate(rows(evaluation.pred_table)):
+        found = layer(row["image"], "predictions")
+        assert (found == expected[i]).mean() > 0.99  # Batches may round otherwise.
+    assert warnings == []
+
+
+def test_one_of_several_outputs(offline):
+    x = numbered(2, (4, 6))
+    truth = np.zeros((2, 4, 6), int)
+    outputs = [np.zeros((2, 2)), np.eye(3)[truth]]
+    data = (x, {"edges": np.zeros((2, 2)), "classes": truth})
+    evaluation = WandbSegmentationEvalCallback(data, NAMES, output_key="classes")
+    Fixed(outputs).fit(x, np.zeros(2), verbose=0, callbacks=[evaluation])
+    assert [row["mean_iou"] for row in rows(evaluation.pred_table)] == [1.0, 1.0]
+    evaluation = WandbSegmentationEvalCallback((x, truth), NAMES)
+    with pytest.raises(ValueError, match=r"several outputs.*Pass `output_key`"):
+        Fixed(outputs).fit(x, np.zeros(2), verbose=0, callbacks=[evaluation])
+
+
+def test_one_hot_masks_of_a_tf_data_dataset(offline):
+    tf = pytest.importorskip("tensorflow")
+    x = numbered(5, (4, 6))
+    truth = np.random.default_rng(0).integers(0, 3, (5, 4, 6))
+    truth[2, 0] = 255
+    data = tf.data.Dataset.from_tensor_slices((x, tf.one_hot(truth, 3))).batch(2)
+    evaluation = fit_fixed(
+        np.eye(3)[np.minimum(truth, 2)], data, NAMES, x=x, ignore_index=255
+    )
+    assert [row["pixel_accuracy"] for row in rows(evaluation.pred_table)] == [1.0] * 5
+    assert rows(evaluation.data_table)[2]["classes"] == [*NAMES, "ignored"]
+
+
+def test_images_of_different_sizes(offline):
+    sizes = [(4, 6), (4, 6), (8, 3)]
+    x = [numbered(3, size)[i] for i, size in enumerate(sizes)]
+    truth = [np.full(size, i % 2) for i, size in enumerate(sizes)]
+    outputs = np.eye(2)[[[[0]], [[1]], [[0]]]]
+    evaluation = WandbSegmentationEvalCallback([(x, truth)])
+    Fixed([outputs]).fit(
+        numbered(3, (4, 6)), np.zeros(3), verbose=0, callbacks=[evaluation]
+    )
+    for row, size in zip(rows(evaluation.pred_table), sizes, strict=True):
+        assert layer(row["image"], "predictions").shape == size
+        assert row["pixel_accuracy"] == 1.0
+
+
+def test_channels_first(offline):
+    before = keras.config.image_data_format()
+    keras.config.set_image_data_format("channels_first")
+    try:
+        x, y = scenes()
+        truth = np.moveaxis(np.eye(3)[y], -1, 1)
+        images = np.moveaxis(x, -1, 1)
+
+        class Echo(Fixed):
+            def call(self, x):
+                return ops.convert_to_tensor(self.outputs[0])[: ops.shape(x)[0]]
+
+        evaluation = WandbSegmentationEvalCallback((images, truth), NAMES)
+        model = Echo([truth])
+        model.fit(images, np.zeros(6), verbose=0, callbacks=[evaluation])
+    finally:
+        keras.config.set_image_data_format(before)
+    for i, row in enumerate(rows(evaluation.pred_table)):
+        np.testing.assert_array_equal(layer(row["image"], "predictions"), y[i])
+        assert row["mean_iou"] == 1.0
+
+
+def test_images_that_are_shown_at_the_size_of_the_mask(offline):
+    x, y = scenes(2)
+    small = x[:, ::2, ::2]
+    evaluation = WandbSegmentationEvalCallback(
+        (small, y), NAMES, image_fn=lambda image: image.repeat(2, 0).repeat(2, 1)
+    )
+    model = pixel_model()
+    model.fit(small, y[:, ::2, ::2], verbose=0, callbacks=[evaluation])
+    for row in rows(evaluation.pred_table):
+        assert row["image"].image.size == (12, 16)
+        assert layer(row["image"], "predictions").shape == (16, 12)
+
+
+def test_more_classes_than_opencv_resizes_at_once(offline):
+    truth = np.random.default_rng(0).integers(0, 150, (2, 4, 6))
+    outputs = np.eye(150)[truth[:, ::2, ::2]]
+    evaluation = fit_fixed(outputs, truth)
+    assert all(row["mean_iou"] > 0 for row in rows(evaluation.pred_table))
+
+
+# --- Ignored pixels ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ignored", "num_classes", "shown", "name"),
+    [
+        (255, 3, 255, "ignored"),
+        (9, 3, 9, "ignored"),
+        (-1, 255, 255, "ignored"),
+        (1000, 3, 255, "ignored"),
+        (255, 256, 255, "255"),
+        (0, 3, 0, "0"),
+    ],
+)
+def test_ignored_pixels_are_shown_and_not_counted(
+    offline, ignored, num_classes, shown, name
+):
+    truth = np.ones((2, 4, 6), int)
+    truth[:, 0] = ignored
+    found = np.ones((2, 4, 6), int)
+    found[:, :2] = 2
+    outputs = np.eye(num_classes, dtype="float32")[found]
+    evaluation = fit_fixed(outputs, truth, ignore_index=ignored)
+    for row in rows(evaluation.data_table):
+        mask = layer(row["image"], "ground_truth")
+        assert (mask[0] == shown).all()
+        assert (mask[1:] == 1).all()
+        assert set(row["classes"]) == {name, "1"}
+        labels = row["image"]._masks["ground_truth"]._val["class_labels"]
+        assert labels[shown] == name
+    for row in rows(evaluation.pred_table):
+        assert row["pixel_accuracy"] == pytest.approx(2 / 3)
+        assert row["class_iou"] == [pytest.approx(2 / 3), 0.0]
+
+
+def test_256_classes(offline):
+    truth = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
+    outputs = np.eye(256, dtype="float32")[truth]
+    evaluation = fit_fixed(outputs, truth, x=numbered(1, (16, 16)))
+    [row] = rows(evaluation.pred_table)
+    np.testing.assert_array_equal(layer(row["image"], "predictions"), truth[0])
+    assert row["mean_iou"] == 1.0
+
+
+# --- KerasHub ---------------------------------------------------------------------
+
+
+def deeplab(num_classes):
+    """A DeepLabV3 with random weights, as small as KerasHub lets it be."""
+    hub = pytest.importorskip("keras_hub")
+    encoder = hub.models.ResNetBackbone(
+        input_conv_filters=[64],
+        input_conv_kernel_sizes=[3],
+        stackwise_num_filters=[64, 64, 64],
+        stackwise_num_blocks=[1, 1, 1],
+        stackwise_num_strides=[1, 2, 2],
+        block_type="basic_block",
+        image_shape=(64, 48, 3),
+    )
+    backbone = hub.models.DeepLabV3Backbone(
+        image_encoder=encoder,
+        spatial_pyramid_pooling_key="P4",
+        low_level_feature_key="P2",
+        dilation_rates=[2, 4, 6],
+        upsampling_size=4,
+    )
+    return hub.models.DeepLabV3ImageSegmenter(
+        backbone=backbone, num_classes=num_classes
+    )
+
+
+@pytest.mark.filterwarnings("ignore:`shuffle=True`:UserWarning")
+def test_a_segmenter_of_keras_hub_trains_with_the_callback(loopback):
+    keras.utils.set_random_seed(0)
+    x, y = scenes(4, size=(64, 48))
+    one_hot = np.eye(3, dtype="float32")[y]
+    model = deeplab(3)
+    model.compile()  # As KerasHub does it: one-hot masks, logits.
+    with wandb.init() as run:
+        evaluation = WandbSegmentationEvalCallback((x, one_hot), NAMES, batch_size=2)
+        model.fit(x, one_hot, epochs=2, verbose=0, batch_size=2, callbacks=[evaluation])
+        outputs = model.predict(x, verbose=0, batch_size=2)
+    versions = loopback.versions(f"run_{run.id}_pred")
+    assert [v.state for v in versions] == ["COMMITTED"] * 2
+    assert "epoch_1" in versions[1].aliases
+    expected = read_outputs(outputs, (64, 48))
+    for i, row in enumerate(logged_rows(loopback, versions[1], "eval_data")):
+        masks = {
+            name: decode(loopback.resolve(versions[1], mask["path"]))
+            for name, mask in row["image"]["masks"].items()
+        }
+        np.testing.assert_array_equal(masks["ground_truth"], y[i])
+        assert (masks["predictions"] == expected[i]).mean() > 0.99
+    history = [row for row in loopback.history(run.id) if "eval/mean_iou" in row]
+    assert [row["eval/epoch"] for row in history] == [0, 1]
+    assert all(0 <= row["eval/mean_iou"] <= 1 for row in history)
+
+
+# --- Bad input --------------------------------------------------------------------
+
+
+class _NeverTrained(keras.callbacks.Callback):
+    def on_train_batch_begin(self, batch, logs=None):
+        pytest.fail("a batch was trained")
+
+
+X, Y = scenes(2)
+IDS = Y.astype(int)
+LOGITS = np.eye(3)[IDS] * 4 - 2
+
+
+@pytest.mark.parametrize(
+    ("outputs", "y", "arguments", "message"),
+    [
+        (
+            LOGITS,
+            Y,
+            {"class_names": ["a", "b"]},
+            "0 to 1, as `class_names`.*Received: 2",
+        ),
+        (LOGITS, np.where(Y == 0, 255, Y), {"class_names": NAMES}, "`ignore_index`"),
+        (LOGITS, IDS - 1, {"class_names": NAMES}, "Received: -1 among them"),
+        (LOGITS, IDS + 254, {}, "0 to 255. Received: 256"),
+        (LOGITS, Y + 0.5, {}, "not probabilities. Received: 0.5"),
+        (LOGITS, np.ones((2, 16, 12, 3)), {}, "must be one-hot"),
+        (LOGITS, Y[:, 1:], {}, r"\(16, 12\) and \(15, 12\)"),
+        (LOGITS[..., :2], Y, {}, "outputs for 2 classes, but masks.*have 3"),
+        (LOGITS[..., :2], Y % 2, {"class_names": NAMES}, "`class_names` have 3"),
+        (LOGITS, Y % 2, {"class_names": NAMES[:2]}, "2 names, but there are 3"),
+        (np.zeros((2, 16, 12, 257)), Y, {}, "8 bits.*256 classes at most.*257"),
+        (np.zeros((2, 16, 12, 256)), Y, {"ignore_index": -1}, "no id left"),
+        (LOGITS[..., 0], Y, {}, r"channels\). Received: \(2, 16, 12\)"),
+        (LOGITS[..., :1], Y % 2, {"from_logits": False}, "are -2 to 2.*from_logits"),
+        (LOGITS[:, ::2], Y, {"from_logits": False}, "not probabilities.*-2 to 2"),
+    ],
+)
+def test_data_and_outputs_that_do_not_fit_are_refused_before_training(
+    offline, outputs, y, arguments, message
+):
+    x = numbered(2, (16, 12))
+    evaluation = WandbSegmentationEvalCallback((x, y), **arguments)
+    model = Fixed([outputs])
+    with pytest.raises(ValueError, match=message):
+        model.fit(x, np.zeros(2), verbose=0, callbacks=[evaluation, _NeverTrained()])
+
+
+def test_only_samples_are_compared_where_x_is_no_array_of_images(offline):
+    x = {"image": numbered(2, (16, 12)), "id": np.zeros((2, 1))}
+
+    class Named(Fixed):
+        def call(self, x):
+            return super().call(x["image"])
+
+    for y in (Y, Y[:, 1:]):
+        evaluation = WandbSegmentationEvalCallback((x, y))
+        arguments = {"verbose": 0, "callbacks": [evaluation]}
+        if y is Y:
+            Named([LOGITS]).fit(x, np.zeros(2), **arguments)
+            assert len(evaluation.pred_table.data) == 2
+            continue
+        with pytest.raises(ValueError, match=r"\(16, 12\) and \(15, 12\)"):
+            Named([LOGITS]).fit(x, np.zeros(2), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"class_names": [str(i) for i in range(257)]}, "8 bits.*Received: 257"),
+        ({"class_names": []}, "empty list"),
+        ({"threshold": 1.5}, "`threshold` must be.*1.5"),
+        ({"threshold": True}, "`threshold` must be.*True"),
+        ({"ignore_index": 1.5}, "`ignore_index` must be.*1.5"),
+        ({"ignore_index": False}, "`ignore_index` must be.*False"),
+    ],
+)
+def test_arguments_that_cannot_be_used_are_refused(offline, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        WandbSegmentationEvalCallback((X, Y), **arguments)
+
+
+def test_probabilities_that_are_taken_for_logits_are_noticed(offline, warnings):
+    probabilities = np.linspace(0, 1, 24).reshape(1, 4, 6, 1)
+    truth = np.zeros((1, 4, 6), int)
+    fit_fixed(probabilities, truth)
+    [warning] = warnings
+    assert "0 to 1" in warning
+    assert "pass `from_logits=False`" in warning
+    fit_fixed(probabilities, truth, from_logits=False)
+    fit_fixed(probabilities - 0.1, truth)
+    assert len(warnings) == 1
+
+
+def test_nan_is_shown_counted_and_reported_once_an_epoch(loopback, warnings):
+    truth = np.ones((2, 4, 6), int)
+    outputs = np.eye(3)[truth]
+    outputs[0, 0] = np.nan
+    with wandb.init() as run:
+        evaluation = fit_fixed(outputs, truth, NAMES, epochs=2)
+    assert len(warnings) == 2
+    assert all("leave out 6 pixels" in text for text in warnings)
+    summary = loopback.summary(run.id)
+    assert summary["eval/left_out"] == 6
+    assert summary["eval/mean_iou"] == 1.0
+    image = evaluation.pred_table.data[0][2]
+    labels = image._masks["predictions"]._val["class_labels"]
+    version = loopback.version(f"run_{run.id}_pred:latest")
+    first, second = logged_rows(loopback, version, "eval_data")
+    assert first["mean_iou"] == second["mean_iou"] == 1.0
+    masks = [
+        decode(loopback.resolve(version, row["image"]["masks"]["predictions"]["path"]))
+        for row in (first, second)
+    ]
+    assert {labels[int(i)] for i in masks[0][0]} == {"NaN"}
+    assert (masks[0][1:] == 1).all()
+    assert (masks[1] == 1).all()
+
+
+def test_all_pixels_ignored_leave_no_number(loopback):
+    with wandb.init() as run:
+        fit_fixed(
+            np.zeros((2, 4, 6, 3)), np.full((2, 4, 6), 255), NAMES, ignore_index=255
+        )
+    summary = loopback.summary(run.id)
+    assert summary["eval/per_class"]["nrows"] == 3
+    for name in ("mean_iou", "mean_dice", "pixel_accuracy", "frequency_weighted_iou"):
+        assert f"eval/{name}" not in summary
+
+
+class Changing:
+    """Batches that are other ones from the third time on that they are asked for."""
+
+    def __init__(self, *batches):
+        self.batches = batches
+        self.asked = 0
+
+    def __len__(self):
+        return 1
+
+    def __iter__(self):
+        self.asked += 1
+        return iter([self.batches[self.asked > 2]])
+
+
+@pytest.mark.parametrize(
+    ("later", "message"),
+    [
+        (np.full((2, 4, 6), 7), "leave out 48 pixels.*id in the mask"),
+        (np.full((2, 4, 6), 0.5), "leave out 1 batches.*not probabilities"),
+    ],
+)
+def test_masks_that_turn_bad_in_training_do_not_end_it(
+    loopback, warnings, later, message
+):
+    x, truth = numbered(2, (4, 6)), np.ones((2, 4, 6), int)
+    with wandb.init() as run:
+        fit_fixed(np.eye(3)[truth], Changing((x, truth), (x, later)), NAMES, epochs=3)
+    history = [row for row in loopback.history(run.id) if "eval/per_class" in row]
+    numbers = [row.get("eval/mean_iou") for row in history]
+    assert numbers[0] == 1.0
+    assert numbers[-1] is None
+    assert len(numbers) == 3
+    assert warnings
+    assert all(re.search(message, text) for text in warnings)
