@@ -154,7 +154,7 @@ def _random_crop(photo: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _enlarge(digit: np.ndarray, height: int) -> np.ndarray:
     """Enlarges an 8x8 digit, sharpens its strokes and crops it to its ink."""
     ink = cv2.resize(digit, (height, height), interpolation=cv2.INTER_CUBIC)
-    ink = np.clip((ink - 0.4) / 0.3, 0, 1)
+    ink = np.clip((ink - 0.35) / 0.3, 0, 1)
     x, y, width, height = cv2.boundingRect((ink >= 0.5).astype("uint8"))
     return ink[y : y + height, x : x + width]
 

@@ -3,7 +3,7 @@ import re
 import keras
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wandb_eval.detection import (
@@ -306,6 +306,7 @@ def test_num_detections_must_be_one_an_image():
         read_predictions(outputs, [[10, 10]], XYXY, 1)
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(

@@ -357,13 +357,6 @@ def test_as_many_images_as_boxes_in_each_are_no_several_inputs(offline):
     assert rows(evaluation.data_table)[1]["classes"] == ["bird"]
 
 
-class AnySize(Detector):
-    """Takes a list of images of different sizes."""
-
-    def predict_on_batch(self, x):
-        return self.call(np.stack([image[:1, :1] for image in x]))
-
-
 def test_images_of_different_sizes_in_a_batch(offline):
     x = [images(3, 48, 80)[0], images(3, 200, 40)[1], images(3, 64, 64)[2]]
     half = np.tile([[[0.0, 0.0, 0.5, 0.5]]], (3, 1, 1))
@@ -373,13 +366,19 @@ def test_images_of_different_sizes_in_a_batch(offline):
         NAMES,
         bounding_box_format="rel_xyxy",
     )
-    model = AnySize(half, labels, np.full((3, 1), 0.9))
+    model = Detector(half, labels, np.full((3, 1), 0.9))
     fit(evaluation, model=model)
     corners = [[0, 0, 40, 24], [0, 0, 20, 100], [0, 0, 32, 32]]
     for row, expected in zip(rows(evaluation.pred_table), corners, strict=True):
         assert layer(row["image"], "ground_truth")[0][0] == expected
         assert layer(row["image"], "predictions")[0][0] == expected
         assert row["true_positives"] == 1
+
+
+def test_sizes_of_ragged_images():
+    tf = pytest.importorskip("tensorflow")
+    x = tf.ragged.stack([tf.zeros((48, 80, 3)), tf.zeros((20, 40, 3))])
+    assert callback.image_sizes(x).tolist() == [[48, 80], [20, 40]]
 
 
 def test_sizes_of_images_among_several_inputs_and_channels_first():
@@ -632,10 +631,7 @@ def test_a_retinanet_of_keras_hub_trains_with_the_callback(loopback):
         ({"iou_threshold": 0}, "`iou_threshold`.*Received: 0"),
         ({"decode_fn": "decode"}, "`decode_fn` must be callable.*'decode'"),
         ({"validation_data": (images(), np.zeros((3, 2, 4)))}, "dictionary"),
-        (
-            {"validation_data": (images(), {"boxes": np.zeros((3, 1, 4))})},
-            "`labels` or `classes`",
-        ),
+        ({"validation_data": (images(), [ground_truth()])}, "3 images, boxes of 1"),
         ({"validation_data": (np.zeros((3, 4)), ground_truth())}, "must be images"),
     ],
 )
@@ -650,6 +646,7 @@ def test_arguments_that_cannot_be_used_are_refused(offline, kwargs, message):
     [
         (ground_truth(labels=np.full((3, 2), 3)), "class ids from 0 to 2.*Received: 3"),
         (ground_truth(labels=np.zeros((3, 1))), "2 boxes and 1 labels"),
+        ({"boxes": np.zeros((3, 2, 4))}, "`labels` or `classes`"),
         (ground_truth(boxes=np.zeros((3, 2, 3))), r"boxes, 4\). Received: \(3, 2, 3\)"),
     ],
 )

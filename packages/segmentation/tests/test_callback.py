@@ -606,6 +606,8 @@ def test_nan_is_shown_counted_and_reported_once_an_epoch(loopback, warnings):
     assert {labels[int(i)] for i in masks[0][0]} == {"NaN"}
     assert (masks[0][1:] == 1).all()
     assert (masks[1] == 1).all()
+    name = f"{run.entity}/{run.project}/run_{run.id}_pred:latest"
+    assert len(wandb.Api().artifact(name).get("eval_data").data) == 2
 
 
 def test_all_pixels_ignored_leave_no_number(loopback):

@@ -567,6 +567,16 @@ class GroundTruth:
         self._settled = self._copied = False
         self._upload = log_artifact(run, artifact, ["latest"], use=True)
 
+    def check_files(self) -> None:
+        """Checks that the files that the entries stand for are still there.
+
+        Raises:
+            WriteError: If somebody has deleted one.
+        """
+        for entry in self.media.values():
+            if entry.local_path is not None and not os.path.exists(entry.local_path):
+                raise WriteError(f"{entry.local_path} was deleted")
+
     def settle(self, patience: float) -> None:
         """Turns the entries into references, once the artifact is committed.
 

@@ -165,8 +165,7 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
         with self._reported("The ground truth could not be written", _wandb.WriteError):
             if not self._skips:
                 _call(self.add_ground_truth, logs=logs)
-            self._has_ground_truth = True
-        self.log_data_table()
+            self.log_data_table()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Logs the predictions, as a new version."""
@@ -192,6 +191,11 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
             )
 
     def _ensure_ground_truth(self) -> None:
+        with self._reported("Files that were to be uploaded are gone") as failures:
+            for truth in self._ground_truths:
+                truth.check_files()
+        if failures:
+            self._has_ground_truth = False
         if not self._has_ground_truth:  # It could not be written before: try again.
             self._log_ground_truth()
         if not self._has_ground_truth:
@@ -280,10 +284,11 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
             table_name: The name of the table in the artifact.
         """
         self._reference = None
+        self._has_ground_truth = True
         if not self._writes:
             return
         assert self._run is not None
-        with self._reported(f"The artifact '{name}' could not be logged"):
+        with self._reported(f"The artifact '{name}' could not be logged") as failures:
             folder = self.data_folder
             artifact = _wandb.EvalArtifact(name, type, folder)
             entry = artifact.add_table(self.data_table, table_name)
@@ -292,6 +297,8 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
             )
             self._ground_truths.append(truth)
             self._reference = truth.table
+        if failures:
+            self._has_ground_truth = False
 
     def log_pred_table(
         self,

@@ -372,35 +372,6 @@ def _named(labels: Floats, num_classes: int) -> Bools:
     return np.asarray(in_range & (labels == np.floor(labels)))
 
 
-def by_image(y: Any) -> dict[str, NDArray[Any]]:
-    """The true boxes of a batch as arrays that can be indexed by the image.
-
-    Ragged tensors, and lists with an array for each image, become object arrays. What
-    else is in the dictionary is dropped.
-
-    Args:
-        y: As `read_ground_truth` takes it.
-
-    Raises:
-        ValueError: If it is no dictionary, nor a list of them, or keys are missing.
-    """
-    tree = _as_dict(y, "ground truth")
-    _get(tree, ("boxes",), "ground truth")
-    _get(tree, _LABELS, "ground truth")
-    parts = {}
-    for key in ("boxes", *_LABELS, *_OPTIONAL):
-        part = tree.get(key)
-        if isinstance(part, (list, tuple)) or hasattr(part, "row_splits"):
-            flat, counts = _flatten(part, key, (4,) if key == "boxes" else ())
-            ends = np.cumsum(counts)
-            part = np.empty(len(counts), object)
-            for i, (start, stop) in enumerate(zip(ends - counts, ends, strict=True)):
-                part[i] = flat[start:stop]
-        if part is not None:
-            parts[key] = np.asarray(to_numpy(part))
-    return parts
-
-
 def _as_dict(tree: Any, what: str) -> Mapping[str, Any]:
     """One dictionary for all images, also if there is one for each."""
     if isinstance(tree, (list, tuple)) and all(isinstance(t, Mapping) for t in tree):

@@ -23,7 +23,6 @@ from wandb_eval.detection.boxes import (
     OUTSIDE,
     BoxFormat,
     Detections,
-    by_image,
     read_ground_truth,
     read_predictions,
 )
@@ -192,7 +191,21 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
         if isinstance(batch, Mapping) and {"images", "bounding_boxes"} <= set(batch):
             batch = (batch["images"], batch["bounding_boxes"])
         x, y = super().unpack_batch(batch)
-        return x, {**by_image(y), _SIZES: image_sizes(x)}
+        sizes = image_sizes(x)
+        if isinstance(y, (list, tuple)) and all(isinstance(p, Mapping) for p in y):
+            if len(y) != len(sizes):
+                raise ValueError(
+                    "x and y of `validation_data` must have the same number of "
+                    f"samples. Received: {len(sizes)} images, boxes of {len(y)} images"
+                )
+            parts = zip(y, sizes, strict=True)
+            return x, [{**part, _SIZES: size} for part, size in parts]
+        if not isinstance(y, Mapping):
+            raise ValueError(
+                "y of `validation_data` must be a dictionary of boxes, such as "
+                f"{{'boxes': ..., 'labels': ...}}. Received: {y!r:.200}"
+            )
+        return x, {**y, _SIZES: sizes}
 
     def check_batch(self, batch: Batch) -> None:
         """Checks the true boxes of a batch, and counts those that are left out."""
@@ -202,8 +215,7 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
     def check_outputs(self, outputs: Any) -> None:
         """Checks that the outputs can be read as boxes."""
         first = next(alike(self.samples.x, self.batch_size))
-        sizes = [y[_SIZES] for y in self.samples.y[first]]
-        self._read_predictions(outputs, sizes)
+        self._read_predictions(outputs, _sizes(self.samples.y[first]))
         if self._left_out and self._writes:
             wandb.termwarn(f"In `validation_data`, {_in_words(self._left_out)}.")
         self._left_out.clear()
@@ -236,14 +248,13 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
         self, epoch: int, logs: dict[str, float] | None = None
     ) -> None:
         """Adds what the model predicts for the samples to `pred_table`."""
+        rows: list[list[Any]] = []
         for part, outputs in self.predict_samples():
-            sizes = [y[_SIZES] for y in self.samples.y[part]]
+            sizes = _sizes(self.samples.y[part])
             found, _ = self._read_predictions(outputs, sizes)
-            rows = [
-                [epoch, *self._row(part.start + i, predictions)]
-                for i, predictions in enumerate(found)
-            ]
-            self.add_rows(self.pred_table, rows)
+            for predictions in found:
+                rows.append([epoch, *self._row(len(rows), predictions)])
+        self.add_rows(self.pred_table, rows)
 
     def new_metrics(self) -> Metrics:
         """What is measured over all of the validation data."""
@@ -286,9 +297,8 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
         return box_layer(boxes, self._class_labels, height, width, threshold)
 
     def _read_truth(self, y: Any) -> tuple[list[Detections], Counter[str]]:
-        sizes = y[_SIZES] if isinstance(y, dict) else [part[_SIZES] for part in y]
         num_classes = len(self.class_names)
-        return read_ground_truth(y, sizes, self._truth_format, num_classes)
+        return read_ground_truth(y, _sizes(y), self._truth_format, num_classes)
 
     def _read_predictions(
         self, outputs: Any, sizes: Any
@@ -311,7 +321,7 @@ class _BatchMetrics:
 
     def update(self, y: Any, outputs: Any) -> None:
         truth, _ = self._callback._read_truth(y)
-        predictions, counts = self._callback._read_predictions(outputs, y[_SIZES])
+        predictions, counts = self._callback._read_predictions(outputs, _sizes(y))
         self._metrics.update(truth, predictions)
         self._left_out += counts
 
@@ -324,6 +334,11 @@ class _BatchMetrics:
         results |= {"left_out": float(left_out)} if left_out else {}
         results |= {"outside_image": float(outside)} if outside else {}
         return results
+
+
+def _sizes(y: Any) -> Any:
+    """The sizes that `unpack_batch` wrote down."""
+    return y[_SIZES] if isinstance(y, dict) else [part[_SIZES] for part in y]
 
 
 def _in_words(left_out: Counter[str]) -> str:
@@ -354,7 +369,7 @@ def image_sizes(x: Any) -> NDArray[np.int64]:
         if len(shape) not in (3, 4):
             continue
         if hasattr(leaf, "row_splits"):
-            images = [keras.ops.convert_to_numpy(image) for image in leaf]
+            images = [i.to_tensor() if hasattr(i, "to_tensor") else i for i in leaf]
             return image_sizes(images)
         size = shape[2:] if first and len(shape) == 4 else shape[1:3]
         return np.tile(np.array(size, np.int64), (shape[0], 1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import keras
@@ -158,31 +160,46 @@ def read_outputs(
     scores = _channels_last(np.asarray(outputs))
     if scores.dtype not in (np.float32, np.float64):
         scores = scores.astype(np.float32)
-    binary = scores.shape[-1] == 1
-    if scores.shape[1:3] == tuple(size):
+
+    def best_classes(image: NDArray[Any]) -> Masks:
+        if image.shape[:2] == tuple(size):
+            return _choose(image, from_logits, threshold)
+        return _choose_resized(image, size, from_logits, threshold)
+
+    # NumPy and OpenCV let threads run side by side.
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        return np.stack(list(pool.map(best_classes, scores)))
+
+
+def _choose(image: NDArray[Any], from_logits: bool, threshold: float) -> Masks:
+    """The best class of each pixel of one image."""
+    if image.shape[-1] == 1:
         cut = float(logit(threshold)) if from_logits else threshold
-        best = scores[..., 0] >= cut if binary else scores.argmax(axis=-1)
-        ids = best.astype(np.int32)
-        # NaN comes through the minimum, which is faster than looking at each value.
-        if np.isnan(scores.min()):
-            ids[np.isnan(scores).any(axis=-1)] = NOT_A_NUMBER
-        return np.asarray(ids)
-    if from_logits:
-        with np.errstate(invalid="ignore"):  # Of infinity: NaN, as with Keras.
-            scores = expit(scores) if binary else softmax(scores, axis=-1)
-    return np.stack([_choose(image, size, threshold) for image in scores])
+        ids = (image[..., 0] >= cut).astype(np.int32)
+    else:
+        ids = image.argmax(axis=-1).astype(np.int32)
+    # NaN comes through the minimum, which is faster than looking at each value.
+    if np.isnan(image.min()):
+        ids[np.isnan(image).any(axis=-1)] = NOT_A_NUMBER
+    return ids
 
 
-def _choose(image: NDArray[Any], size: tuple[int, int], threshold: float) -> Masks:
+def _choose_resized(
+    image: NDArray[Any], size: tuple[int, int], from_logits: bool, threshold: float
+) -> Masks:
     """The best class of each pixel of one image, at another size.
 
     Channel by channel: that takes the least memory and time, and OpenCV resizes 128
     channels at once at most.
     """
-    ids = np.zeros(size, np.int32)
+    binary = image.shape[-1] == 1
+    if from_logits:
+        with np.errstate(invalid="ignore"):  # Of infinity: NaN, as with Keras.
+            image = expit(image) if binary else softmax(image, axis=-1)
     channels = np.ascontiguousarray(np.moveaxis(image, -1, 0))
+    ids = np.zeros(size, np.int32)
     best = _resize(channels[0], size)
-    if len(channels) == 1:
+    if binary:
         ids[best >= threshold] = 1
     for index, channel in enumerate(channels[1:], start=1):
         score = _resize(channel, size)

@@ -1,0 +1,90 @@
+"""The code in the README and in the docstrings runs as it stands."""
+
+import doctest
+import importlib
+import inspect
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import wandb
+
+from wandb_eval.segmentation import WandbSegmentationEvalCallback
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def code(beginning):
+    """The names that a block of code defines, run as it stands."""
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    [block] = [block for block in blocks if beginning in block]
+    names = {}
+    exec(block, names)
+    return names
+
+
+def test_the_use_without_the_callback(capsys):
+    names = code("SegmentationMetrics(names")
+    assert names["drawn"].shape == names["wrong"].shape == (256, 384, 3)
+    # 40 rows of 5 pixels are wrong on each side.
+    right = 1 - 2 * 200 / (64 * 96)
+    assert capsys.readouterr().out.startswith(f"{right} [[3944  200]")
+
+
+@pytest.mark.filterwarnings("ignore:The model does not have any trainable weights")
+def test_more_columns(loopback):
+    x, y = np.zeros((2, 4, 4, 3), np.uint8), np.zeros((2, 4, 4), int)
+    y[1, 2:] = 1
+    model = keras.Sequential(
+        [keras.layers.Conv2D(2, 1, kernel_initializer="zeros", trainable=False)]
+    )
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    with wandb.init(mode="offline"):
+        evaluation = code("NamesMissedClasses")["NamesMissedClasses"]((x, y), [*"ab"])
+        model.fit(x, y, verbose=0, callbacks=[evaluation])
+    assert evaluation.pred_table.columns[-1] == "missed"
+    assert [row[-1] for row in evaluation.pred_table.data] == ["", "b"]
+
+
+@pytest.mark.parametrize("module", ["masks", "metrics", "drawing"])
+def test_the_examples_in_docstrings(module):
+    imported = importlib.import_module(f"wandb_eval.segmentation.{module}")
+    failed, tried = doctest.testmod(imported)
+    assert tried
+    assert not failed
+
+
+def parameters(callback_class):
+    """The arguments of a callback and of the class it passes them on to."""
+    for base in callback_class.__mro__[:2]:
+        for name, parameter in inspect.signature(base.__init__).parameters.items():
+            if parameter.kind in (
+                parameter.POSITIONAL_OR_KEYWORD,
+                parameter.KEYWORD_ONLY,
+            ):
+                yield name
+
+
+def test_every_argument_is_in_the_readme():
+    [table] = re.findall(r"## Arguments\n(.*?)\n## ", README, flags=re.DOTALL)
+    documented = set(re.findall(r"^\| `(\w+)`", table, flags=re.MULTILINE))
+    made_here = {"self", "data_table_columns", "pred_table_columns"}
+    assert documented == set(parameters(WandbSegmentationEvalCallback)) - made_here
+
+
+def test_defaults_in_the_readme():
+    signature = inspect.signature(WandbSegmentationEvalCallback.__init__)
+    rows = re.findall(r"^\| `(\w+)` \| `(.*?)` \|", README, flags=re.MULTILINE)
+    for name, default in rows:
+        if name in signature.parameters:
+            assert repr(signature.parameters[name].default).replace("'", '"') == default
+
+
+def test_columns_are_in_the_readme(loopback):
+    data = np.zeros((1, 4, 4, 3)), np.zeros((1, 4, 4))
+    with wandb.init(mode="offline"):
+        evaluation = WandbSegmentationEvalCallback(data)
+    for column in evaluation.data_table_columns + evaluation.pred_table_columns:
+        assert f"`{column}`" in README

@@ -1,0 +1,371 @@
+"""Every way to train, and to run W&B: the tables are right, whatever the set-up."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import PIL.Image
+import pytest
+import wandb
+
+from wandb_eval.classification import WandbClassificationEvalCallback
+
+BACKEND = keras.backend.backend()
+NAMES = ["red", "green", "blue"]
+RNG = np.random.default_rng(0)
+X = RNG.integers(0, 256, (20, 6, 6, 3), dtype=np.uint8)
+Y = X.mean((1, 2)).argmax(-1)
+
+
+@pytest.fixture(autouse=True)
+def same_weights():
+    keras.utils.set_random_seed(0)
+
+
+def layers():
+    return [
+        keras.layers.Rescaling(1 / 255),
+        keras.layers.Flatten(),
+        keras.layers.Dense(3, activation="softmax", dtype="float32"),
+    ]
+
+
+def compiled(model=None, **options):
+    model = model or keras.Sequential(layers())
+    options = {"optimizer": "adam", "metrics": ["accuracy"], **options}
+    model.compile(loss="sparse_categorical_crossentropy", **options)
+    return model
+
+
+def callback(data=(X, Y), **options):
+    options = {"class_names": NAMES, "num_samples": 8, **options}
+    return WandbClassificationEvalCallback(data, **options)
+
+
+def train(model, data=(X, Y), epochs=3, callbacks=(), **options):
+    x, y = data
+    options = {"verbose": 0, "epochs": epochs, **options}
+    return model.fit(x, y, callbacks=list(callbacks), **options)
+
+
+def assert_logged(loopback, run, epochs, expected=None, images=X, labels=Y):
+    """One complete version an epoch; the last one has `expected` as predictions."""
+    versions = loopback.versions(f"run_{run.id}_pred")
+    assert [v.metadata["epoch"] for v in versions] == epochs
+    for version in versions:
+        assert version.state == "COMMITTED"
+        content = loopback.resolve(version, "eval_data.table.json")
+        table = [
+            dict(zip(json.loads(content)["columns"], row, strict=True))
+            for row in json.loads(content)["data"]
+        ]
+        assert len(table) == 8
+        for row in table:
+            assert row["epoch"] == version.metadata["epoch"]
+            assert row["label"] == NAMES[labels[row["idx"]]]
+            image = loopback.resolve(version, row["image"]["path"])
+            pixels = np.asarray(PIL.Image.open(io.BytesIO(image)))
+            np.testing.assert_array_equal(pixels, images[row["idx"]])
+    if expected is not None:
+        for row in table:
+            scores = expected[row["idx"]]
+            assert row["pred"] == NAMES[scores.argmax()]
+            np.testing.assert_allclose(row["score"], scores.max(), rtol=2e-3)
+        accuracy = (expected.argmax(-1) == labels).mean()
+        assert versions[-1].metadata["eval/accuracy"] == pytest.approx(accuracy)
+    rows = [r for r in loopback.history(run.id) if "eval/accuracy" in r]
+    assert [row["eval/epoch"] for row in rows] == epochs
+
+
+# --- Ways to train ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("every_n_epochs", [1, 4])
+def test_early_stopping(loopback, every_n_epochs):
+    stop = keras.callbacks.EarlyStopping("loss", patience=1, min_delta=100)
+    with wandb.init() as run:
+        model = compiled()
+        evaluate = callback(every_n_epochs=every_n_epochs)
+        # Ours comes first: it can't know yet that training will stop.
+        history = train(model, epochs=9, callbacks=[evaluate, stop])
+    assert len(history.epoch) == 2
+    epochs = [0, 1] if every_n_epochs == 1 else [1]
+    assert_logged(loopback, run, epochs, model.predict(X, verbose=0))
+
+
+def test_steps_per_epoch_and_endless_training_data(loopback):
+    def endless():
+        while True:
+            yield X[:4], Y[:4]
+
+    with wandb.init() as run:
+        model = compiled()
+        model.fit(
+            endless(), steps_per_epoch=2, epochs=2, verbose=0, callbacks=[callback()]
+        )
+    assert_logged(loopback, run, [0, 1], model.predict(X, verbose=0))
+
+
+def test_validation_freq(loopback):
+    with wandb.init() as run:
+        model = compiled()
+        train(
+            model,
+            epochs=4,
+            validation_data=(X, Y),
+            validation_freq=2,
+            callbacks=[callback(monitor="val_loss")],
+        )
+    assert_logged(loopback, run, [0, 1, 2, 3], model.predict(X, verbose=0))
+    best = [v for v in loopback.versions(f"run_{run.id}_pred") if "best" in v.aliases]
+    assert [v.metadata["epoch"] for v in best] in ([1], [3])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"run_eagerly": True},
+        {"jit_compile": True},
+        {"optimizer": keras.optimizers.Adam(gradient_accumulation_steps=2)},
+        {"steps_per_execution": 2},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_options_of_compile(loopback, options):
+    with wandb.init() as run:
+        model = compiled(**options)
+        train(model, callbacks=[callback()], batch_size=4)
+    assert_logged(loopback, run, [0, 1, 2], model.predict(X, verbose=0))
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision(loopback, policy):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        with wandb.init() as run:
+            hidden = keras.layers.Dense(4, activation="relu")
+            # Half-precision outputs, too.
+            model = compiled(
+                keras.Sequential(
+                    [*layers()[:2], hidden, keras.layers.Dense(3, activation="softmax")]
+                )
+            )
+            train(model, callbacks=[callback()])
+        expected = model.predict(X, verbose=0).astype("float32")
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert_logged(loopback, run, [0, 1, 2], expected)
+
+
+def test_training_without_the_progress_of_fit(loopback, capfd):
+    with wandb.init():
+        train(compiled(), callbacks=[callback()], verbose=0)
+    printed = capfd.readouterr()
+    assert printed.out == ""
+
+
+# --- Models -----------------------------------------------------------------------
+
+
+def test_a_subclassed_model(loopback):
+    class Model(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.parts = keras.Sequential(layers())
+
+        def call(self, x, training=False):
+            return self.parts(x, training=training)
+
+    with wandb.init() as run:
+        model = compiled(Model())
+        train(model, callbacks=[callback()])
+    assert_logged(loopback, run, [0, 1, 2], model.predict(X, verbose=0))
+
+
+@pytest.mark.parametrize("output_key", ["color", 1])
+def test_several_inputs_and_outputs(loopback, output_key):
+    image = keras.Input((6, 6, 3), name="image", dtype="uint8")
+    size = keras.Input((1,), name="size")
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image))
+    x = keras.layers.Concatenate()([x, size])
+    outputs = {
+        "bright": keras.layers.Dense(1, name="bright")(x),
+        "color": keras.layers.Dense(3, "softmax", name="color")(x),
+    }
+    if output_key == 1:
+        outputs = list(outputs.values())
+    model = keras.Model({"image": image, "size": size}, outputs)
+    losses = {"bright": "mse", "color": "sparse_categorical_crossentropy"}
+    model.compile("adam", losses if output_key == "color" else list(losses.values()))
+    inputs = {"image": X, "size": np.ones((20, 1), "float32")}
+    targets = {"bright": X.mean((1, 2, 3)) / 255, "color": Y}
+
+    class OneTarget(WandbClassificationEvalCallback):
+        def unpack_batch(self, batch):
+            x, y = super().unpack_batch(batch)
+            return x, y["color"]
+
+    with wandb.init() as run:
+        evaluate = OneTarget(
+            (inputs, targets), NAMES, num_samples=8, output_key=output_key
+        )
+        y = targets if output_key == "color" else list(targets.values())
+        model.fit(inputs, y, epochs=2, verbose=0, callbacks=[evaluate])
+    expected = model.predict(inputs, verbose=0)[output_key]
+    assert_logged(loopback, run, [0, 1], expected)
+
+
+def test_masking(loopback):
+    x = RNG.random((20, 6, 4)).astype("float32")
+    x[:, 4:] = 0
+    y = np.arange(20) % 3
+    shown = np.rint(x * 255).astype(np.uint8)
+    model = compiled(
+        keras.Sequential(
+            [
+                keras.layers.Masking(),
+                keras.layers.SimpleRNN(4),
+                keras.layers.Dense(3, activation="softmax"),
+            ]
+        )
+    )
+    with wandb.init() as run:
+        evaluate = callback(
+            (x, y), image_fn=lambda step: np.rint(step * 255).astype(np.uint8)
+        )
+        train(model, (x, y), epochs=2, callbacks=[evaluate])
+    expected = model.predict(x, verbose=0)
+    assert_logged(loopback, run, [0, 1], expected, images=shown, labels=y)
+
+
+def test_batches_of_tensorflow_in_every_backend(loopback):
+    tf = pytest.importorskip("tensorflow")
+    data = tf.data.Dataset.from_tensor_slices((X, Y)).batch(6)
+    with wandb.init() as run:
+        model = compiled()
+        model.fit(
+            data.repeat(),
+            steps_per_epoch=3,
+            epochs=2,
+            validation_data=data,
+            verbose=0,
+            callbacks=[callback(data)],
+        )
+    assert_logged(loopback, run, [0, 1], model.predict(X, verbose=0))
+
+
+# --- Ways to run W&B --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("resume", ["allow", "must"])
+def test_a_run_is_resumed(loopback, resume):
+    with wandb.init(id="resumed") as run:
+        model = compiled()
+        train(model, epochs=2, callbacks=[callback()])
+    with wandb.init(id="resumed", resume=resume) as run:
+        train(model, epochs=4, initial_epoch=2, callbacks=[callback()])
+    assert_logged(loopback, run, [0, 1, 2, 3], model.predict(X, verbose=0))
+    assert len(loopback.versions("val")) == 1
+
+
+def test_a_group_of_runs(loopback):
+    runs = []
+    for _ in range(2):
+        with wandb.init(group="folds") as run:
+            model = compiled()
+            train(model, epochs=1, callbacks=[callback()])
+        runs.append(run)
+        assert_logged(loopback, run, [0], model.predict(X, verbose=0))
+    assert len(loopback.versions("val")) == 1
+    for run in runs:
+        assert [v.collection for v in loopback.used_by(run.id)] == ["val"]
+
+
+@pytest.mark.parametrize("reinit", ["finish_previous", "return_previous", "create_new"])
+def test_reinit(loopback, reinit):
+    runs, expected = [], []
+    for epoch in range(2):
+        runs.append(wandb.init(reinit=reinit))
+        model = compiled()
+        train(model, epochs=epoch + 1, initial_epoch=epoch, callbacks=[callback()])
+        expected.append(model.predict(X, verbose=0))
+    for run in runs:
+        run.finish()
+    if reinit == "return_previous":
+        assert runs[0] is runs[1]
+        assert_logged(loopback, runs[0], [0, 1], expected[1])
+    elif reinit == "finish_previous":
+        assert runs[0].id != runs[1].id
+        assert_logged(loopback, runs[0], [0], expected[0])
+        assert_logged(loopback, runs[1], [1], expected[1])
+    else:
+        # `wandb.run` stays the first one, and the callback logs to `wandb.run`.
+        assert wandb.run is None
+
+
+def test_a_sweep(loopback, monkeypatch):
+    """W&B's own agent, in this process; only the server's commands are made up."""
+    from wandb.agents import pyagent
+    from wandb.apis.public import sweeps
+
+    if not hasattr(sweeps, "_agent_heartbeat"):
+        pytest.skip("this wandb asks for the commands elsewhere")
+    for name in ("SWEEP_ID", "SWEEP_PARAM_PATH", "RUN_ID"):
+        monkeypatch.setenv(f"WANDB_{name}", "")
+        monkeypatch.delenv(f"WANDB_{name}")
+    commands = [
+        [{"type": "run", "run_id": f"trial{i}", "args": {"rate": {"value": rate}}}]
+        for i, rate in enumerate([0.1, 0.001])
+    ]
+    monkeypatch.setattr(sweeps, "_register_agent", lambda *a, **k: {"id": "agent"})
+    monkeypatch.setattr(
+        sweeps, "_agent_heartbeat", lambda *a: commands.pop(0) if commands else []
+    )
+    monkeypatch.setattr(pyagent.Agent, "HEARTBEAT_SLEEP_SECONDS", 0.05)
+    seen = {}
+
+    def trial():
+        with wandb.init() as run:
+            optimizer = keras.optimizers.Adam(run.config["rate"])
+            model = compiled(optimizer=optimizer)
+            train(model, epochs=2, callbacks=[callback()])
+        seen[run.id] = run, run.config["rate"], model.predict(X, verbose=0)
+
+    wandb.agent("loopback/tests/sweep1", trial, count=2)
+    assert {name: rate for name, (_, rate, _) in seen.items()} == {
+        "trial0": 0.1,
+        "trial1": 0.001,
+    }
+    for run, _, expected in seen.values():
+        assert_logged(loopback, run, [0, 1], expected)
+
+
+NOTEBOOK = """
+import time
+from wandb_eval.core import Progress
+progress = Progress("Encoding images", 50)
+progress._start -= 10
+for _ in range(50):
+    progress.add()
+progress.close()
+"""
+
+
+def test_no_progress_bar_garbage_where_there_is_no_terminal(tmp_path):
+    """A notebook and a log file: no escape codes, and few lines."""
+    done = subprocess.run(
+        [sys.executable, "-c", NOTEBOOK],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+    assert "Encoding images" in done.stdout
+    assert "\x1b" not in done.stdout
+    assert "\x08" not in done.stdout
+    assert len(done.stdout.replace("\r", "\n").splitlines()) < 60
