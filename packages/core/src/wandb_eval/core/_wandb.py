@@ -237,9 +237,25 @@ def with_layers(
     """
     if image is None:
         return None
-    layered = wandb.Image(image, boxes=boxes, masks=masks)
+    layered = wandb.Image(image, masks=masks)
+    if boxes:
+        layered._boxes = {key: _box_layer(val, key) for key, val in boxes.items()}
     layered._classes = classes
     return layered
+
+
+def _box_layer(
+    layer: dict[str, Any] | wandb.data_types.BoundingBoxes2D, key: str
+) -> wandb.data_types.BoundingBoxes2D:
+    """A `wandb.BoundingBoxes2D` for tables, without the file it writes for itself."""
+    if isinstance(layer, wandb.data_types.BoundingBoxes2D):
+        return layer
+    boxes = wandb.data_types.BoundingBoxes2D.__new__(wandb.data_types.BoundingBoxes2D)
+    Media.__init__(boxes)
+    boxes._val = layer["box_data"]
+    boxes._key = key
+    boxes._class_labels = layer["class_labels"]
+    return boxes
 
 
 def _by_reference(cell: Any) -> Any:
@@ -265,16 +281,18 @@ def add_rows(table: wandb.Table, rows: Iterable[Sequence[Any]]) -> None:
 
     `wandb.Table.add_data` merges the type of every cell of every row into the types of
     the columns. The types depend on few things (the class of a cell, the layers of an
-    image), so rows that agree in those need not be merged twice.
+    image), so cells that agree in those need not be merged twice.
     """
-    seen: set[tuple[Any, ...]] = set()
+    seen: list[set[Any]] = [{None} for _ in table.columns]
     for row in rows:
-        kind = tuple(map(_kind, row))
-        if None in kind or kind not in seen:
-            table.add_data(*row)
-            seen.add(kind)
-        else:
+        kinds = list(map(_kind, row))
+        known = len(kinds) == len(seen) and None not in kinds
+        if known and all(map(set.__contains__, seen, kinds)):
             table.data.append(list(row))
+            continue
+        table.add_data(*row)
+        for column, kind in zip(seen, kinds, strict=True):
+            column.add(kind)
 
 
 _PLAIN = (bool, int, float, str, type(None))

@@ -9,6 +9,7 @@ import numpy as np
 import wandb
 from numpy.typing import NDArray
 
+from wandb_eval.core._wandb import add_rows
 from wandb_eval.core.opencv import cv2
 
 MANY_CLASSES = 100
@@ -58,9 +59,9 @@ def confusion_matrix(
     values = (row_shares(matrix) if normalize else matrix)[np.ix_(shown, shown)]
     names = [class_names[int(index)] for index in shown]
     charts[key] = wandb.plot_table(
-        data_table=wandb.Table(
-            columns=["Actual", "Predicted", "nPredictions"],
-            data=[
+        data_table=table(
+            ["Actual", "Predicted", "nPredictions"],
+            [
                 [actual, predicted, float(value)]
                 for actual, row in zip(names, values, strict=True)
                 for predicted, value in zip(names, row, strict=True)
@@ -116,9 +117,8 @@ def curves(
         if len(x) > most:
             kept = np.unique(np.linspace(0, len(x) - 1, most).round().astype(int))
         rows += [[name, float(x[i]), float(y[i])] for i in kept]
-    columns: list[str | int] = ["class", x_name, y_name]
     return wandb.plot_table(
-        data_table=wandb.Table(columns=columns, data=rows),
+        data_table=table(["class", x_name, y_name], rows),
         vega_spec_name="wandb/area-under-curve/v0",
         fields={"x": x_name, "y": y_name, "class": "class"},
         string_fields={
@@ -127,3 +127,15 @@ def curves(
             "y-axis-title": y_name.capitalize(),
         },
     )
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> wandb.Table:
+    """`wandb.Table(columns, rows)`, faster for many rows.
+
+    Args:
+        columns: The names of the columns.
+        rows: The cells of each row.
+    """
+    made = wandb.Table(columns=list(columns))
+    add_rows(made, rows)
+    return made

@@ -1,0 +1,211 @@
+"""What is trained in the benchmark: data, and models whose predictions are known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import keras
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.datasets import load_sample_images
+
+TASKS = ("classification", "detection", "segmentation")
+BATCH_SIZE = 50
+_CLASSES = {"classification": 10, "detection": 20, "segmentation": 21}
+_TRUE_BOXES, _PREDICTED_BOXES = 8, 20
+
+
+def photographs(count: int, size: int) -> NDArray[np.uint8]:
+    """Cuts windows out of scikit-learn's two sample photographs.
+
+    Each image has its number in the first two values of its first pixel, so that a
+    model can know which one it is given.
+
+    Args:
+        count: How many.
+        size: Height and width they are scaled to, by averaging.
+
+    Returns:
+        Array of shape `(count, size, size, 3)`.
+    """
+    rng = np.random.default_rng(0)
+    photos = load_sample_images().images
+    images = np.empty((count, size, size, 3), np.uint8)
+    for number in range(count):
+        photo = photos[number % len(photos)]
+        side = int(rng.integers(200, 400))
+        top = int(rng.integers(0, photo.shape[0] - side))
+        left = int(rng.integers(0, photo.shape[1] - side))
+        window = photo[top : top + side, left : left + side]
+        cv2.resize(window, (size, size), images[number], 0, 0, cv2.INTER_AREA)
+        images[number, 0, 0, :2] = divmod(number, 256)
+    return images
+
+
+class Lookup(keras.layers.Layer):
+    """Puts out what it holds for each image, by the number in the first pixel.
+
+    Args:
+        content: Arrays by name; the first axis is the number of the image.
+    """
+
+    def __init__(self, content: dict[str, NDArray[Any]]) -> None:
+        super().__init__()
+        self.content = {
+            name: self.add_weight(
+                shape=values.shape,
+                dtype=str(values.dtype),
+                initializer="zeros",
+                trainable=False,
+                autocast=False,
+                name=name,
+            )
+            for name, values in content.items()
+        }
+        self.hold(content)
+
+    def hold(self, content: dict[str, NDArray[Any]]) -> None:
+        """Replaces what it holds."""
+        for name, values in content.items():
+            self.content[name].assign(values)
+
+    def call(self, images: Any) -> dict[str, Any]:
+        """Looks up a batch."""
+        pixels = keras.ops.cast(images[:, 0, 0, :2], "int32")
+        number = pixels[:, 0] * 256 + pixels[:, 1]
+        return {
+            name: keras.ops.take(values, number, axis=0)
+            for name, values in self.content.items()
+        }
+
+
+class Untrained(keras.Model):  # type: ignore[misc]
+    """A model that learns nothing."""
+
+    def train_step(self, *args: Any) -> dict[str, float]:
+        """Does nothing."""
+        return {"loss": 0.0}
+
+
+class Case:
+    """A task with validation data, and a model with predictions that are never wrong.
+
+    The predictions are the truth with some noise, other ones in each epoch.
+
+    Args:
+        task: One of `TASKS`.
+        count: How many images.
+        size: Their height and width.
+        realistic: Whether predicting costs what it does in real life: the images go
+            through a MobileNetV2, or, for segmentation, through a small U-Net. Else it
+            costs next to nothing.
+    """
+
+    def __init__(
+        self, task: str, count: int, size: int, realistic: bool = False
+    ) -> None:
+        self.task, self.count, self.size = task, count, size
+        self.names = [f"class {number}" for number in range(_CLASSES[task])]
+        self.x = photographs(count, size)
+        self.y = self._truth(np.random.default_rng(1))
+        images = keras.Input((size, size, 3), dtype="uint8")
+        self._lookup = Lookup(self._predictions(epoch=0))
+        outputs = self._lookup(images)
+        if task == "segmentation":
+            outputs = keras.ops.one_hot(outputs["masks"], len(self.names))
+        if realistic:
+            network = _u_net if task == "segmentation" else _mobile_net
+            features = 1e-6 * network(images, len(self.names))
+            if task == "detection":
+                outputs["boxes"] += features[:, None, :4]
+            elif task == "classification":
+                outputs["scores"] += features
+            else:
+                outputs += features
+        if task == "classification":
+            outputs = outputs["scores"]
+        self.model = Untrained(images, outputs)
+        self.model.compile()
+        # Tracing the graph is nobody's time.
+        self.model.predict_on_batch(self.x[:BATCH_SIZE])
+        if count % BATCH_SIZE:
+            self.model.predict_on_batch(self.x[: count % BATCH_SIZE])
+
+    def fit(self, callback: keras.callbacks.Callback, epochs: int) -> None:
+        """Trains with the callback, for epochs of one step."""
+        renew = keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda epoch, logs: self._lookup.hold(
+                self._predictions(epoch)
+            )
+        )
+        self.model.fit(
+            self.x[:1], epochs=epochs, verbose=0, callbacks=[renew, callback]
+        )
+
+    def _truth(self, rng: np.random.Generator) -> Any:
+        if self.task == "classification":
+            return rng.integers(0, len(self.names), self.count)
+        if self.task == "detection":
+            shape = (self.count, _TRUE_BOXES)
+            corner = rng.uniform(0.05, 0.6, (*shape, 2)) * self.size
+            extent = rng.uniform(0.1, 0.3, (*shape, 2)) * self.size
+            boxes = np.concatenate([corner, corner + extent], axis=-1)
+            labels = rng.integers(0, len(self.names), shape)
+            return {"boxes": boxes.astype(np.float32), "labels": labels}
+        masks = np.zeros((self.count, self.size, self.size), np.uint8)
+        for mask in masks:
+            for label in rng.integers(1, len(self.names), 10).tolist():
+                center = rng.integers(0, self.size, 2).tolist()
+                axes = rng.integers(self.size // 20, self.size // 4, 2).tolist()
+                angle = int(rng.integers(0, 180))
+                cv2.ellipse(mask, center, axes, angle, 0, 360, label, -1)
+        return masks
+
+    def _predictions(self, epoch: int) -> dict[str, NDArray[Any]]:
+        rng = np.random.default_rng([2, epoch])
+        if self.task == "classification":
+            logits = rng.normal(size=(self.count, len(self.names)))
+            logits[np.arange(self.count), self.y] += 2
+            scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+            return {"scores": scores.astype(np.float32)}
+        if self.task == "detection":
+            # Each true box is found two or three times, more or less well.
+            which = np.arange(_PREDICTED_BOXES) % _TRUE_BOXES
+            boxes, labels = self.y["boxes"][:, which], self.y["labels"][:, which]
+            noise = rng.normal(scale=0.01 * self.size, size=boxes.shape)
+            wrong = rng.random(labels.shape) < 0.2
+            return {
+                "boxes": (boxes + noise).astype(np.float32),
+                "labels": np.where(wrong, 0, labels).astype(np.int32),
+                "scores": rng.uniform(0.35, 1, labels.shape).astype(np.float32),
+            }
+        step = max(1, self.size // 100)
+        return {"masks": np.roll(self.y, step * (epoch + 1), axis=(1, 2))}
+
+
+def _mobile_net(images: Any, channels: int) -> Any:
+    layers = keras.layers
+    x = layers.Rescaling(1 / 127.5, offset=-1)(images)
+    x = keras.applications.MobileNetV2(
+        x.shape[1:], include_top=False, weights=None, pooling="avg"
+    )(x)
+    return layers.Dense(channels)(x)
+
+
+def _u_net(images: Any, channels: int) -> Any:
+    layers = keras.layers
+
+    def convolution(x: Any, filters: int) -> Any:
+        return layers.Conv2D(filters, 3, padding="same", activation="relu")(x)
+
+    x = layers.Rescaling(1 / 127.5, offset=-1)(images)
+    skips = []
+    for filters in (16, 32, 64, 128):
+        x = convolution(x, filters)
+        skips.append(x)
+        x = layers.MaxPooling2D()(x)
+    for skip in reversed(skips):
+        x = layers.Concatenate()([layers.UpSampling2D()(x), skip])
+        x = convolution(x, skip.shape[-1])
+    return layers.Conv2D(channels, 1)(x)

@@ -1,0 +1,203 @@
+"""Compares how long training waits for our callbacks, and for W&B's own class.
+
+    uv run benchmarks/compare.py            # all parts
+    uv run benchmarks/compare.py --full     # W&B's class in all of them, too
+    uv run benchmarks/compare.py --render   # writes the tables into README.md
+
+README.md says what is measured, and how.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import itertools
+import json
+import multiprocessing
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import tables
+
+HERE = Path(__file__).parent
+SUPPORT = HERE.parent / "tests" / "support"
+TASKS = ("classification", "detection", "segmentation")
+_PACKAGES = (
+    "wandb",
+    "keras",
+    "tensorflow",
+    "numpy",
+    "opencv-python",
+    "pillow",
+    "wandb-eval-core",
+)
+
+Measure = Callable[..., dict[str, float]]
+
+
+def compare(measure: Measure, args: argparse.Namespace) -> dict[str, Any]:
+    """All sides of all tasks, taking turns."""
+    sides = ("wandb", "ours", "ours jpg", "drop-in", "shipped")
+    runs: dict[str, Any] = {task: {side: [] for side in sides} for task in args.tasks}
+    for repeat in range(args.repeats):
+        for task, side in itertools.product(args.tasks, sides):
+            # The ratios to be reached are those of the first three.
+            if repeat == 0 or args.full or side not in ("drop-in", "shipped"):
+                figures = measure(task, side, **_size(args))
+                runs[task][side].append(figures)
+    return runs
+
+
+def metrics(measure: Measure, args: argparse.Namespace) -> dict[str, Any]:
+    """What we ship, on models that cost what they do in real life."""
+    what = {**_size(args), "images": max(1, args.images * 2 // 5), "realistic": True}
+    return {
+        task: {"images": what["images"], **measure(task, "shipped", **what)}
+        for task in args.tasks
+    }
+
+
+def sweep(measure: Measure, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Numbers of images, and sizes."""
+    points = [(100, 224), (500, 224), (2000, 224), (500, 64), (500, 128), (500, 512)]
+    return [
+        {
+            "task": task,
+            "images": images,
+            "size": size,
+            "sides": {
+                side: measure(task, side, images=images, size=size, epochs=args.epochs)
+                for side in (("wandb", "ours") if args.full else ("ours",))
+            },
+        }
+        for task in (args.tasks if args.full else args.tasks[:1])
+        for images, size in points
+        if task != "segmentation" or images * size**2 <= 500 * 224**2
+    ]
+
+
+def memory(measure: Measure, args: argparse.Namespace) -> dict[str, Any]:
+    """Sixty epochs."""
+    return {
+        task: {
+            side: measure(task, side, images=args.images, size=64, epochs=60)
+            for side in (("wandb", "shipped") if args.full else ("shipped",))
+        }
+        for task in args.tasks
+    }
+
+
+def _size(args: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(args, name) for name in ("images", "size", "epochs")}
+
+
+MEASURE = {"compare": compare, "metrics": metrics, "sweep": sweep, "memory": memory}
+
+
+def machine() -> dict[str, str]:
+    """What it is measured on."""
+    processor = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else ():
+        if line.startswith("model name"):
+            processor = line.partition(":")[2].strip()
+    return {
+        "cores": str(os.cpu_count()),
+        "processor": processor,
+        "Python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in _PACKAGES},
+    }
+
+
+def measure_here(*args: Any, **kwargs: Any) -> dict[str, float]:
+    """`measure.measure`; TensorFlow is imported only in the process it is called in."""
+    from measure import measure
+
+    return measure(*args, **kwargs)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measures the parts, and keeps and prints each of them.
+
+    Each measurement has a process of its own, forked from one that has imported
+    everything and done nothing: importing takes longer than most measurements.
+    """
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), str(SUPPORT)])
+    sys.path.append(str(SUPPORT))
+    from loopback import spawn
+
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["measure"])
+    args.out.mkdir(parents=True, exist_ok=True)
+    with (
+        spawn() as server,
+        ProcessPoolExecutor(1, context, max_tasks_per_child=1) as processes,
+    ):
+
+        def measure(task: str, side: str, **what: Any) -> dict[str, float]:
+            run = processes.submit(measure_here, server.url, task, side, **what)
+            figures = run.result()
+            print(
+                f"{task:14} {side:8} {what['images']:4} of {what['size']:3}: "
+                f"begin {figures['begin']:6.2f} s, epoch {figures['epoch']:6.3f} s",
+                flush=True,
+            )
+            return figures
+
+        for part in args.parts:
+            start = time.perf_counter()
+            results = MEASURE[part](measure, args)
+            content = {
+                "machine": machine(),
+                "seconds": round(time.perf_counter() - start),
+                **_size(args),
+                "results": results,
+            }
+            (args.out / f"{part}.json").write_text(json.dumps(content, indent=1))
+            print(f"\n{tables.TABLES[part](content)}\n", flush=True)
+
+
+def render(out: Path) -> None:
+    """Writes what was measured into README.md, between the marks of each part."""
+    readme = HERE / "README.md"
+    text = readme.read_text()
+    for part in MEASURE:
+        file = out / f"{part}.json"
+        if file.exists():
+            before, _, rest = text.partition(f"<!-- {part} -->\n")
+            _, _, after = rest.partition(f"<!-- end of {part} -->\n")
+            table = tables.TABLES[part](json.loads(file.read_text()))
+            text = (
+                f"{before}<!-- {part} -->\n\n{table}\n\n<!-- end of {part} -->\n{after}"
+            )
+    readme.write_text(text)
+
+
+def main() -> None:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--parts", nargs="+", choices=MEASURE, default=list(MEASURE))
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--images", type=int, default=500)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--full", action="store_true", help="all sides in all parts")
+    parser.add_argument("--out", type=Path, default=HERE / "out")
+    parser.add_argument("--render", action="store_true", help="write README.md")
+    args = parser.parse_args()
+    if args.render:
+        render(args.out)
+    else:
+        run(args)
+
+
+if __name__ == "__main__":
+    main()

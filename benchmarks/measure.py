@@ -1,0 +1,217 @@
+"""One measurement: a training with one callback, in this process."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import wandb
+from cases import Case
+from sides import make
+
+from loopback import Loopback
+from loopback.environment import wandb_environment
+
+# What wandb imports when it is first needed, in this order. It takes W&B's class some
+# seconds of its first hook, once in a process.
+_LATE_MODULES = (
+    "wandb.apis.public",
+    "wandb.sdk.artifacts._internal_artifact",
+    "wandb.sdk.artifacts._models.pagination",
+    "wandb.sdk.artifacts._generated.artifact_by_id",
+    "wandb.sdk.artifacts._generated.artifact_type",
+    "wandb.sdk.artifacts._generated.fetch_artifact_manifest",
+    "wandb.sdk.artifacts._generated.get_artifact_membership_file_urls",
+    "wandb.sdk.artifacts._generated.operations",
+)
+
+
+def _import_late_modules() -> float:
+    """Imports them: seconds."""
+    start = time.perf_counter()
+    for name in _LATE_MODULES:
+        importlib.import_module(name)
+    return time.perf_counter() - start
+
+
+LATE_IMPORTS = _import_late_modules()
+
+
+def measure(
+    url: str,
+    task: str,
+    side: str,
+    *,
+    images: int,
+    size: int,
+    epochs: int,
+    realistic: bool = False,
+) -> dict[str, float]:
+    """Trains with the callback of one side, and says what it took.
+
+    Call it in a fresh process, which it leaves with W&B's environment.
+
+    Args:
+        url: Where the loopback backend is. It is made to forget what it had.
+        task: One of `cases.TASKS`.
+        side: One of `sides.SIDES`.
+        images: How many.
+        size: Their height and width.
+        epochs: For how many epochs to train.
+        realistic: Whether predicting costs what it does in real life.
+
+    Returns:
+        The figures, by name.
+    """
+    case = Case(task, images, size, realistic)
+    server = Loopback(url)
+    server.reset()
+    long = epochs >= 10
+    if long:
+        gc.freeze()  # What is there by now need not be looked through every time.
+    with tempfile.TemporaryDirectory() as home:
+        os.environ.update(wandb_environment(url, Path(home)))
+        start = _cpu_seconds()
+        with wandb.init() as run:
+            watch = Watch(make(side, case), case.model, collect=long)
+            case.fit(watch.callback, epochs)
+            core_memory = _core_memory()
+        wandb.teardown()  # Waits for wandb-core, whose CPU time counts from then on.
+        cpu = _cpu_seconds() - start
+    return {
+        **watch.figures(),
+        "late_imports": LATE_IMPORTS,
+        "cpu": cpu,
+        "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "memory_growth": _slope(watch.resident) if long else 0.0,
+        "core_memory": core_memory,
+        **_transfers(server, run.id),
+    }
+
+
+class Watch:
+    """Takes the times of a callback's hooks, and of the model's predicting in them.
+
+    Args:
+        callback: The callback.
+        model: The model that it will predict with.
+        collect: Whether to collect garbage after each epoch.
+
+    Attributes:
+        callback: The callback.
+        resident: Memory of this process after each epoch, in MB.
+    """
+
+    def __init__(self, callback: Any, model: Any, collect: bool = False) -> None:
+        self.callback = callback
+        self.collect = collect
+        self.resident: list[float] = []
+        self._spent: dict[str, list[float]] = {}
+        self._predicted = 0.0
+        self._time(model, "predict_on_batch", self._add_predicting)
+        hooks = ("on_train_begin", "on_epoch_end", "on_train_end")
+        for name in (*hooks, "_measure", "log_metrics"):
+            if hasattr(callback, name):
+                self._time(callback, name, self._spent.setdefault(name, []).append)
+
+    def _time(self, owner: Any, name: str, add: Callable[[float], None]) -> None:
+        """Gives the seconds of each call of a method to `add`, less the predicting."""
+        method = getattr(owner, name)
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            predicted, start = self._predicted, time.perf_counter()
+            result = method(*args, **kwargs)
+            seconds = time.perf_counter() - start
+            add(seconds - (self._predicted - predicted))
+            if name == "on_epoch_end":
+                if self.collect:
+                    gc.collect()
+                self.resident.append(_resident())
+            return result
+
+        setattr(owner, name, timed)
+
+    def _add_predicting(self, seconds: float) -> None:
+        self._predicted += seconds
+
+    def figures(self) -> dict[str, float]:
+        """Seconds that training waited for the callback, beyond predicting.
+
+        `epoch` is the median of all epochs but the first. Per epoch, too, are
+        `metrics`, which has the charts, `logging` them, and `predicting`, which is what
+        was measured included.
+        """
+        spent = self._spent
+        epochs = spent["on_epoch_end"]
+        metrics = spent.get("_measure", [])
+        return {
+            "begin": spent["on_train_begin"][0],
+            "first_epoch": epochs[0],
+            "epoch": statistics.median(epochs[1:] or epochs),
+            "end": sum(spent.get("on_train_end", [])),
+            "metrics": statistics.median(metrics or [0.0]),
+            "logging": sum(spent.get("log_metrics", [])) / len(epochs),
+            "predicting": self._predicted / len(epochs),
+        }
+
+
+def _transfers(server: Loopback, run_id: str) -> dict[str, float]:
+    """What was sent and fetched; per epoch: the median of all epochs but the first."""
+    uploads, downloads = server.uploads(kind=None), server.downloads(kind=None)
+    data = [item for item in uploads if item.collection == "val"]
+    versions = server.versions(f"run_{run_id}_pred")
+    files = [len(version.files) for version in versions]
+    sizes = [
+        sum(version.manifest[path]["size"] for path in version.files)
+        for version in versions
+    ]
+    return {
+        "versions": sum(version.state == "COMMITTED" for version in versions),
+        "uploaded_files": len(uploads),
+        "uploaded_bytes": sum(item.size for item in uploads),
+        # Without manifests, which have the local path of each file in them.
+        "artifact_bytes": server.upload_bytes(),
+        "data_files": len(data),
+        "data_bytes": sum(item.size for item in data if item.kind == "artifact"),
+        "epoch_files": statistics.median(files[1:] or files),
+        "epoch_bytes": statistics.median(sizes[1:] or sizes),
+        "downloaded_files": len(downloads),
+        "downloaded_bytes": sum(item.size for item in downloads),
+    }
+
+
+def _cpu_seconds() -> float:
+    """Of this process, its threads, and its children that have ended."""
+    usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def _resident() -> float:
+    """The memory of this process, in MB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def _slope(memory: list[float]) -> float:
+    """How much an epoch adds, after the first third of them."""
+    later = memory[len(memory) // 3 :]
+    return float(np.polyfit(np.arange(len(later)), later, 1)[0])
+
+
+def _core_memory() -> float:
+    """The peak memory of wandb-core, in MB."""
+    for children in Path("/proc/self/task").glob("*/children"):
+        for pid in children.read_text().split():
+            status = Path(f"/proc/{pid}/status").read_text()
+            if status.startswith("Name:\twandb-core"):
+                return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    raise RuntimeError("wandb-core is not among the children of this process")

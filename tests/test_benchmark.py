@@ -1,0 +1,101 @@
+"""A short run of the benchmark: what is sent and fetched, never how long it takes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+COMPARE = Path(__file__).parents[1] / "benchmarks" / "compare.py"
+IMAGES, EPOCHS = 12, 3
+TASKS = ("classification", "detection", "segmentation")
+# Beside the images: the table, and names of classes where there are layers.
+DATA_FILES = {
+    "classification": IMAGES + 1,
+    "detection": IMAGES + 2,
+    "segmentation": 2 * IMAGES + 2,
+}
+EPOCH_FILES = {"classification": 1, "detection": 1, "segmentation": IMAGES + 1}
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    out = tmp_path_factory.mktemp("benchmark")
+    size = ["--images", str(IMAGES), "--size", "64", "--epochs", str(EPOCHS)]
+    command = [sys.executable, COMPARE, "--parts", "compare", "--repeats", "1", *size]
+    done = subprocess.run(
+        [*command, "--out", out],
+        env={k: v for k, v in os.environ.items() if not k.startswith("WANDB_")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    content: dict[str, Any] = json.loads((out / "compare.json").read_text())
+    return {**content, "printed": done.stdout}
+
+
+@pytest.fixture(params=TASKS)
+def task(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def sides(content: dict[str, Any], task: str) -> dict[str, dict[str, float]]:
+    return {side: runs[0] for side, runs in content["results"][task].items()}
+
+
+def test_every_epoch_of_every_side_is_a_version(
+    sides: dict[str, dict[str, float]],
+) -> None:
+    assert list(sides) == ["wandb", "ours", "ours jpg", "drop-in", "shipped"]
+    assert {figures["versions"] for figures in sides.values()} == {EPOCHS}
+
+
+def test_all_sides_send_the_same_files(
+    task: str, sides: dict[str, dict[str, float]]
+) -> None:
+    for figures in sides.values():
+        assert figures["data_files"] == DATA_FILES[task] + 1  # The manifest.
+        assert figures["epoch_files"] == EPOCH_FILES[task]
+
+
+def test_only_the_stock_class_fetches_anything(
+    sides: dict[str, dict[str, float]],
+) -> None:
+    assert sides.pop("wandb")["downloaded_files"] > 0
+    for figures in sides.values():
+        assert figures["downloaded_files"] == figures["downloaded_bytes"] == 0
+
+
+def test_the_same_subclass_sends_the_same_bytes(
+    sides: dict[str, dict[str, float]],
+) -> None:
+    stock, drop_in = sides["wandb"], sides["drop-in"]
+    assert drop_in["data_bytes"] == stock["data_bytes"]
+    assert drop_in["epoch_bytes"] == stock["epoch_bytes"]
+    assert drop_in["artifact_bytes"] <= stock["artifact_bytes"]
+
+
+def test_jpg_is_smaller(sides: dict[str, dict[str, float]]) -> None:
+    assert sides["ours jpg"]["data_bytes"] < 0.6 * sides["ours"]["data_bytes"]
+
+
+def test_history_costs_bytes_and_no_files_of_the_version(
+    sides: dict[str, dict[str, float]],
+) -> None:
+    ours, shipped = sides["ours"], sides["shipped"]
+    assert shipped["epoch_bytes"] == ours["epoch_bytes"]
+    assert shipped["uploaded_bytes"] > ours["uploaded_bytes"]
+
+
+def test_the_machine_and_the_ratios_are_printed(content: dict[str, Any]) -> None:
+    machine = content["machine"]
+    assert f"{machine['cores']} cores ({machine['processor']})" in content["printed"]
+    assert f"wandb {machine['wandb']}" in content["printed"]
+    for task in TASKS:
+        assert f"| {task} | files fetched | 0 | 0 | reached |" in content["printed"]
