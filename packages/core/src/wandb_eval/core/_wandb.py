@@ -535,15 +535,23 @@ def log_artifact(
     Raises:
         wandb.Error: If the run is finished.
     """
-    if getattr(run, "_is_finished", False) or run._interface is None:
+    interface = _interface(run)
+    if getattr(run, "_is_finished", False) or interface is None:
         raise wandb.Error(f"run {run.id} is finished")
     artifact.finalize()
     options: dict[str, Any] = {"is_user_created": use, "use_after_commit": use}
     if offline(run):
-        run._interface.publish_artifact(run, artifact, aliases, **options)
+        interface.publish_artifact(run, artifact, aliases, **options)
         return None
     options["history_step"] = run.step
-    return Upload(run._interface.deliver_artifact(run, artifact, aliases, **options))
+    return Upload(interface.deliver_artifact(run, artifact, aliases, **options))
+
+
+def _interface(run: Any) -> Any:
+    """What hands records to wandb-core; before wandb 0.26.1 it had another place."""
+    if hasattr(run, "_interface"):
+        return run._interface
+    return run._backend and run._backend.interface
 
 
 class GroundTruth:

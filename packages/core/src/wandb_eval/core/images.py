@@ -174,7 +174,10 @@ def encode(image: Image, image_format: str) -> bytes:
 
 
 def _imencode(suffix: str, image: Image, parameters: list[int]) -> bytes:
-    done, content = cv2.imencode(suffix, image, parameters)
+    try:
+        done, content = cv2.imencode(suffix, image, parameters)
+    except cv2.error:  # As older releases of OpenCV say it.
+        done = False
     if not done:
         raise ValueError(f"OpenCV could not encode an image of shape {image.shape}")
     return content.tobytes()
