@@ -116,6 +116,7 @@ class Watch:
         self.collect = collect
         self.resident: list[float] = []
         self._spent: dict[str, list[float]] = {}
+        self._whole_epochs: list[float] = []
         self._predicted = 0.0
         self._time(model, "predict_on_batch", self._add_predicting)
         hooks = ("on_train_begin", "on_epoch_end", "on_train_end")
@@ -133,6 +134,7 @@ class Watch:
             seconds = time.perf_counter() - start
             add(seconds - (self._predicted - predicted))
             if name == "on_epoch_end":
+                self._whole_epochs.append(seconds)
                 if self.collect:
                     gc.collect()
                 self.resident.append(_resident())
@@ -146,9 +148,9 @@ class Watch:
     def figures(self) -> dict[str, float]:
         """Seconds that training waited for the callback, beyond predicting.
 
-        `epoch` is the median of all epochs but the first. Per epoch, too, are
-        `metrics`, which has the charts, `logging` them, and `predicting`, which is what
-        was measured included.
+        `epoch` is the median of all epochs but the first, `whole_epoch` the same with
+        the predicting. Per epoch, too, are `metrics`, which has the charts, `logging`
+        them, and `predicting`, which is what was measured included.
         """
         spent = self._spent
         epochs = spent["on_epoch_end"]
@@ -157,6 +159,9 @@ class Watch:
             "begin": spent["on_train_begin"][0],
             "first_epoch": epochs[0],
             "epoch": statistics.median(epochs[1:] or epochs),
+            "whole_epoch": statistics.median(
+                self._whole_epochs[1:] or self._whole_epochs
+            ),
             "end": sum(spent.get("on_train_end", [])),
             "metrics": statistics.median(metrics or [0.0]),
             "logging": sum(spent.get("log_metrics", [])) / len(epochs),

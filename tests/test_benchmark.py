@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.tensorflow
+
 COMPARE = Path(__file__).parents[1] / "benchmarks" / "compare.py"
 IMAGES, EPOCHS = 12, 3
 TASKS = ("classification", "detection", "segmentation")
@@ -72,12 +74,13 @@ def test_only_the_stock_class_fetches_anything(
         assert figures["downloaded_files"] == figures["downloaded_bytes"] == 0
 
 
-def test_the_same_subclass_sends_the_same_bytes(
+def test_the_same_subclass_sends_no_more_bytes(
     sides: dict[str, dict[str, float]],
 ) -> None:
+    """The same media; tables of the same content, in JSON without spaces."""
     stock, drop_in = sides["wandb"], sides["drop-in"]
-    assert drop_in["data_bytes"] == stock["data_bytes"]
-    assert drop_in["epoch_bytes"] == stock["epoch_bytes"]
+    assert 0.9 * stock["data_bytes"] < drop_in["data_bytes"] <= stock["data_bytes"]
+    assert 0.8 * stock["epoch_bytes"] < drop_in["epoch_bytes"] <= stock["epoch_bytes"]
     assert drop_in["artifact_bytes"] <= stock["artifact_bytes"]
 
 

@@ -2,12 +2,17 @@
 
 import io
 import json
+import logging
+import os
+import shutil
+from pathlib import Path
 
 import keras
 import numpy as np
 import PIL.Image
 import pytest
 import wandb
+from wandb.sdk.data_types._private import MEDIA_TMP
 
 from wandb_eval.classification import WandbClassificationEvalCallback
 from wandb_eval.core import Progress
@@ -255,6 +260,18 @@ def test_batches_of_tensorflow_in_every_backend(loopback):
     assert_logged(loopback, run, [0, 1], model.predict(X, verbose=0))
 
 
+def test_batches_of_torch_in_every_backend(loopback):
+    torch = pytest.importorskip("torch")
+    samples = torch.utils.data.TensorDataset(torch.as_tensor(X), torch.as_tensor(Y))
+    data = torch.utils.data.DataLoader(samples, batch_size=6)
+    with wandb.init() as run:
+        model = compiled()
+        model.fit(
+            data, epochs=2, validation_data=data, verbose=0, callbacks=[callback(data)]
+        )
+    assert_logged(loopback, run, [0, 1], model.predict(X, verbose=0))
+
+
 # --- Ways to run W&B --------------------------------------------------------------
 
 
@@ -373,3 +390,62 @@ def test_no_progress_bar_garbage_where_there_is_no_terminal(capsys):
     assert printed.out.endswith("\n")
     assert control_characters(printed.out) <= control_characters(of_keras)
     assert len(printed.out.splitlines()) < 10
+
+
+# --- What the machine does meanwhile ----------------------------------------------
+
+
+@pytest.fixture
+def clear_temporary_folders():
+    """Clears them when an epoch begins, as a machine does that is up for long."""
+    folders = [Path(folder.name) for folder in (MEDIA_TMP, wandb.Artifact._TMP_DIR)]
+
+    def clear(epoch, logs):
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    yield keras.callbacks.LambdaCallback(on_epoch_begin=clear)
+    for folder in folders:
+        folder.mkdir(exist_ok=True)
+
+
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_temporary_folders_are_cleared(
+    loopback, sync, monkeypatch, clear_temporary_folders, mode
+):
+    warned = []
+    monkeypatch.setattr(wandb, "termwarn", lambda text, **kwargs: warned.append(text))
+    with wandb.init(mode=mode) as run:
+        model = compiled()
+        train(model, callbacks=[callback(), clear_temporary_folders])
+    if mode == "offline":
+        sync(run.dir)
+    assert warned == []
+    assert_logged(loopback, run, [0, 1, 2], model.predict(X, verbose=0))
+    for row in loopback.history(run.id):
+        if "eval/accuracy" in row:
+            assert row["eval/confusion_matrix_table"]["nrows"] == 9
+
+
+def test_the_key_of_the_account_is_in_nothing_that_is_written(
+    loopback, capfd, caplog, monkeypatch
+):
+    """Also where things go wrong, and much is said."""
+    monkeypatch.delenv("WANDB_SILENT")
+    caplog.set_level(logging.DEBUG)
+    key = os.environ["WANDB_API_KEY"]
+    with wandb.init() as run:
+        loopback.fail("CreateArtifact", collection="val", status=403)
+        finish = keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda epoch, logs: run.finish() if epoch == 2 else None
+        )
+        train(compiled(), callbacks=[callback(), finish])
+    printed = capfd.readouterr()
+    said = [printed.out, printed.err, caplog.text]
+    assert "could not be" in "".join(said)
+    home = Path(os.environ["WANDB_DIR"])
+    written = [path for path in home.rglob("*") if path.is_file()]
+    ours = [path for path in written if "eval" in str(path)]
+    assert len(ours) > 8
+    assert not any(key in text for text in said)
+    assert not any(key.encode() in path.read_bytes() for path in ours)

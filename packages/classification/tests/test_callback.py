@@ -12,6 +12,7 @@ from sklearn import metrics
 
 from loopback.fixtures import wandb_environment
 from wandb_eval.classification import WandbClassificationEvalCallback
+from wandb_eval.core._wandb import WriteError
 
 ODD_NAMES = ['a "quoted" name', "a/slash", "two\nlines", "🦆", "../../up", "", "crane"]
 COLUMNS = ["epoch", "idx", "image", "label", "pred", "score", "correct", "loss"]
@@ -498,6 +499,7 @@ class Follow(keras.callbacks.Callback):
         ("custom_loss", "auto", [0]),
         ("custom_loss", "max", [0, 1, 3]),
         ("my_auc", "auto", [0, 1, 3]),
+        ("of_loss/my_auc", "auto", [0, 1, 3]),
         ("custom", "min", [0]),
     ],
 )
@@ -512,6 +514,25 @@ def test_best(monitor, mode, best):
     assert all(names[:2] == ["latest", f"epoch_{i}"] for i, names in enumerate(aliases))
 
 
+def test_a_version_that_could_not_be_logged_is_not_the_best():
+    class Failing(Evaluation):
+        def log_pred_table(self, *args, **kwargs):
+            if self._epoch == 1:
+                raise WriteError("no space")
+            super().log_pred_table(*args, **kwargs)
+
+    truth = np.zeros(N, int)
+    evaluation = Failing((X, truth), num_samples=2, monitor="eval/accuracy")
+    evaluation.on_error = "warn"
+    fit(Follow([-1, 2, 1, 0.5]), evaluation, y=truth, epochs=4)
+    aliases = [version["aliases"] for _, version in evaluation.versions]
+    assert [names[1:] for names in aliases] == [
+        ["epoch_0", "best"],
+        ["epoch_2", "best"],
+        ["epoch_3"],
+    ]
+
+
 def test_a_monitor_that_is_not_measured_is_said_and_no_version_is_best(monkeypatch):
     said = []
     monkeypatch.setattr(wandb, "termwarn", lambda text, **kwargs: said.append(text))
@@ -521,6 +542,51 @@ def test_a_monitor_that_is_not_measured_is_said_and_no_version_is_best(monkeypat
     [warning] = said
     assert "'val_loss', which is not among" in warning
     assert "eval/accuracy" in warning
+
+
+def test_hooks_without_logs_in_a_loop_of_ones_own():
+    class WithoutLogs(Evaluation):
+        def add_ground_truth(self):
+            super().add_ground_truth()
+
+        def add_model_predictions(self, epoch):
+            super().add_model_predictions(epoch)
+
+    evaluation = WithoutLogs((X, labels()), num_samples=2)
+    callbacks = keras.callbacks.CallbackList([evaluation], model=fit())
+    callbacks.on_train_begin()
+    callbacks.on_epoch_begin(0)
+    callbacks.on_epoch_end(0)
+    callbacks.on_train_end()
+    assert evaluation.epochs == [0]
+
+
+@pytest.mark.parametrize("size", [7, 50])
+def test_models_with_a_step_of_their_own_get_whole_batches(size):
+    class OwnStep(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(3, activation="softmax")
+            self.sizes = []
+
+        def call(self, x):
+            return self.dense(keras.ops.reshape(keras.ops.cast(x, "float32"), (-1, 4)))
+
+        def predict(self, x, batch_size=None, **kwargs):
+            self.sizes.append((len(x), batch_size))
+            return super().predict(x, batch_size=batch_size, **kwargs)
+
+        def predict_step(self, *args):
+            return super().predict_step(*args)
+
+    x, y = np.zeros((60, 2, 2), np.uint8), np.arange(60) % 3
+    model = OwnStep()
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    evaluation = Evaluation((x, y), num_samples=3, batch_size=size)
+    model.fit(x, y, verbose=0, callbacks=[evaluation])
+    assert model.sizes
+    assert all(length == of_batch for length, of_batch in model.sizes)
+    assert max(length for length, _ in model.sizes) == size
 
 
 def test_two_callbacks_in_one_fit():

@@ -216,6 +216,30 @@ def test_abstract_method_left_out(loopback):
         Callback(["a"], ["b"])
 
 
+def test_tables_within_an_epoch_are_of_that_epoch(loopback):
+    class EveryBatch(WandbEvalCallback):
+        def add_ground_truth(self):
+            self.data_table.add_data(0)
+
+        def add_model_predictions(self, epoch):
+            self.pred_table.add_data(epoch)
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.init_pred_table(self.pred_table_columns)
+            self.add_model_predictions(batch)
+            self.log_pred_table(name="batches", metadata={"batch": batch})
+
+    x = np.zeros((4, 8, 8), np.uint8)
+    model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(2)])
+    model.compile("sgd", "mse")
+    with wandb.init() as run:
+        callback = EveryBatch(["idx"], ["epoch"])
+        model.fit(x, np.zeros((4, 2)), 2, 3, verbose=0, callbacks=[callback])
+    epochs = [row["eval/epoch"] for row in loopback.history(run.id)]
+    assert epochs == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert len(loopback.versions("batches")) == 2
+
+
 def test_parameters_of_the_contract(loopback):
     """Names, types, table names and aliases are what the hooks are given."""
 

@@ -242,11 +242,12 @@ def test_the_backend_dies_for_good(loopback, monkeypatch, warned):
     run.finish()
     arrived = complete_epochs(loopback, run, unfinished=["PENDING"])
     assert set(arrived) <= {0, 1, 2}
-    # The user was told of all the others.
+    # The user was told of all the others, and what became of them.
     [message] = [text for text in told if "still being uploaded" in text]
     for epoch in set(range(EPOCHS)) - set(arrived):
         assert re.search(rf"\b{epoch}\b", message)
-    assert warned == []
+        assert sum(f"epoch {epoch} could not be logged" in text for text in warned) == 1
+    assert len(warned) == EPOCHS - len(arrived)
 
 
 def test_a_version_that_is_given_up_is_reported(loopback, warned):
@@ -258,6 +259,30 @@ def test_a_version_that_is_given_up_is_reported(loopback, warned):
     assert loopback.summary(run.id)["eval/missing_versions"] == [0, 1]
     assert warned
     assert all("could not be logged: UploadError" in text for text in warned)
+
+
+def test_a_version_that_is_given_up_after_training_is_reported(loopback, warned):
+    with wandb.init() as run:
+        callback = Images()
+        callback._patience_at_end = 0.1
+        # The first waits for the ground truth.
+        fit(
+            callback, After({0: lambda: uploaded(callback), 3: fail_from_now(loopback)})
+        )
+        fit(callback, epochs=6, initial_epoch=5)
+    assert [epoch for epoch in range(5) if missing_in(warned, epoch)] == [4]
+    assert complete_epochs(loopback, run) == [0, 1, 2, 3, 5]
+    assert callback._missing == [4]
+
+
+def fail_from_now(loopback):
+    return lambda: loopback.fail(
+        "CreateArtifact", type="evaluation", status=503, times=21
+    )
+
+
+def missing_in(warned, epoch):
+    return any(f"epoch {epoch} could not be logged" in text for text in warned)
 
 
 def test_ground_truth_that_is_given_up(loopback, warned):
@@ -272,7 +297,9 @@ def test_ground_truth_that_is_given_up(loopback, warned):
 @pytest.mark.parametrize("patience", [60.0, 0.1])
 def test_slow_uploads(loopback, warned, patience):
     with wandb.init() as run:
-        loopback.delay("upload", seconds=1, type="dataset")
+        # Either a second, or longer than the first epoch may take.
+        seconds = 1 if patience > 1 else 12
+        loopback.delay("upload", seconds=seconds, type="dataset")
         callback = Images()
         callback._patience = patience
         fit(callback)
@@ -353,6 +380,50 @@ def test_the_disk_is_full_when_training_begins(
     assert loopback.summary(run.id)["eval/missing_versions"] == [0, 1]
     assert len(loopback.versions("val")) == 1
     assert warned
+
+
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_nothing_stays_of_what_could_not_be_logged(loopback, sync, monkeypatch, mode):
+    """Or a disk that is full would never get better."""
+    write = _wandb.write_file
+    written = []
+
+    def fill(content, folder, suffix=""):
+        if full and len(written) == 3:
+            raise OSError("No space left on device")
+        path = write(content, folder, suffix)
+        written.append(path)
+        return path
+
+    def files(run):
+        folders = [Path(run.settings.sync_dir) / "eval-media", staging_folder()]
+        return [p for folder in folders for p in folder.rglob("*") if p.is_file()]
+
+    full = [True]
+    monkeypatch.setattr(_wandb, "write_file", fill)
+    seen = []
+    with wandb.init(mode=mode) as run:
+        fit(Images(), After({0: lambda: seen.append(files(run)), 1: full.clear}))
+    assert len(written) > 3
+    assert seen == [[]]
+    if mode == "offline":
+        sync(run.dir)
+    assert complete_epochs(loopback, run) == [2, 3, 4]
+
+
+def test_a_history_that_fails_is_not_a_version_that_is_missing(
+    loopback, warned, monkeypatch
+):
+    def fail(*args):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(_wandb, "_bind_to_run", fail)
+    with wandb.init() as run:
+        fit(Images())
+    assert complete_epochs(loopback, run) == list(range(EPOCHS))
+    assert "eval/missing_versions" not in loopback.summary(run.id)
+    assert all("history: OSError: No space left" in text for text in warned)
+    assert len(warned) == EPOCHS
 
 
 def test_the_media_folder_is_removed_offline(loopback, sync, warned):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from wandb_eval.core.processes import is_chief
+from wandb_eval.core.processes import is_alone, is_chief
 
 TWO = {"worker": ["a:1", "b:1"]}
 
@@ -19,6 +19,7 @@ def alone(monkeypatch):
 
 def test_a_process_alone_is_the_chief():
     assert is_chief()
+    assert is_alone()
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,7 @@ def test_tensorflow(monkeypatch, cluster, task, expected):
     config = {"cluster": cluster, "task": task}
     monkeypatch.setenv("TF_CONFIG", json.dumps(config))
     assert is_chief() is expected
+    assert is_alone() is (sum(map(len, cluster.values())) < 2)
 
 
 @pytest.mark.parametrize("config", ["", "not json", "[]", "3", '{"cluster": 3}'])
@@ -66,14 +68,18 @@ def test_torch(monkeypatch, available, initialized, rank, expected):
         is_available=lambda: available,
         is_initialized=lambda: initialized,
         get_rank=get_rank,
+        get_world_size=lambda: 2,
     )
     torch = SimpleNamespace(distributed=distributed)
     monkeypatch.setitem(sys.modules, "torch", torch)
     assert is_chief() is expected
+    assert is_alone() is not (available and initialized)
 
 
 @pytest.mark.parametrize(("index", "expected"), [(0, True), (1, False)])
 def test_jax(monkeypatch, index, expected):
     distributed = pytest.importorskip("jax._src.distributed")
     monkeypatch.setattr(distributed.global_state, "process_id", index)
+    monkeypatch.setattr(distributed.global_state, "num_processes", 2)
     assert is_chief() is expected
+    assert not is_alone()

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from packaging.version import Version
 
 from wandb_eval.detection import (
     BoxFormat,
@@ -51,6 +52,8 @@ def test_keras_knows_the_formats_of_the_documentation():
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("style", [str.lower, str.upper, str.title])
 def test_every_format_is_converted_as_keras_does(name, style):
+    if name == "rel_center_xywh" and Version(keras.__version__) < Version("3.15"):
+        pytest.skip("Keras took the height for the width in it")
     boxes = np.random.default_rng(0).uniform(0, 40, (20, 4)).astype("float32")
     sizes = np.random.default_rng(1).integers(10, 300, (20, 2))
     ours = BoxFormat(style(name)).to_xyxy(boxes, sizes)

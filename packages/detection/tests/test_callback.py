@@ -357,6 +357,44 @@ def test_as_many_images_as_boxes_in_each_are_no_several_inputs(offline):
     assert rows(evaluation.data_table)[1]["classes"] == ["bird"]
 
 
+BOX = np.float32([[4, 6, 30, 40]])
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_as_many_boxes_as_images_in_a_dictionary_for_each(offline, count):
+    x = images(count)
+    y = [
+        {"boxes": np.tile(BOX, (count, 1)), "labels": [i % 2] * count, "id": i}
+        for i in range(count)
+    ]
+    evaluation = WandbDetectionEvalCallback([(x, y)], NAMES)
+    fit(evaluation, x=x)
+    truth = rows(evaluation.data_table)
+    assert [row["num_boxes"] for row in truth] == [count] * count
+    assert [row["classes"] for row in truth] == [[NAMES[i % 2]] for i in range(count)]
+
+
+def test_dictionaries_with_other_keys_are_refused(offline):
+    y = [{"boxes": BOX, "labels": [0]}, {"boxes": BOX}]
+    with pytest.raises(ValueError, match="must have the same keys"):
+        fit(WandbDetectionEvalCallback([(images(2), y)], NAMES), x=images(2))
+
+
+def test_the_boxes_of_one_of_several_targets(offline):
+    class Several(Detector):
+        def call(self, x):
+            return {"objects": super().call(x), "weather": self.learned}
+
+        def compute_loss(self, x=None, y=None, y_pred=None, *args, **kwargs):
+            return super().compute_loss(x, y, y_pred["objects"], *args, **kwargs)
+
+    y = {"objects": ground_truth(), "weather": np.arange(3)}
+    evaluation = WandbDetectionEvalCallback((images(), y), NAMES, output_key="objects")
+    fit(evaluation, model=Several())
+    assert [row["num_boxes"] for row in rows(evaluation.data_table)] == [2, 0, 1]
+    assert rows(evaluation.pred_table)[0]["true_positives"] == 1
+
+
 def test_images_of_different_sizes_in_a_batch(offline):
     x = [images(3, 48, 80)[0], images(3, 200, 40)[1], images(3, 64, 64)[2]]
     half = np.tile([[[0.0, 0.0, 0.5, 0.5]]], (3, 1, 1))

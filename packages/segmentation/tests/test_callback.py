@@ -285,7 +285,7 @@ def test_disabled_training_runs_and_nothing_is_read(loopback):
 @pytest.mark.parametrize(
     ("channels", "last_layer", "arguments"),
     [
-        (1, {}, {"threshold": 0.3}),
+        (1, {"bias_initializer": keras.initializers.Constant(-1)}, {"threshold": 0.3}),
         (1, {"activation": "sigmoid"}, {"from_logits": False, "threshold": 0.4}),
         (3, {"strides": 2}, {}),
         (3, {"strides": 2, "activation": "softmax"}, {"from_logits": False}),

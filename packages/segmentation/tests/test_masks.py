@@ -34,9 +34,11 @@ DTYPES = "u1", "i1", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8"
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_masks_of_every_dtype_and_shape(dtype):
+    small = np.dtype(dtype).kind in "ui" and np.dtype(dtype).itemsize < 4
     for y in (IDS, IDS[..., None], np.eye(3)[IDS]):
         read = read_masks(y.astype(dtype))
-        assert read.dtype == np.int32
+        is_one_hot = y.shape[-1] == 3 and y.ndim == 4
+        assert read.dtype == (dtype if small and not is_one_hot else np.int32)
         np.testing.assert_array_equal(read, IDS)
 
 
@@ -121,6 +123,20 @@ def test_outputs_at_the_size_of_the_mask(dtype):
         ids = read_outputs(scores, (4, 5), from_logits)
         assert ids.dtype == np.int32
         np.testing.assert_array_equal(ids, scores.argmax(-1))
+
+
+@pytest.mark.parametrize("channels", [2, 3, 32, 33, 256])
+def test_the_first_of_the_best_classes(channels):
+    rng = np.random.default_rng(channels)
+    scores = rng.integers(0, 4, (3, 9, 7, channels)).astype(np.float32)
+    ids = read_outputs(scores, (9, 7))
+    np.testing.assert_array_equal(ids, scores.argmax(-1))
+    scores[0, 2, 3, channels // 2] = np.nan
+    scores[1, 4, 5, 0] = np.inf
+    ids = read_outputs(scores, (9, 7))
+    assert ids[0, 2, 3] == NOT_A_NUMBER
+    assert ids[1, 4, 5] == 0
+    assert (ids < 0).sum() == 1
 
 
 def test_one_channel_is_a_sigmoid_unit():

@@ -23,6 +23,7 @@ from wandb_eval.core import (
     check_class_names,
     name_classes,
 )
+from wandb_eval.core.callback import check_bool
 
 _NOT_A_NUMBER = "NaN"
 
@@ -111,6 +112,8 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
     ) -> None:
         if not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1:
             raise ValueError(f"`top_k` must be a positive integer. Received: {top_k!r}")
+        check_bool("from_logits", from_logits)
+        check_bool("multi_label", multi_label)
         self.class_names = check_class_names(class_names)
         self.from_logits = from_logits
         self.multi_label = multi_label

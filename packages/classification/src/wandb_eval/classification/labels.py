@@ -10,7 +10,7 @@ from scipy.special import expit, softmax
 
 from wandb_eval.core.validation_data import to_numpy
 
-Labels = NDArray[np.int64]
+Labels = NDArray[np.integer[Any]]
 Probabilities = NDArray[np.float64]
 
 _TOO_MANY = 2**31

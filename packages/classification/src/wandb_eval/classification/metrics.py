@@ -75,8 +75,9 @@ class ClassificationMetrics:
         self._loss += float(
             sample_losses(labels, probabilities, self.multi_label).sum()
         )
-        if self.multi_label:
-            predictions = (probabilities >= 0.5).astype(np.int64)
+        if self.multi_label:  # For each class: in eight bits.
+            labels = labels.astype(np.int8)
+            predictions = (probabilities >= 0.5).astype(np.int8)
         else:
             predictions = probabilities.argmax(axis=1)
             self._top_k_hits += count_top_k(labels, probabilities, self.top_k)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import functools
 import inspect
 import logging
 import time
@@ -14,9 +15,11 @@ import keras
 import wandb
 
 from wandb_eval.core import _wandb
-from wandb_eval.core.processes import is_chief
+from wandb_eval.core.processes import is_alone, is_chief
 
 logger = logging.getLogger(__name__)
+
+_NOT_LOGGED = "The predictions of epoch {} could not be logged"
 
 
 class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc]
@@ -110,10 +113,11 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        if on_error not in ("warn", "raise"):
+        if not isinstance(on_error, str) or on_error not in ("warn", "raise"):
             raise ValueError(
                 f"`on_error` must be 'warn' or 'raise'. Received: {on_error!r}"
             )
+        check_bool("log_to_history", log_to_history)
         self.data_table_columns = data_table_columns
         self.pred_table_columns = pred_table_columns
         self.log_to_history = log_to_history
@@ -139,6 +143,13 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
             )
         return wandb.run
 
+    def _take_run(self) -> None:
+        """Logs to the run that is active now."""
+        run = self._active_run()
+        if run is not self._run:
+            self._missing = []
+        self._run = run
+
     @property
     def _writes(self) -> bool:
         """Whether this process logs anything at all."""
@@ -146,35 +157,49 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
 
     @property
     def _skips(self) -> bool:
-        """Whether W&B is disabled, and predictions would be for nobody."""
-        return self._run is not None and bool(self._run.disabled)
+        """Whether W&B is disabled, and predictions would be for nobody.
+
+        Never with other processes, which may wait for this one to predict with them.
+        """
+        return self._run is not None and bool(self._run.disabled) and is_alone()
 
     # --- Hooks --------------------------------------------------------------------
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Logs the ground truth, once."""
-        self._run = self._active_run()
-        self._missing, self._warned_in = [], None
-        self._uploads = []
+        self._take_run()
+        self._epoch, self._warned_in = 0, None
         self._log_ground_truth(logs)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Notes which epoch it is."""
+        self._epoch = epoch
 
     def _log_ground_truth(self, logs: dict[str, float] | None = None) -> None:
         self._ground_truths, self._reference = [], None
         self._has_ground_truth = False
         self.init_data_table(column_names=self.data_table_columns)
-        with self._reported("The ground truth could not be written", _wandb.WriteError):
+        what = "The ground truth could not be written"
+        with self._reported(what, _wandb.WriteError) as failures:
             if not self._skips:
-                _call(self.add_ground_truth, logs=logs)
+                call(self.add_ground_truth, logs=logs)
             self.log_data_table()
+        if failures:
+            self._discard_files()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Logs the predictions, as a new version."""
         self._epoch = epoch
         self.init_pred_table(column_names=self.pred_table_columns)
         with self._version():
-            self._ensure_ground_truth()
+            try:
+                self._ensure_ground_truth()
+            except _wandb.WriteError:
+                if not is_alone():  # The others wait for this one to predict with them.
+                    call(self.add_model_predictions, epoch, logs=logs)
+                raise
             if not self._skips:
-                _call(self.add_model_predictions, epoch, logs=logs)
+                call(self.add_model_predictions, epoch, logs=logs)
             self.log_pred_table()
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
@@ -189,6 +214,9 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
                 f"The predictions of epoch {epochs} are still being uploaded; "
                 "`wandb.finish()` waits for them."
             )
+        for epoch, upload in self._uploads:
+            upload.when_done(functools.partial(self._report_late_upload, epoch))
+        self._uploads = []
 
     def _ensure_ground_truth(self) -> None:
         with self._reported("Files that were to be uploaded are gone") as failures:
@@ -269,7 +297,7 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
         """
         if self._reference is None:
             if self._skips and not self.data_table.data:
-                _call(self.add_ground_truth, logs=None)
+                call(self.add_ground_truth, logs=None)
             self._reference = _wandb.reference_table(self.data_table)
         return self._reference
 
@@ -295,10 +323,12 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
             truth = _wandb.GroundTruth(
                 self._run, artifact, self.data_table, entry, folder
             )
+            self._media_folder = None  # Its files are wandb-core's now.
             self._ground_truths.append(truth)
             self._reference = truth.table
         if failures:
             self._has_ground_truth = False
+            self._discard_files()
 
     def log_pred_table(
         self,
@@ -322,6 +352,7 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
             return
         assert self._run is not None
         self._report_uploads()
+        logged = False
         with self._version(Exception):
             name = name or f"run_{self._run.id}_pred"
             folder = self.prediction_folder
@@ -341,11 +372,14 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
                 metadata=metadata,
             )
             artifact.add_table(self.pred_table, table_name)
-            upload = _wandb.log_artifact(self._run, artifact, aliases or ["latest"])
-            if upload is not None:
-                self._uploads.append((self._epoch, upload))
+            handle = _wandb.log_artifact(self._run, artifact, aliases or ["latest"])
+            if handle is not None:
+                self._uploads.append((self._epoch, _wandb.Upload(handle)))
             artifact.release()
-            if self.log_to_history:
+            self._version_folder = None  # Its files are wandb-core's now.
+            logged = True
+        if logged and self.log_to_history:
+            with self._reported("The predictions are not in the run's history"):
                 key = f"{self.prefix}/predictions"
                 cell = _wandb.table_cell(self._run, self.pred_table, key)
                 self.log_metrics({key: cell}, self._epoch)
@@ -369,7 +403,7 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
             self._run.define_metric(step, hidden=True)
             self._run.define_metric(f"{self.prefix}/*", step_metric=step)
             self._defined_for = self._run
-        self._run.log({**metrics, step: epoch})
+        self._run.log({**_wandb.with_logged_tables(self._run, metrics), step: epoch})
 
     @property
     def data_folder(self) -> _wandb.Folder:
@@ -409,27 +443,38 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
             if self.on_error == "raise":
                 raise
             failures.append(error)
-            message = f"{what}: {type(error).__name__}: {error}. Training goes on."
-            logger.warning(message, exc_info=error)
-            if self._warned_in != self._epoch:
-                wandb.termwarn(f"{type(self).__name__}: {message}")
-            self._warned_in = self._epoch
+            self._report(f"{what}: {_describe(error)}. Training goes on.", error)
+
+    def _report(self, message: str, error: Exception) -> None:
+        logger.warning(message, exc_info=error)
+        if self._warned_in != self._epoch:
+            wandb.termwarn(f"{type(self).__name__}: {message}")
+        self._warned_in = self._epoch
 
     @contextlib.contextmanager
     def _version(
         self, kind: type[Exception] = _wandb.WriteError, epoch: int | None = None
-    ) -> Iterator[None]:
+    ) -> Iterator[list[Exception]]:
         """Marks the version of an epoch (default: this one) as missing if it fails."""
         epoch = self._epoch if epoch is None else epoch
-        what = f"The predictions of epoch {epoch} could not be logged"
-        with self._reported(what, kind) as failures:
-            yield
+        with self._reported(_NOT_LOGGED.format(epoch), kind) as failures:
+            yield failures
         if failures:
-            self._missing.append(epoch)
-            with contextlib.suppress(Exception):
-                assert self._run is not None
-                missing = f"{self.prefix}/missing_versions"
-                self._run.summary[missing] = list(self._missing)
+            self._mark_missing(epoch)
+            self._discard_files()
+
+    def _mark_missing(self, epoch: int) -> None:
+        self._missing.append(epoch)
+        with contextlib.suppress(Exception):
+            assert self._run is not None
+            missing = f"{self.prefix}/missing_versions"
+            self._run.summary[missing] = list(self._missing)
+
+    def _discard_files(self) -> None:
+        """Deletes what was written for an artifact that was not logged."""
+        for folder in (self._media_folder, self._version_folder):
+            if folder is not None:
+                folder.discard()
 
     def _report_uploads(self) -> None:
         """Reports the versions that W&B has given up since it was asked last."""
@@ -440,8 +485,26 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
                 if upload.error is not None:
                     raise upload.error
 
+    def _report_late_upload(self, epoch: int, upload: _wandb.Upload) -> None:
+        """Reports a version that W&B gives up when training is over."""
+        if upload.error is not None:
+            self._warned_in = None
+            message = f"{_NOT_LOGGED.format(epoch)}: {_describe(upload.error)}"
+            self._report(message, upload.error)
+            self._mark_missing(epoch)
 
-def _call(method: Callable[..., Any], *args: Any, logs: Any) -> None:
+
+def check_bool(name: str, value: Any) -> None:
+    """Raises a ValueError unless an argument is `True` or `False`."""
+    if not isinstance(value, bool):
+        raise ValueError(f"`{name}` must be True or False. Received: {value!r:.200}")
+
+
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def call(method: Callable[..., Any], *args: Any, logs: Any) -> None:
     """Calls a method that may or may not take `logs`: W&B documents both."""
     try:
         inspect.signature(method).bind(*args, logs)

@@ -9,7 +9,7 @@ import numpy as np
 import wandb
 from numpy.typing import NDArray
 
-from wandb_eval.core._wandb import add_rows
+from wandb_eval.core._wandb import add_rows, image_from_array
 from wandb_eval.core.opencv import cv2
 
 MANY_CLASSES = 100
@@ -19,6 +19,7 @@ MAX_CURVES = 20
 """Curves are drawn for at most so many classes."""
 
 _MOST_CONFUSED = 40
+_MOST_PIXELS = 2048
 _POINTS = 10_000  # What W&B shows of a chart's table.
 
 
@@ -52,9 +53,7 @@ def confusion_matrix(
         wrong = matrix - np.diag(np.diag(matrix))
         order = np.argsort(-(wrong.sum(0) + wrong.sum(1)), kind="stable")
         shown = np.sort(order[:_MOST_CONFUSED])
-        charts[f"{key}_image"] = wandb.Image(
-            confusion_image(matrix), caption=f"{title}: rows are true classes"
-        )
+        charts |= _image_of_all(matrix, key, title)
         title = f"{title} (the {_MOST_CONFUSED} most confused of {len(matrix)} classes)"
     values = (row_shares(matrix) if normalize else matrix)[np.ix_(shown, shown)]
     names = [class_names[int(index)] for index in shown]
@@ -74,6 +73,15 @@ def confusion_matrix(
     return charts
 
 
+def _image_of_all(matrix: NDArray[Any], key: str, title: str) -> dict[str, Any]:
+    caption = f"{title}: rows are true classes"
+    try:
+        return {f"{key}_image": image_from_array(confusion_image(matrix), caption)}
+    except OSError as error:  # The numbers are not to be lost for it.
+        wandb.termwarn(f"The image of the confusion matrix is left out: {error}")
+        return {}
+
+
 def row_shares(matrix: NDArray[Any]) -> NDArray[np.float64]:
     """Each row divided by its sum; a row of zeros stays one."""
     sums = matrix.sum(axis=1, keepdims=True)
@@ -83,11 +91,16 @@ def row_shares(matrix: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def confusion_image(matrix: NDArray[Any]) -> NDArray[np.uint8]:
-    """A confusion matrix as an RGB image of at least 512 pixels a side.
+    """A confusion matrix as an RGB image of 512 to 2,048 pixels a side.
 
     Each row is divided by its sum; brighter is more, on the scale of the square root,
-    because confusions are small beside what is right.
+    because confusions are small beside what is right. With more classes than pixels,
+    classes that are neighbours share one.
     """
+    bins = -(-len(matrix) // _MOST_PIXELS)
+    if bins > 1:
+        starts = np.arange(0, len(matrix), bins)
+        matrix = np.add.reduceat(np.add.reduceat(matrix, starts, 0), starts, 1)
     shares = np.rint(255 * np.sqrt(row_shares(matrix))).astype(np.uint8)
     scale = -(-512 // len(shares))
     large = np.kron(shares, np.ones((scale, scale), np.uint8))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import keras
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 
 from wandb_eval.core import _wandb
 from wandb_eval.core.opencv import cv2
+from wandb_eval.core.threads import map_in_threads
 from wandb_eval.core.validation_data import to_numpy
 
 ImageFormat = Literal["png", "jpg"]
@@ -153,6 +152,31 @@ def check_image(image: Any) -> Image:
     return array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
 
 
+def to_rgb(image: Any) -> Image:
+    """An image to draw on: gray, RGB or RGBA as RGB.
+
+    Args:
+        image: uint8 array of shape `(height, width)` or `(height, width, 1, 3 or 4)`.
+
+    Returns:
+        uint8 array of shape `(height, width, 3)`.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    array = np.asarray(image)
+    gray = array.ndim == 2 or (array.ndim == 3 and array.shape[-1] == 1)
+    color = array.ndim == 3 and array.shape[-1] in (3, 4)
+    if array.dtype != np.uint8 or not (gray or color):
+        raise ValueError(
+            "`image` must be a uint8 array of shape (height, width) or (height, width, "
+            f"1, 3 or 4). Received: {array.dtype} of shape {array.shape}"
+        )
+    if gray:
+        return np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=-1)
+    return array[..., :3]
+
+
 def check_image_format(image_format: str) -> None:
     """Raises a ValueError unless images can be written in that format."""
     if image_format not in _ENCODING:
@@ -203,7 +227,7 @@ def encode_images(
         file = folder.store(content, _wandb.IMAGE_FOLDER, f".{image_format}")
         return _wandb.image_from_file(file, image.shape[1], image.shape[0])
 
-    return _in_threads(encoded, images, done)
+    return map_in_threads(encoded, images, done)
 
 
 def encode_masks(
@@ -226,17 +250,4 @@ def encode_masks(
         file = folder.store(content, _wandb.MASK_FOLDER, ".mask.png")
         return _wandb.mask_from_file(file, key, class_labels)
 
-    return _in_threads(encoded, masks)
-
-
-def _in_threads(
-    function: Callable[[Any], Any],
-    items: Sequence[Any],
-    done: Callable[[], None] = lambda: None,
-) -> list[Any]:
-    results = []
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        for result in pool.map(function, items):
-            results.append(result)
-            done()
-    return results
+    return map_in_threads(encoded, masks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from typing import Any
 
 
 def is_chief() -> bool:
@@ -13,36 +14,56 @@ def is_chief() -> bool:
     Nothing is imported for the question: a framework that this process has not imported
     does not distribute its training.
     """
-    return _jax_index() == 0 and _torch_rank() == 0 and _tensorflow_is_chief()
+    return _jax_place()[0] == 0 and _torch_place()[0] == 0 and _tensorflow_is_chief()
 
 
-def _jax_index() -> int:
+def is_alone() -> bool:
+    """Whether no other process trains the same model."""
+    return (
+        _jax_place()[1] == 1
+        and _torch_place()[1] == 1
+        and len(_tensorflow_config()[1]) <= 1
+    )
+
+
+def _jax_place() -> tuple[int, int]:
+    """The index of this process, and how many there are."""
     distributed = sys.modules.get("jax._src.distributed")
     state = getattr(distributed, "global_state", None)
-    return int(getattr(state, "process_id", 0) or 0)
+    index = getattr(state, "process_id", None)
+    return int(index or 0), int(getattr(state, "num_processes", None) or 1)
 
 
-def _torch_rank() -> int:
+def _torch_place() -> tuple[int, int]:
+    """The rank of this process, and how many there are."""
     torch = sys.modules.get("torch")
     distributed = getattr(torch, "distributed", None)
     if distributed is None or not distributed.is_available():
-        return 0
-    return int(distributed.get_rank()) if distributed.is_initialized() else 0
+        return 0, 1
+    if not distributed.is_initialized():
+        return 0, 1
+    return int(distributed.get_rank()), int(distributed.get_world_size())
 
 
-def _tensorflow_is_chief() -> bool:
-    """As `TF_CONFIG` has it: the task `chief`, or the first worker without a chief.
+def _tensorflow_config() -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """The task of this process and all (type, address) of the cluster, by `TF_CONFIG`.
 
     https://www.tensorflow.org/guide/distributed_training#TF_CONFIG
     """
     try:
         config = json.loads(os.environ.get("TF_CONFIG", "{}"))
         task, cluster = config.get("task", {}), config.get("cluster", {})
-        several = sum(len(addresses) for addresses in cluster.values()) > 1
+        members = [(kind, at) for kind in cluster for at in cluster[kind]]
     except (ValueError, AttributeError, TypeError):
-        return True  # TensorFlow is to complain about it, if it is used at all.
-    if not task or not several:
+        return {}, []  # TensorFlow is to complain about it, if it is used at all.
+    return task, members
+
+
+def _tensorflow_is_chief() -> bool:
+    """Whether it is the task `chief`, or the first worker where there is no chief."""
+    task, members = _tensorflow_config()
+    if not task or len(members) <= 1:
         return True
-    if "chief" in cluster:
+    if any(kind == "chief" for kind, _ in members):
         return bool(task.get("type") == "chief")
     return bool(task.get("type") == "worker") and int(task.get("index", 0)) == 0

@@ -11,7 +11,7 @@ import keras
 import wandb
 
 from wandb_eval.core import _wandb
-from wandb_eval.core.callback import WandbEvalCallback
+from wandb_eval.core.callback import WandbEvalCallback, call
 from wandb_eval.core.images import (
     Image,
     check_image,
@@ -19,13 +19,12 @@ from wandb_eval.core.images import (
     encode_images,
     to_images,
 )
+from wandb_eval.core.processes import is_alone
 from wandb_eval.core.progress import Progress
 from wandb_eval.core.validation_data import (
     Batch,
     Samples,
     ValidationData,
-    alike,
-    stack,
     to_numpy,
     unpack_x_y,
 )
@@ -117,13 +116,25 @@ class WandbTaskEvalCallback(WandbEvalCallback):
         _check_positive("num_samples", num_samples, none=True)
         _check_positive("every_n_epochs", every_n_epochs)
         check_image_format(image_format)
-        if not re.fullmatch(r"[a-zA-Z0-9_\-.]+", str(name)):
+        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+            raise ValueError(
+                f"`seed` must be an integer of 0 or more. Received: {seed!r}"
+            )
+        if output_key is not None and (
+            not isinstance(output_key, (str, int)) or isinstance(output_key, bool)
+        ):
+            raise ValueError(
+                "`output_key` must be a string, an integer or None. "
+                f"Received: {output_key!r}"
+            )
+        if not isinstance(name, str) or not re.fullmatch(r"[a-zA-Z0-9_\-.]+", name):
             raise ValueError(
                 "`name` may have letters, digits, dashes, underscores and dots. "
                 f"Received: {name!r}"
             )
         if image_fn is not None and not callable(image_fn):
             raise ValueError(f"`image_fn` must be callable. Received: {image_fn!r}")
+        self.output_key = output_key
         self.validation_data = ValidationData(
             validation_data, batch_size, self.unpack_batch, self._select_target
         )
@@ -134,12 +145,12 @@ class WandbTaskEvalCallback(WandbEvalCallback):
         self.image_format = image_format
         self.monitor = monitor
         self.seed = seed
-        self.output_key = output_key
         self.name = name
         self.prefix = "eval" if name == "val" else f"eval_{name}"
         self._sign = _sign(monitor, mode)
-        self._best = -math.inf
+        self._best: dict[int, float] = {}
         self._samples: Samples | None = None
+        self._batches: Iterator[tuple[slice, Any]] = iter(())
         self._evaluated: int | None = None
         self._last: tuple[int, dict[str, Any]] | None = None
 
@@ -184,9 +195,9 @@ class WandbTaskEvalCallback(WandbEvalCallback):
 
     def sample_images(self) -> list[Any]:
         """The samples as images for `data_table`; `None`s where nothing is logged."""
-        if not self._writes:
-            return [None] * len(self.samples)
         images = self.sample_arrays()
+        if not self._writes:
+            return [None] * len(images)
         progress = Progress("Encoding images", len(images), self._verbose)
         encoded = encode_images(
             images, self.data_folder, self.image_format, progress.add
@@ -203,7 +214,8 @@ class WandbTaskEvalCallback(WandbEvalCallback):
             # `predict_on_batch` would have every replica predict the whole batch, and
             # hands `(x,)` to `predict_step` where `predict` hands x: KerasHub's object
             # detectors fail on that.
-            outputs = self.model.predict(x, verbose=0)
+            size = len(keras.tree.flatten(x)[0])
+            outputs = self.model.predict(x, batch_size=size, verbose=0)
         else:
             outputs = self.model.predict_on_batch(x)
         return keras.tree.map_structure(to_numpy, self._select_output(outputs))
@@ -214,8 +226,9 @@ class WandbTaskEvalCallback(WandbEvalCallback):
         Yields:
             Which samples, as a slice of `self.samples`, and the outputs for them.
         """
-        for part in alike(self.samples.x, self.batch_size):
-            yield part, self.predict(stack(self.samples.x[part]))
+        self._batches = iter(self.samples.batches(self.batch_size))
+        for part, x in self._batches:
+            yield part, self.predict(x)
 
     def add_rows(self, table: wandb.Table, rows: Sequence[Sequence[Any]]) -> None:
         """Adds rows to a table: faster than its `add_data` row by row."""
@@ -226,9 +239,7 @@ class WandbTaskEvalCallback(WandbEvalCallback):
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Draws the samples, checks data and outputs, and logs the ground truth."""
         self._evaluated = self._last = None
-        if self._run is not wandb.run:
-            self._best = -math.inf
-        self._run = self._active_run()
+        self._take_run()
         if not self._skips:
             _, outputs = next(self.predict_samples())
             self.check_outputs(outputs)
@@ -237,7 +248,9 @@ class WandbTaskEvalCallback(WandbEvalCallback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Evaluates the model, if it is time to."""
         self._last = epoch, dict(logs or {})
-        is_last = epoch + 1 == self.params.get("epochs") or self.model.stop_training
+        is_last = self.model.stop_training or epoch + 1 == (self.params or {}).get(
+            "epochs"
+        )
         if is_last or (epoch + 1) % self.every_n_epochs == 0:
             self._evaluate(epoch, self._last[1])
 
@@ -283,13 +296,29 @@ class WandbTaskEvalCallback(WandbEvalCallback):
             return
         scalars = {k: value for k, value in results.items() if isinstance(value, float)}
         aliases = ["latest", f"epoch_{epoch}"]
-        if self._is_best({**logs, **scalars}):
+        value = self._monitored({**logs, **scalars})
+        if value > max([-math.inf, *self._best.values()]):
             aliases.append("best")
+            self._best[epoch] = value
         self.init_pred_table(self.pred_table_columns)
-        with self._version():
+        self._batches = iter(self.samples.batches(self.batch_size))
+        with self._version() as failures:
             self._ensure_ground_truth()
-            self.add_model_predictions(epoch, logs)
+            call(self.add_model_predictions, epoch, logs=logs)
             self.log_pred_table(aliases=aliases, metadata={"epoch": epoch, **scalars})
+        if failures and not is_alone():  # The others predict all of the samples.
+            for _, x in self._batches:
+                self.predict(x)
+
+    def _take_run(self) -> None:
+        before = self._run
+        super()._take_run()
+        if self._run is not before:
+            self._best.clear()
+
+    def _mark_missing(self, epoch: int) -> None:
+        super()._mark_missing(epoch)
+        self._best.pop(epoch, None)
 
     def _measure(self) -> dict[str, Any]:
         metrics = self.new_metrics()
@@ -308,21 +337,18 @@ class WandbTaskEvalCallback(WandbEvalCallback):
             f"{self.prefix}/{key}": value for key, value in metrics.compute().items()
         }
 
-    def _is_best(self, numbers: dict[str, Any]) -> bool:
+    def _monitored(self, numbers: dict[str, Any]) -> float:
+        """What says how good a version is: the more, the better."""
         if self.monitor is None:
-            return False
+            return -math.inf
         if self.monitor not in numbers:
             wandb.termwarn(
                 f"`monitor` names {self.monitor!r}, which is not among what was "
                 f"measured: {', '.join(sorted(numbers))}. No version is the best one.",
                 repeat=False,
             )
-            return False
-        value = self._sign * float(numbers[self.monitor])
-        if not value > self._best:
-            return False
-        self._best = value
-        return True
+            return -math.inf
+        return self._sign * float(numbers[self.monitor])
 
     def _select_target(self, y: Any) -> Any:
         several = isinstance(y, tuple) or (isinstance(y, dict) and self.output_key in y)
@@ -362,11 +388,13 @@ def _check_positive(name: str, value: Any, none: bool = False) -> None:
 
 def _sign(monitor: str | None, mode: str) -> float:
     """1 if more of `monitor` is better, -1 if less."""
-    if mode not in ("auto", "min", "max"):
+    if not isinstance(mode, str) or mode not in ("auto", "min", "max"):
         raise ValueError(f"`mode` must be 'auto', 'min' or 'max'. Received: {mode!r}")
+    if monitor is not None and not isinstance(monitor, str):
+        raise ValueError(f"`monitor` must be a string or None. Received: {monitor!r}")
     if monitor is None or mode != "auto":
         return -1.0 if mode == "min" else 1.0
-    name = monitor.lower()
+    name = monitor.rpartition("/")[2].lower()
     if any(word in name for word in _LOWER_IS_BETTER):
         return -1.0
     if any(word in name for word in _HIGHER_IS_BETTER):

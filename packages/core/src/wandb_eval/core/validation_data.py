@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
@@ -57,9 +57,31 @@ class Samples:
     index: list[int]
     x: list[Any]
     y: list[Any]
+    _batches: dict[int, list[tuple[slice, Any]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __len__(self) -> int:
         return len(self.index)
+
+    def batches(self, size: int) -> list[tuple[slice, Any]]:
+        """The inputs in batches that a model takes, stacked once for all epochs.
+
+        Args:
+            size: How many samples a batch has at most; fewer where their shape changes.
+
+        Returns:
+            Which samples, and their inputs with a batch dimension. `x` has views of
+            these from then on, so that each sample is in memory once.
+        """
+        if size not in self._batches:
+            batches = self._batches[size] = []
+            for part in list(alike(self.x, size)):
+                stacked = stack(self.x[part])
+                count = part.stop - part.start
+                self.x[part] = [_select(stacked, i) for i in range(count)]
+                batches.append((part, stacked))
+        return self._batches[size]
 
 
 class ValidationData:

@@ -18,7 +18,6 @@ from wandb_eval.core import (
     check_class_names,
     with_layers,
 )
-from wandb_eval.core.validation_data import alike
 from wandb_eval.detection.boxes import (
     OUTSIDE,
     BoxFormat,
@@ -30,6 +29,7 @@ from wandb_eval.detection.layers import box_layer
 from wandb_eval.detection.metrics import COCO_FIGURES, DetectionMetrics, count_image
 
 _SIZES = "image_sizes"
+_KEYS = {"boxes", "labels", "classes", "iscrowd", "area"}
 
 
 class WandbDetectionEvalCallback(WandbTaskEvalCallback):
@@ -191,6 +191,7 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
         if isinstance(batch, Mapping) and {"images", "bounding_boxes"} <= set(batch):
             batch = (batch["images"], batch["bounding_boxes"])
         x, y = super().unpack_batch(batch)
+        y = self._select_target(y)
         sizes = image_sizes(x)
         if isinstance(y, (list, tuple)) and all(isinstance(p, Mapping) for p in y):
             if len(y) != len(sizes):
@@ -198,8 +199,7 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
                     "x and y of `validation_data` must have the same number of "
                     f"samples. Received: {len(sizes)} images, boxes of {len(y)} images"
                 )
-            parts = zip(y, sizes, strict=True)
-            return x, [{**part, _SIZES: size} for part, size in parts]
+            y = _one_dict(y)
         if not isinstance(y, Mapping):
             raise ValueError(
                 "y of `validation_data` must be a dictionary of boxes, such as "
@@ -214,7 +214,7 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
 
     def check_outputs(self, outputs: Any) -> None:
         """Checks that the outputs can be read as boxes."""
-        first = next(alike(self.samples.x, self.batch_size))
+        first, _ = self.samples.batches(self.batch_size)[0]
         self._read_predictions(outputs, _sizes(self.samples.y[first]))
         if self._left_out and self._writes:
             wandb.termwarn(f"In `validation_data`, {_in_words(self._left_out)}.")
@@ -334,6 +334,18 @@ class _BatchMetrics:
         results |= {"left_out": float(left_out)} if left_out else {}
         results |= {"outside_image": float(outside)} if outside else {}
         return results
+
+
+def _one_dict(images: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Boxes of several images, in a dictionary each, as one with lists."""
+    keys = {key for image in images for key in image} & _KEYS
+    for image in images:
+        if not keys <= set(image):
+            raise ValueError(
+                "The dictionaries of a batch must have the same keys of "
+                f"{sorted(_KEYS)}. Received: {sorted(keys)}, and {sorted(image)}"
+            )
+    return {key: [image[key] for image in images] for key in keys}
 
 
 def _sizes(y: Any) -> Any:

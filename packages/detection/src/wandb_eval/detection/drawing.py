@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wandb_eval.core import class_color
+from wandb_eval.core.images import to_rgb
 from wandb_eval.core.opencv import cv2
 from wandb_eval.detection.boxes import Detections
 
@@ -53,7 +54,7 @@ def draw_detections(
     >>> draw_detections(image, truth, found, ["cat"], scale=4).shape
     (256, 384, 3)
     """
-    canvas = _to_rgb(image).repeat(scale, axis=0).repeat(scale, axis=1)
+    canvas = to_rgb(image).repeat(scale, axis=0).repeat(scale, axis=1)
     truth = _read(ground_truth, class_names, scale)
     found = _read(predictions, class_names, scale)
     shorter = min(canvas.shape[:2])
@@ -71,20 +72,6 @@ def draw_detections(
     _draw_captions(canvas, truth, class_names, font_scale, above=False)
     _draw_captions(canvas, found, class_names, font_scale, above=True)
     return canvas
-
-
-def _to_rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    array = np.asarray(image)
-    gray = array.ndim == 2 or (array.ndim == 3 and array.shape[-1] == 1)
-    color = array.ndim == 3 and array.shape[-1] in (3, 4)
-    if array.dtype != np.uint8 or not (gray or color):
-        raise ValueError(
-            "`image` must be a uint8 array of shape (height, width) or (height, width, "
-            f"1, 3 or 4). Received: {array.dtype} of shape {array.shape}"
-        )
-    if gray:
-        return np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=-1)
-    return array[..., :3]
 
 
 def _read(

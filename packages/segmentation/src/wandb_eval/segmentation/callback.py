@@ -19,6 +19,8 @@ from wandb_eval.core import (
     name_classes,
     with_layers,
 )
+from wandb_eval.core.callback import check_bool
+from wandb_eval.core.threads import Beside
 from wandb_eval.segmentation.masks import (
     MAX_CLASSES,
     NOT_A_NUMBER,
@@ -144,6 +146,7 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
             raise ValueError(
                 f"`threshold` must be a number between 0 and 1. Received: {threshold!r}"
             )
+        check_bool("from_logits", from_logits)
         self.class_names = check_class_names(class_names)
         if self.class_names is not None:
             _check_num_classes(len(self.class_names))
@@ -267,38 +270,53 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
         """Adds what the model predicts for the samples to `pred_table`."""
         labels, nan_id = self._labels(), self._nan_id()
         labels_with_nan = {nan_id: _NOT_A_NUMBER} | labels
-        classes, classes_with_nan = _classes(labels), _classes(labels_with_nan)
-        for part, outputs in self.predict_samples():
-            masks = read_masks(np.stack(self.samples.y[part]), self.ignore_index)
-            predicted = self._read(outputs, masks)
-            lost = predicted == NOT_A_NUMBER
-            layers = encode_masks(
-                list(np.where(lost, nan_id, predicted).astype(np.uint8)),
-                self.prediction_folder,
-                "predictions",
-                labels_with_nan if lost.any() else labels,
-            )
-            shown = classes_with_nan if lost.any() else classes
-            rows = [
-                [
-                    epoch,
-                    row[0],
-                    with_layers(
-                        row[1],
-                        shown,
-                        masks={"ground_truth": truth, "predictions": layer},
-                    ),
-                    *scores,
-                ]
-                for row, truth, layer, scores in zip(
-                    self.data_table_ref.data[part],
-                    self._truth[part],
-                    layers,
-                    self._sample_scores(masks, predicted),
-                    strict=True,
-                )
+        shown = {
+            False: (labels, _classes(labels)),
+            True: (labels_with_nan, _classes(labels_with_nan)),
+        }
+        with Beside(self._add_predictions) as add_predictions:
+            for part, outputs in self.predict_samples():
+                add_predictions(epoch, part, outputs, shown, nan_id)
+
+    def _add_predictions(
+        self,
+        epoch: int,
+        part: slice,
+        outputs: Any,
+        shown: dict[bool, tuple[dict[int, str], wandb.data_types.Classes]],
+        nan_id: int,
+    ) -> None:
+        """Adds the rows of a batch; `shown` has the classes without and with NaN."""
+        masks = read_masks(np.stack(self.samples.y[part]), self.ignore_index)
+        predicted = self._read(outputs, masks)
+        lost = predicted == NOT_A_NUMBER
+        labels, classes = shown[bool(lost.any())]
+        layers = encode_masks(
+            list(np.where(lost, nan_id, predicted).astype(np.uint8)),
+            self.prediction_folder,
+            "predictions",
+            labels,
+        )
+        rows = [
+            [
+                epoch,
+                row[0],
+                with_layers(
+                    row[1],
+                    classes,
+                    masks={"ground_truth": truth, "predictions": layer},
+                ),
+                *scores,
             ]
-            self.add_rows(self.pred_table, rows)
+            for row, truth, layer, scores in zip(
+                self.data_table_ref.data[part],
+                self._truth[part],
+                layers,
+                self._sample_scores(masks, predicted),
+                strict=True,
+            )
+        ]
+        self.add_rows(self.pred_table, rows)
 
     def new_metrics(self) -> Metrics:
         """What is measured over all of the validation data."""
@@ -363,8 +381,12 @@ class _BatchMetrics:
         self._callback = callback
         self._metrics = SegmentationMetrics(callback._names, callback.ignore_index)
         self._unread: list[ValueError] = []
+        self._update_beside = Beside(self._update)
 
     def update(self, y: Any, outputs: Any) -> None:
+        self._update_beside(y, outputs)
+
+    def _update(self, y: Any, outputs: Any) -> None:
         try:
             truth = read_masks(y, self._callback.ignore_index)
         except ValueError as error:
@@ -373,6 +395,7 @@ class _BatchMetrics:
             self._metrics.update(truth, self._callback._read(outputs, truth))
 
     def compute(self) -> dict[str, Any]:
+        self._update_beside.close()
         left_out = self._metrics.left_out
         if left_out and self._callback._writes:
             wandb.termwarn(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wandb_eval.core import class_color
+from wandb_eval.core.images import to_rgb
 from wandb_eval.core.opencv import cv2
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -53,7 +54,7 @@ def draw_segmentation(
     >>> draw_segmentation(image, mask, ["background", "cat"], scale=4).shape
     (256, 384, 3)
     """
-    canvas = _to_rgb(image).repeat(scale, axis=0).repeat(scale, axis=1)
+    canvas = to_rgb(image).repeat(scale, axis=0).repeat(scale, axis=1)
     [ids] = _check_masks(image, mask)
     ids = ids.repeat(scale, axis=0).repeat(scale, axis=1)
     if not 0 <= alpha <= 1:
@@ -102,7 +103,7 @@ def draw_disagreement(
     >>> draw_disagreement(image, np.array([[0, 1]]), np.array([[0, 0]])).tolist()
     [[[99, 99, 99], [255, 30, 30]]]
     """
-    gray = cv2.cvtColor(np.ascontiguousarray(_to_rgb(image)), cv2.COLOR_RGB2GRAY)
+    gray = cv2.cvtColor(np.ascontiguousarray(to_rgb(image)), cv2.COLOR_RGB2GRAY)
     drawn = np.repeat(np.asarray(gray, np.uint8)[..., None], 3, axis=2)
     true_ids, predicted_ids = _check_masks(image, truth, prediction)
     wrong = true_ids != predicted_ids
@@ -110,20 +111,6 @@ def draw_disagreement(
         wrong &= true_ids != ignore_index
     drawn[wrong] = _WRONG
     return drawn.repeat(scale, axis=0).repeat(scale, axis=1)
-
-
-def _to_rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    array = np.asarray(image)
-    gray = array.ndim == 2 or (array.ndim == 3 and array.shape[-1] == 1)
-    color = array.ndim == 3 and array.shape[-1] in (3, 4)
-    if array.dtype != np.uint8 or not (gray or color):
-        raise ValueError(
-            "`image` must be a uint8 array of shape (height, width) or (height, width, "
-            f"1, 3 or 4). Received: {array.dtype} of shape {array.shape}"
-        )
-    if gray:
-        return np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=-1)
-    return array[..., :3]
 
 
 def _check_masks(image: NDArray[np.uint8], *masks: NDArray[Any]) -> list[NDArray[Any]]:

@@ -40,20 +40,35 @@ def count_pixels(
     array([[[1, 0],
             [1, 1]]])
     """
-    counted = (truth >= 0) & (truth < num_classes)
-    counted &= (prediction >= 0) & (prediction < num_classes)
-    if ignore_index is not None:
-        counted &= truth != ignore_index
-    cells = num_classes**2
-    index: NDArray[np.intp] = truth.astype(np.intp)
+    counts = np.empty((len(truth), num_classes, num_classes), np.int64)
+    for i, (true, predicted) in enumerate(zip(truth, prediction, strict=True)):
+        counts[i] = _count_pixels(true, predicted, num_classes, ignore_index)
+    return counts
+
+
+def _count_pixels(
+    truth: NDArray[Any],
+    prediction: NDArray[Any],
+    num_classes: int,
+    ignore_index: int | None,
+) -> Counts:
+    """The same of one image: a cache holds it, which makes it faster than a batch."""
+    index: NDArray[np.int32] = truth.astype(np.int32)
     index *= num_classes
-    index += prediction.astype(np.intp, copy=False)
-    index += (np.arange(len(truth)) * cells)[:, None, None]
-    counts = np.bincount(
-        index.ravel() if counted.all() else index[counted],
-        minlength=len(truth) * cells,
-    )
-    return counts.reshape(len(truth), num_classes, num_classes)
+    index += prediction.astype(np.int32, copy=False)
+    counted: Any = ...
+    ignored = ignore_index is not None and 0 <= ignore_index < num_classes
+    if ignored or not _are_within(num_classes, truth, prediction):
+        counted = (truth >= 0) & (truth < num_classes)
+        counted &= (prediction >= 0) & (prediction < num_classes)
+        if ignored:
+            counted &= truth != ignore_index
+    counts = np.bincount(index[counted].ravel(), minlength=num_classes**2)
+    return counts.reshape(num_classes, num_classes)
+
+
+def _are_within(num_classes: int, *masks: NDArray[Any]) -> bool:
+    return all(m.size and m.min() >= 0 and m.max() < num_classes for m in masks)
 
 
 class Scores:
@@ -161,13 +176,9 @@ class SegmentationMetrics:
             truth: Class ids of shape `(batch, height, width)`, of any integer type.
             prediction: Class ids of the same shape.
         """
-        as_one_image = (1, -1, truth.shape[-1])
-        [counts] = count_pixels(
-            truth.reshape(as_one_image),
-            prediction.reshape(as_one_image),
-            len(self.class_names),
-            self.ignore_index,
-        )
+        counts = count_pixels(
+            truth, prediction, len(self.class_names), self.ignore_index
+        ).sum(axis=0)
         self.confusion_matrix += counts
         self.left_out += truth.size - int(counts.sum())
         if self.ignore_index is not None:

@@ -1,0 +1,19 @@
+"""`keras.distribution.DataParallel` on the two devices of one JAX process."""
+
+import common
+import keras
+import wandb
+
+assert len(keras.distribution.list_devices()) == 2
+keras.distribution.set_distribution(keras.distribution.DataParallel())
+model = common.new_model()
+with wandb.init():
+    model.fit(
+        common.X,
+        common.Y,
+        batch_size=8,
+        epochs=2,
+        verbose=0,
+        callbacks=[common.new_callback()],
+    )
+    common.report(model)

@@ -1,0 +1,223 @@
+"""Several devices and several processes: one writes, all predict, nothing hangs.
+
+The scripts in `distributed/` are the set-ups as a user would write them.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import wandb
+
+from wandb_eval.classification import WandbClassificationEvalCallback
+from wandb_eval.core import WandbEvalCallback, _wandb, callback, task
+
+SCRIPTS = Path(__file__).parent / "distributed"
+SECONDS = 240
+X = np.random.default_rng(0).integers(0, 256, (32, 6, 6, 3), dtype=np.uint8)
+Y = X.mean((1, 2)).argmax(-1)
+NAMES = ["red", "green", "blue"]
+
+
+def run_scripts(name, arguments, environments):
+    """Runs a script once for each environment, at the same time; their reports."""
+    with contextlib.ExitStack() as stack:
+        processes = []
+        for more, environment in zip(arguments, environments, strict=True):
+            out = stack.enter_context(tempfile.TemporaryFile("w+"))
+            err = stack.enter_context(tempfile.TemporaryFile("w+"))
+            process = subprocess.Popen(
+                [sys.executable, str(SCRIPTS / name), *map(str, more)],
+                env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"} | environment,
+                stdout=out,
+                stderr=err,
+            )
+            stack.callback(process.kill)
+            processes.append((process, out, err))
+        deadline = time.monotonic() + SECONDS
+        # When one has failed, the others may wait for it for ever.
+        while time.monotonic() < deadline and any(
+            process.poll() is None for process, _, _ in processes
+        ):
+            if any(process.poll() for process, _, _ in processes):
+                break
+            time.sleep(0.1)
+        reports = []
+        for process, out, err in processes:
+            out.seek(0)
+            err.seek(0)
+            assert process.poll() in (0, None), err.read()[-3000:]
+            reports.append(out.read().splitlines())
+        assert all(process.poll() == 0 for process, _, _ in processes), "timed out"
+    return [json.loads(lines[-1]) for lines in reports]
+
+
+def free_port():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
+def assert_logged(loopback, report):
+    """Two complete versions; the last one is what the weights at the end say."""
+    assert loopback.runs() == [report["run"]]
+    versions = loopback.versions(f"run_{report['run']}_pred")
+    assert [version.metadata["epoch"] for version in versions] == [0, 1]
+    for version in versions:
+        assert version.state == "COMMITTED"
+        for path in version.manifest:
+            loopback.resolve(version, path)
+    kernel, bias = map(np.array, report["weights"])
+    logits = X.reshape(len(X), -1) / 255 @ kernel + bias
+    scores = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    table = json.loads(loopback.resolve(versions[-1], "eval_data.table.json"))
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    assert len(rows) == 9
+    for row in rows:
+        assert row["label"] == NAMES[Y[row["idx"]]]
+        assert row["pred"] == NAMES[scores[row["idx"]].argmax()]
+        np.testing.assert_allclose(row["score"], scores[row["idx"]].max(), rtol=1e-4)
+    accuracy = (scores.argmax(-1) == Y).mean()
+    assert versions[-1].metadata["eval/accuracy"] == pytest.approx(accuracy)
+
+
+@pytest.mark.tensorflow
+def test_tensorflow_on_two_devices(loopback):
+    pytest.importorskip("tensorflow")
+    environment = {"KERAS_BACKEND": "tensorflow"}
+    [report] = run_scripts("mirrored.py", [[]], [environment])
+    assert_logged(loopback, report)
+
+
+def test_jax_on_two_devices(loopback):
+    pytest.importorskip("jax")
+    environment = {
+        "KERAS_BACKEND": "jax",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+    }
+    [report] = run_scripts("jax_devices.py", [[]], [environment])
+    assert_logged(loopback, report)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("other", ["none", "disabled"])
+def test_two_workers_of_tensorflow(loopback, other):
+    pytest.importorskip("tensorflow")
+    cluster = {"worker": [f"127.0.0.1:{free_port()}" for _ in range(2)]}
+    environments = [
+        {
+            "KERAS_BACKEND": "tensorflow",
+            "TF_CONFIG": json.dumps(
+                {"cluster": cluster, "task": {"type": "worker", "index": index}}
+            ),
+        }
+        for index in range(2)
+    ]
+    chief, worker = run_scripts("tensorflow_workers.py", [[other]] * 2, environments)
+    assert_logged(loopback, chief)
+    assert worker["weights"] == chief["weights"]
+
+
+@pytest.mark.parametrize("other", ["none", "disabled"])
+def test_two_processes_of_jax(loopback, other):
+    pytest.importorskip("jax", "0.5", reason="on CPUs, before, they could not talk")
+    address = f"127.0.0.1:{free_port()}"
+    arguments = [[address, index, other] for index in range(2)]
+    chief, worker = run_scripts(
+        "jax_processes.py", arguments, [{"KERAS_BACKEND": "jax"}] * 2
+    )
+    assert_logged(loopback, chief)
+    assert worker["weights"] == chief["weights"]
+
+
+@pytest.mark.parametrize("other", ["none", "disabled"])
+def test_two_processes_of_torch(loopback, other):
+    pytest.importorskip("torch")
+    port = str(free_port())
+    environments = [
+        {
+            "KERAS_BACKEND": "torch",
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+            "WORLD_SIZE": "2",
+            "RANK": str(rank),
+        }
+        for rank in range(2)
+    ]
+    chief, worker = run_scripts("torch_processes.py", [[other]] * 2, environments)
+    assert_logged(loopback, chief)
+    assert worker["weights"] == chief["weights"]
+
+
+def test_a_callback_of_ones_own_that_can_not_write_predicts_with_the_others(
+    loopback, monkeypatch
+):
+    class Counting(WandbEvalCallback):
+        def add_ground_truth(self, logs=None):
+            self.data_table.add_data(0)
+
+        def add_model_predictions(self, epoch, logs=None):
+            epochs.append(epoch)
+
+    def fail(*args):
+        raise _wandb.WriteError("no space")
+
+    model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(3, "softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    epochs = []
+    monkeypatch.setattr(callback, "is_alone", lambda: False)
+    monkeypatch.setattr(_wandb.Folder, "store", fail)
+    with wandb.init(mode="offline") as run:
+        model.fit(X, Y, epochs=2, verbose=0, callbacks=[Counting(["a"], ["b"])])
+        assert run.summary["eval/missing_versions"] == [0, 1]
+    assert epochs == [0, 1]
+
+
+@pytest.mark.parametrize("trouble", ["ground truth", "second batch"])
+def test_a_chief_that_can_not_write_predicts_with_the_others(
+    loopback, monkeypatch, trouble
+):
+    """Or they would wait for it for ever."""
+    model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(3, "softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+
+    class Counting(WandbClassificationEvalCallback):
+        def predict(self, x):
+            counts[-1] += 1
+            return super().predict(x)
+
+        def add_rows(self, table, rows):
+            if full and trouble == "second batch" and table.data:
+                raise _wandb.WriteError("no space")
+            super().add_rows(table, rows)
+
+    def store(*args):
+        raise _wandb.WriteError("no space")
+
+    def fit():
+        counts.append(0)
+        counting = Counting((X, Y), NAMES, num_samples=9, batch_size=4)
+        model.fit(X, Y, epochs=2, verbose=0, callbacks=[counting])
+
+    counts, full = [], False
+    monkeypatch.setattr(task, "is_alone", lambda: False)
+    with wandb.init(mode="offline") as run:
+        fit()
+        with monkeypatch.context() as patch:
+            patch.setattr(callback, "is_chief", lambda: False)
+            fit()
+        full = True
+        if trouble == "ground truth":
+            monkeypatch.setattr(_wandb.Folder, "store", store)
+        fit()
+        assert run.summary["eval/missing_versions"] == [0, 1]
+    assert counts[0] == counts[1] == counts[2] > 0

@@ -1,0 +1,106 @@
+"""Long and large trainings cost what they should: memory, files, threads, the disk."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parent / "long_runs"
+# Confusion matrix, scores by class, two sets of curves: W&B logs them as it logs any
+# `wandb.Table`. It keeps a file of each, 20 kB of memory, and the last 100 tables.
+CHARTS = 4
+
+slow = pytest.mark.skipif(
+    "RUN_SLOW" not in os.environ, reason="takes minutes: run with RUN_SLOW=1"
+)
+
+
+def run_script(name, *arguments):
+    done = subprocess.run(
+        [sys.executable, str(SCRIPTS / name), *map(str, arguments)],
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=400,
+        check=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def assert_resolves(loopback, version):
+    assert version.state == "COMMITTED"
+    for path in version.manifest:
+        loopback.resolve(version, path)
+
+
+def staged_tables():
+    """The tables that wait in W&B's staging folder."""
+    folder = Path(os.environ["WANDB_DATA_DIR"]) / "artifacts" / "staging"
+    return [json.loads(path.read_text()) for path in folder.iterdir()]
+
+
+def assert_level(report, warm, megabytes):
+    """After `warm` epochs nothing grows but what W&B keeps of the charts.
+
+    A table of predictions that was kept in each epoch would need several times as much.
+    """
+    assert report["megabytes"][-1] - report["megabytes"][warm] < megabytes
+    assert max(report["files"][warm:]) - report["files"][warm] <= 2
+    assert max(report["threads"][warm:]) - report["threads"][warm] <= 4
+
+
+@slow
+def test_300_epochs_on_50_rows(loopback):
+    report = run_script("train.py", "online", 50, 300)
+    assert_level(report, warm=50, megabytes=40)
+    versions = loopback.versions(f"run_{report['run']}_pred")
+    assert [v.metadata["epoch"] for v in versions] == list(range(300))
+    for version in versions[::50]:
+        assert_resolves(loopback, version)
+    folder = Path(report["folder"])
+    assert [path for path in (folder / "eval-media").rglob("*") if path.is_file()] == []
+    assert list(folder.rglob("*.png")) == []
+    tables = staged_tables()
+    assert len(tables) <= CHARTS * 300
+    assert not [table for table in tables if "idx" in table["columns"]]
+    images = [u for u in loopback.uploads() if u.path.endswith(".png")]
+    assert len(images) == 50
+
+
+@slow
+def test_20_epochs_on_10_000_rows(loopback, sync):
+    report = run_script("train.py", "offline", 10_000, 20)
+    assert_level(report, warm=10, megabytes=60)
+    folder = Path(report["folder"])
+    images = list(folder.rglob("*.png"))
+    assert 10_000 <= len(images) <= 2 * 10_000
+    assert len({path.name for path in images}) == 10_000
+    sync(folder)
+    versions = loopback.versions(f"run_{report['run']}_pred")
+    assert [v.metadata["epoch"] for v in versions] == list(range(20))
+    assert_resolves(loopback, versions[-1])
+
+
+@slow
+@pytest.mark.tensorflow
+def test_200_000_images_from_a_generator(loopback):
+    pytest.importorskip("tensorflow")
+    report = run_script("stream.py")
+    # To draw the samples, and to measure.
+    assert report["made"] == 2 * 200_000
+    assert report["most"] - report["before"] < 500
+    [version] = loopback.versions(f"run_{report['run']}_pred")
+    assert len(version.manifest) == 101
+    assert_resolves(loopback, version)
+
+
+def test_forty_epochs(loopback):
+    """The short form of the first one, for every run of the suite."""
+    report = run_script("train.py", "online", 10, 40)
+    assert_level(report, warm=20, megabytes=10)
+    assert len(loopback.versions(f"run_{report['run']}_pred")) == 40
+    assert not [table for table in staged_tables() if "idx" in table["columns"]]
+    assert list(Path(report["folder"]).rglob("*.png")) == []
