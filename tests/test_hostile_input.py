@@ -134,8 +134,10 @@ OPTIONS_OF = {
     ],
     "segmentation": ["ignore_index", "from_logits", "threshold"],
 }
+SLOW = "RUN_SLOW" in os.environ
 FUZZ = settings(
-    max_examples=60,
+    max_examples=500 if SLOW else 60,
+    derandomize=not SLOW,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

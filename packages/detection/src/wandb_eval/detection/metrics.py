@@ -103,12 +103,12 @@ class DetectionMetrics:
         iou_threshold: float = 0.5,
         score_threshold: float = 0.3,
     ) -> None:
-        if not 0 < iou_threshold <= 1:
+        if not (_is_number(iou_threshold) and 0 < iou_threshold <= 1):
             raise ValueError(
                 "`iou_threshold` must be above 0 and at most 1. "
                 f"Received: {iou_threshold!r}"
             )
-        if not 0 <= score_threshold <= 1:
+        if not (_is_number(score_threshold) and 0 <= score_threshold <= 1):
             raise ValueError(
                 f"`score_threshold` must be from 0 to 1. Received: {score_threshold!r}"
             )
@@ -283,6 +283,10 @@ def box_ious(predictions: Detections, truth: Detections) -> Floats:
         _as_xywh(predictions.boxes), _as_xywh(truth.boxes), truth.iscrowd.tolist()
     )
     return np.asarray(ious)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _histogram(labels: Ints, num_classes: int) -> Ints:
