@@ -345,10 +345,14 @@ def test_a_sweep(loopback, monkeypatch):
         [{"type": "run", "run_id": f"trial{i}", "args": {"rate": {"value": rate}}}]
         for i, rate in enumerate([0.1, 0.001])
     ]
-    monkeypatch.setattr(sweeps, "_register_agent", lambda *a, **k: {"id": "agent"})
-    monkeypatch.setattr(
-        sweeps, "_agent_heartbeat", lambda *a: commands.pop(0) if commands else []
-    )
+    answers = {
+        "_register_agent": lambda *a, **k: {"id": "agent"},
+        "_agent_heartbeat": lambda *a: commands.pop(0) if commands else [],
+    }
+    for name, answer in answers.items():
+        for module in (sweeps, pyagent):  # Where the agent takes it from.
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, answer)
     monkeypatch.setattr(pyagent.Agent, "HEARTBEAT_SLEEP_SECONDS", 0.05)
     seen = {}
 

@@ -242,6 +242,9 @@ def test_the_backend_dies_for_good(loopback, monkeypatch, warned):
     run.finish()
     arrived = complete_epochs(loopback, run, unfinished=["PENDING"])
     assert set(arrived) <= {0, 1, 2}
+    deadline = time.monotonic() + 10
+    while len(warned) < EPOCHS - len(arrived) and time.monotonic() < deadline:
+        time.sleep(0.05)  # They are reported from threads.
     # The user was told of all the others, and what became of them.
     [message] = [text for text in told if "still being uploaded" in text]
     for epoch in set(range(EPOCHS)) - set(arrived):
@@ -270,7 +273,7 @@ def test_a_version_that_is_given_up_after_training_is_reported(loopback, warned)
             callback, After({0: lambda: uploaded(callback), 3: fail_from_now(loopback)})
         )
         fit(callback, epochs=6, initial_epoch=5)
-    assert [epoch for epoch in range(5) if missing_in(warned, epoch)] == [4]
+    assert [epoch for epoch in range(6) if missing_in(warned, epoch)] == [4]
     assert complete_epochs(loopback, run) == [0, 1, 2, 3, 5]
     assert callback._missing == [4]
 
@@ -495,6 +498,9 @@ faults.fit(callback, faults.After({{2: kill}}))
 
 @pytest.mark.parametrize("mode", ["online", "offline"])
 def test_the_process_is_killed(loopback, sync, monkeypatch, mode):
+    name = "x_transaction_log_flush_interval"
+    if mode == "offline" and not hasattr(wandb.Settings(), name):
+        pytest.skip("this wandb writes its log when there is much to write")
     monkeypatch.setenv("WANDB__TRANSACTION_LOG_FLUSH_INTERVAL", "1")
     done = subprocess.run(
         [sys.executable, "-c", KILLED.format(folder=FOLDER, mode=mode)],
