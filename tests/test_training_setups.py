@@ -137,6 +137,8 @@ def test_validation_freq(loopback):
     ids=lambda options: next(iter(options)),
 )
 def test_options_of_compile(loopback, options):
+    if keras.backend.backend() == "torch" and "steps_per_execution" in options:
+        pytest.skip("Keras refuses it on Torch")
     with wandb.init() as run:
         model = compiled(**options)
         train(model, callbacks=[callback()], batch_size=4)
