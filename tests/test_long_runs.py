@@ -42,8 +42,10 @@ def staged_files():
 def assert_level(report, warm, megabytes):
     """After `warm` epochs nothing grows as it would if an epoch's tables were kept."""
     assert report["megabytes"][-1] - report["megabytes"][warm] < megabytes
-    assert max(report["files"][warm:]) - report["files"][warm] <= 2
-    assert max(report["threads"][warm:]) - report["threads"][warm] <= 4
+    # What leaks, never comes back. Uploads under way have a thread each, and on a slow
+    # machine there are several.
+    for name in ("files", "threads"):
+        assert min(report[name][-10:]) <= report[name][warm] + 1
 
 
 @slow
