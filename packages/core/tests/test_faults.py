@@ -21,6 +21,7 @@ import pytest
 import wandb
 
 from wandb_eval.core import WandbEvalCallback, _wandb
+from wandb_eval.core.callback import logger
 
 EPOCHS = 5
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 8, 6, 3), dtype=np.uint8)
@@ -101,8 +102,8 @@ def warned(monkeypatch):
 
 def uploaded(callback):
     """Waits until what was logged so far has arrived."""
-    for _, upload in callback._uploads:
-        assert upload.done.wait(30)
+    for version in callback._uploads:
+        assert version.upload.done.wait(30)
 
 
 def staging_folder():
@@ -233,6 +234,8 @@ def test_the_backend_is_away_at_the_start(loopback, warned):
 def test_the_backend_dies_for_good(loopback, monkeypatch, warned):
     told = []
     monkeypatch.setattr(wandb, "termlog", lambda text, **kwargs: told.append(text))
+    # Slow enough for the reports of several versions to get in each other's way.
+    monkeypatch.setattr(logger, "warning", lambda *args, **kwargs: time.sleep(0.1))
     run = wandb.init(settings=wandb.Settings(finish_timeout=1))
     callback = Images()
     callback._patience_at_end = 1.0

@@ -279,6 +279,30 @@ def test_disabled_training_runs_and_nothing_is_read(loopback):
     assert loopback.stats()["requests"] == {}
 
 
+def test_a_version_that_is_given_up_takes_no_other_with_it(loopback, warnings):
+    """It is reported when the next one has its masks written already."""
+    x, y = scenes()
+    with wandb.init() as run:
+        loopback.fail("CreateArtifact", type="evaluation", status=503, times=21)
+        evaluation = WandbSegmentationEvalCallback((x, y))
+
+        def wait(epoch, logs):
+            for version in evaluation._uploads:
+                assert version.upload.done.wait(60)
+
+        model = pixel_model()
+        wait_for_it = keras.callbacks.LambdaCallback(on_epoch_end=wait)
+        model.fit(x, y, epochs=3, verbose=0, callbacks=[evaluation, wait_for_it])
+    versions = loopback.versions(f"run_{run.id}_pred")
+    assert [version.metadata["epoch"] for version in versions] == [1, 2]
+    for version in versions:
+        for row in logged_rows(loopback, version, "eval_data"):
+            path = row["image"]["masks"]["predictions"]["path"]
+            assert decode(loopback.resolve(version, path)).shape == y[0].shape
+    assert loopback.summary(run.id)["eval/missing_versions"] == [0]
+    assert len(warnings) == 1
+
+
 # --- Masks and outputs of all kinds -----------------------------------------------
 
 

@@ -7,9 +7,10 @@ import contextlib
 import functools
 import inspect
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import keras
 import wandb
@@ -125,7 +126,8 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
         self.prefix = "eval"
         self._epoch = 0
         self._missing: list[int] = []
-        self._uploads: list[tuple[int, _wandb.Upload]] = []
+        self._missing_lock = threading.Lock()
+        self._uploads: list[_Version] = []
         self._warned_in: int | None = None
         self._has_ground_truth = False
         self._ground_truths: list[_wandb.GroundTruth] = []
@@ -146,9 +148,10 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
     def _take_run(self) -> None:
         """Logs to the run that is active now."""
         run = self._active_run()
-        if run is not self._run:
-            self._missing = []
-        self._run = run
+        with self._missing_lock:
+            if run is not self._run:
+                self._missing = []
+            self._run = run
 
     @property
     def _writes(self) -> bool:
@@ -205,17 +208,18 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         """Reports what became of the last versions, if it is known soon."""
         deadline = time.monotonic() + self._patience_at_end
-        for _, upload in self._uploads:
-            upload.done.wait(max(0.0, deadline - time.monotonic()))
+        for version in self._uploads:
+            version.upload.done.wait(max(0.0, deadline - time.monotonic()))
         self._report_uploads()
         if self._uploads:
-            epochs = ", ".join(str(epoch) for epoch, _ in self._uploads)
+            epochs = ", ".join(str(version.epoch) for version in self._uploads)
             wandb.termlog(
                 f"The predictions of epoch {epochs} are still being uploaded; "
                 "`wandb.finish()` waits for them."
             )
-        for epoch, upload in self._uploads:
-            upload.when_done(functools.partial(self._report_late_upload, epoch))
+        for version in self._uploads:
+            report = functools.partial(self._report_late_upload, version)
+            version.upload.when_done(report)
         self._uploads = []
 
     def _ensure_ground_truth(self) -> None:
@@ -374,7 +378,8 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
             artifact.add_table(self.pred_table, table_name)
             handle = _wandb.log_artifact(self._run, artifact, aliases or ["latest"])
             if handle is not None:
-                self._uploads.append((self._epoch, _wandb.Upload(handle)))
+                upload = _wandb.Upload(handle)
+                self._uploads.append(_Version(self._run, self._epoch, upload))
             artifact.release()
             self._version_folder = None  # Its files are wandb-core's now.
             logged = True
@@ -443,32 +448,33 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
             if self.on_error == "raise":
                 raise
             failures.append(error)
-            self._report(f"{what}: {_describe(error)}. Training goes on.", error)
+            message = f"{what}: {_describe(error)}. Training goes on."
+            self._report(message, error, warn=self._warned_in != self._epoch)
+            self._warned_in = self._epoch
 
-    def _report(self, message: str, error: Exception) -> None:
+    def _report(self, message: str, error: Exception, warn: bool = True) -> None:
         logger.warning(message, exc_info=error)
-        if self._warned_in != self._epoch:
+        if warn:
             wandb.termwarn(f"{type(self).__name__}: {message}")
-        self._warned_in = self._epoch
 
     @contextlib.contextmanager
     def _version(
-        self, kind: type[Exception] = _wandb.WriteError, epoch: int | None = None
+        self, kind: type[Exception] = _wandb.WriteError
     ) -> Iterator[list[Exception]]:
-        """Marks the version of an epoch (default: this one) as missing if it fails."""
-        epoch = self._epoch if epoch is None else epoch
-        with self._reported(_NOT_LOGGED.format(epoch), kind) as failures:
+        """Marks this epoch's version as missing if it fails, and deletes its files."""
+        with self._reported(_NOT_LOGGED.format(self._epoch), kind) as failures:
             yield failures
         if failures:
-            self._mark_missing(epoch)
+            self._mark_missing(self._run, self._epoch)
             self._discard_files()
 
-    def _mark_missing(self, epoch: int) -> None:
-        self._missing.append(epoch)
-        with contextlib.suppress(Exception):
-            assert self._run is not None
-            missing = f"{self.prefix}/missing_versions"
-            self._run.summary[missing] = list(self._missing)
+    def _mark_missing(self, run: wandb.Run | None, epoch: int) -> None:
+        with self._missing_lock:  # Late uploads have threads of their own.
+            if run is None or run is not self._run:
+                return  # That run is over.
+            self._missing.append(epoch)
+            with contextlib.suppress(Exception):
+                run.summary[f"{self.prefix}/missing_versions"] = list(self._missing)
 
     def _discard_files(self) -> None:
         """Deletes what was written for an artifact that was not logged."""
@@ -478,20 +484,30 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
 
     def _report_uploads(self) -> None:
         """Reports the versions that W&B has given up since it was asked last."""
-        known = [item for item in self._uploads if item[1].done.is_set()]
+        known = [item for item in self._uploads if item.upload.done.is_set()]
         self._uploads = [item for item in self._uploads if item not in known]
-        for epoch, upload in known:
-            with self._version(_wandb.UploadError, epoch):
+        for run, epoch, upload in known:
+            what = _NOT_LOGGED.format(epoch)
+            with self._reported(what, _wandb.UploadError) as failures:
                 if upload.error is not None:
                     raise upload.error
+            if failures:
+                self._mark_missing(run, epoch)
 
-    def _report_late_upload(self, epoch: int, upload: _wandb.Upload) -> None:
+    def _report_late_upload(self, version: _Version, upload: _wandb.Upload) -> None:
         """Reports a version that W&B gives up when training is over."""
         if upload.error is not None:
-            self._warned_in = None
-            message = f"{_NOT_LOGGED.format(epoch)}: {_describe(upload.error)}"
+            message = f"{_NOT_LOGGED.format(version.epoch)}: {_describe(upload.error)}"
             self._report(message, upload.error)
-            self._mark_missing(epoch)
+            self._mark_missing(version.run, version.epoch)
+
+
+class _Version(NamedTuple):
+    """A version of predictions that W&B was given."""
+
+    run: wandb.Run
+    epoch: int
+    upload: _wandb.Upload
 
 
 def check_bool(name: str, value: Any) -> None:

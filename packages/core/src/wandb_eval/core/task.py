@@ -316,9 +316,10 @@ class WandbTaskEvalCallback(WandbEvalCallback):
         if self._run is not before:
             self._best.clear()
 
-    def _mark_missing(self, epoch: int) -> None:
-        super()._mark_missing(epoch)
-        self._best.pop(epoch, None)
+    def _mark_missing(self, run: wandb.Run | None, epoch: int) -> None:
+        super()._mark_missing(run, epoch)
+        if run is self._run:
+            self._best.pop(epoch, None)
 
     def _measure(self) -> dict[str, Any]:
         metrics = self.new_metrics()
