@@ -1,6 +1,6 @@
 """Several devices and several processes: one writes, all predict, nothing hangs.
 
-The scripts in `distributed/` are the set-ups as a user would write them.
+The scripts in `distributed/` are the set-ups of `docs/distributed.md`.
 """
 
 import contextlib

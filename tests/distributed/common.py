@@ -1,6 +1,7 @@
-"""What the scripts of this folder share: data, a model, the callback, a report."""
+"""What the scripts of this folder share: data, a model, training with the callback."""
 
 import json
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ from wandb_eval.classification import WandbClassificationEvalCallback
 X = np.random.default_rng(0).integers(0, 256, (32, 6, 6, 3), dtype=np.uint8)
 Y = X.mean((1, 2)).argmax(-1)
 NAMES = ["red", "green", "blue"]
+EPOCHS = 2
 
 
 def new_model() -> keras.Model:
@@ -29,6 +31,44 @@ def new_model() -> keras.Model:
 
 def new_callback() -> WandbClassificationEvalCallback:
     return WandbClassificationEvalCallback((X, Y), NAMES, num_samples=9, batch_size=6)
+
+
+def start_run(is_first: bool, other: str) -> None:
+    """Starts the run that this process has.
+
+    Args:
+        is_first: Whether this is the process that logs.
+        other: What another process has: `none` or `disabled`.
+    """
+    if is_first:
+        wandb.init()
+    elif other == "disabled":
+        wandb.init(mode="disabled")
+
+
+def fit(model: keras.Model, x: np.ndarray, y: np.ndarray, batch_size: int) -> None:
+    """Trains with the callback."""
+    model.fit(
+        x,
+        y,
+        batch_size=batch_size,
+        epochs=EPOCHS,
+        verbose=0,
+        callbacks=[new_callback()],
+    )
+
+
+def train(model: keras.Model, train_epoch: Callable[[], None]) -> None:
+    """Trains with a loop of one's own, which calls the callback as `fit` would."""
+    callbacks = keras.callbacks.CallbackList(
+        [new_callback()], model=model, epochs=EPOCHS, verbose=0
+    )
+    callbacks.on_train_begin()
+    for epoch in range(EPOCHS):
+        callbacks.on_epoch_begin(epoch)
+        train_epoch()
+        callbacks.on_epoch_end(epoch)
+    callbacks.on_train_end()
 
 
 def report(model: keras.Model) -> None:

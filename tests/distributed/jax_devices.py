@@ -8,12 +8,5 @@ assert len(keras.distribution.list_devices()) == 2
 keras.distribution.set_distribution(keras.distribution.DataParallel())
 model = common.new_model()
 with wandb.init():
-    model.fit(
-        common.X,
-        common.Y,
-        batch_size=8,
-        epochs=2,
-        verbose=0,
-        callbacks=[common.new_callback()],
-    )
+    common.fit(model, common.X, common.Y, batch_size=8)
     common.report(model)

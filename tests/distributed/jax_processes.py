@@ -20,17 +20,7 @@ distribution = keras.distribution.DataParallel(auto_shard_dataset=False)
 keras.distribution.set_distribution(distribution)
 share = slice(index, None, 2)
 model = common.new_model()
-if index == 0:
-    wandb.init()
-elif other == "disabled":
-    wandb.init(mode="disabled")
-model.fit(
-    common.X[share],
-    common.Y[share],
-    batch_size=4,
-    epochs=2,
-    verbose=0,
-    callbacks=[common.new_callback()],
-)
+common.start_run(index == 0, other)
+common.fit(model, common.X[share], common.Y[share], batch_size=4)
 common.report(model)
 wandb.finish()

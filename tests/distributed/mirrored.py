@@ -13,12 +13,5 @@ strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 with strategy.scope():
     model = common.new_model()
 with wandb.init():
-    model.fit(
-        common.X,
-        common.Y,
-        batch_size=8,
-        epochs=2,
-        verbose=0,
-        callbacks=[common.new_callback()],
-    )
+    common.fit(model, common.X, common.Y, batch_size=8)
     common.report(model)

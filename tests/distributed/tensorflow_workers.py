@@ -19,7 +19,7 @@ import common  # noqa: E402
 import keras  # noqa: E402
 import wandb  # noqa: E402
 
-BATCH, EPOCHS = 8, 2
+BATCH = 8
 index = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
 workers = strategy.num_replicas_in_sync
 
@@ -39,19 +39,12 @@ def train_step(x, y):
     model.optimizer.apply_gradients(zip(gradients, variables, strict=True))
 
 
-if index == 0:
-    wandb.init()
-elif sys.argv[1] == "disabled":
-    wandb.init(mode="disabled")
-callbacks = keras.callbacks.CallbackList(
-    [common.new_callback()], model=model, epochs=EPOCHS, verbose=0
-)
-callbacks.on_train_begin()
-for epoch in range(EPOCHS):
-    callbacks.on_epoch_begin(epoch)
+def train_epoch():
     for batch in share:
         strategy.run(train_step, args=batch)
-    callbacks.on_epoch_end(epoch)
-callbacks.on_train_end()
+
+
+common.start_run(index == 0, sys.argv[1])
+common.train(model, train_epoch)
 common.report(model)
 wandb.finish()

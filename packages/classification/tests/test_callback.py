@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from loopback.fixtures import wandb_environment
+from loopback.fixtures import offline_run
 from wandb_eval.classification import WandbClassificationEvalCallback
 from wandb_eval.core._wandb import WriteError
 
@@ -27,17 +27,8 @@ def labels(classes=3):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """One offline run for all tests: what is logged is looked at on its way there."""
-    home = tmp_path_factory.mktemp("wandb")
-    with pytest.MonkeyPatch.context() as patch:
-        for name in list(os.environ):
-            if name.startswith("WANDB_"):
-                patch.delenv(name)
-        for name, value in wandb_environment("http://127.0.0.1:9", home).items():
-            patch.setenv(name, value)
-        wandb.teardown()
-        with wandb.init(mode="offline") as run:
-            yield run
-        wandb.teardown()
+    with offline_run(tmp_path_factory.mktemp("wandb")) as run:
+        yield run
 
 
 pytestmark = pytest.mark.usefixtures("run")

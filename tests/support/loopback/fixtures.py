@@ -3,9 +3,11 @@
 Use it by `pytest_plugins = ["loopback.fixtures"]` in the root `conftest.py`.
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,21 +25,40 @@ def loopback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopba
     """
     import wandb
 
-    for name in list(os.environ):
-        if name.startswith("WANDB_") or name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
     home = tmp_path / "wandb-home"
     home.mkdir()
     with serve() as server:
-        for name, value in wandb_environment(server.url, home).items():
-            monkeypatch.setenv(name, value)
-        forget_wandb()
+        _set_environment(monkeypatch, server.url, home)
         yield server
         server.up()
         server.clear_faults()
         if wandb.run is not None:
             wandb.finish()
         forget_wandb()
+
+
+@contextlib.contextmanager
+def offline_run(home: Path) -> Iterator[Any]:
+    """An offline run below `home`, for the fixture of a whole module.
+
+    There is no backend: what is logged, the tests look at on its way there.
+    """
+    import wandb
+
+    with pytest.MonkeyPatch.context() as patch:
+        _set_environment(patch, "http://127.0.0.1:9", home)
+        with wandb.init(mode="offline") as run:
+            yield run
+        forget_wandb()
+
+
+def _set_environment(patch: pytest.MonkeyPatch, url: str, home: Path) -> None:
+    for name in list(os.environ):
+        if name.startswith("WANDB_") or name.lower().endswith("_proxy"):
+            patch.delenv(name)
+    for name, value in wandb_environment(url, home).items():
+        patch.setenv(name, value)
+    forget_wandb()
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from wandb_eval.core import (
     check_class_names,
     name_classes,
 )
-from wandb_eval.core.callback import check_bool
+from wandb_eval.core.arguments import check_bool, check_positive
 
 _NOT_A_NUMBER = "NaN"
 
@@ -110,8 +110,7 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
-        if not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1:
-            raise ValueError(f"`top_k` must be a positive integer. Received: {top_k!r}")
+        check_positive("top_k", top_k)
         check_bool("from_logits", from_logits)
         check_bool("multi_label", multi_label)
         self.class_names = check_class_names(class_names)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import base64
 import copy
 import hashlib
-import json
 import math
 import os
 import shutil
@@ -25,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydantic_core
 import wandb
 from numpy.typing import NDArray
 from wandb.plot.custom_chart import CustomChart
@@ -383,14 +381,6 @@ def _table_json(table: wandb.Table, artifact: wandb.Artifact) -> dict[str, Any]:
     return content
 
 
-def _dump(content: dict[str, Any]) -> bytes:
-    """JSON, as wandb makes it, in a fifth of the time that `json.dumps` takes."""
-    try:
-        return pydantic_core.to_json(content)
-    except ValueError:  # Half of a surrogate pair, say.
-        return json.dumps(content).encode()
-
-
 def _is_json(cell: Any) -> bool:
     if type(cell) is list:
         return all(map(_is_json, cell))
@@ -433,7 +423,7 @@ class EvalArtifact(wandb.Artifact):
 
     def add_table(self, table: wandb.Table, table_name: str) -> ArtifactManifestEntry:
         """Adds the table and all the media in it."""
-        content = _dump(_table_json(table, self))
+        content = json_dumps_safer(_table_json(table, self)).encode()
         file = self._folder.store(content, "", ".table.json")
         entry = file.entry()
         entry.path = LogicalPath(type(table).with_suffix(table_name))

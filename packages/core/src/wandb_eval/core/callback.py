@@ -16,6 +16,7 @@ import keras
 import wandb
 
 from wandb_eval.core import _wandb
+from wandb_eval.core.arguments import check_bool
 from wandb_eval.core.processes import is_alone, is_chief
 
 logger = logging.getLogger(__name__)
@@ -356,8 +357,7 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
             return
         assert self._run is not None
         self._report_uploads()
-        logged = False
-        with self._version(Exception):
+        with self._version(Exception) as failures:
             name = name or f"run_{self._run.id}_pred"
             folder = self.prediction_folder
             known: dict[str, Any] = {}
@@ -382,8 +382,7 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
                 self._uploads.append(_Version(self._run, self._epoch, upload))
             artifact.release()
             self._version_folder = None  # Its files are wandb-core's now.
-            logged = True
-        if logged and self.log_to_history:
+        if not failures and self.log_to_history:
             with self._reported("The predictions are not in the run's history"):
                 key = f"{self.prefix}/predictions"
                 cell = _wandb.table_cell(self._run, self.pred_table, key)
@@ -508,12 +507,6 @@ class _Version(NamedTuple):
     run: wandb.Run
     epoch: int
     upload: _wandb.Upload
-
-
-def check_bool(name: str, value: Any) -> None:
-    """Raises a ValueError unless an argument is `True` or `False`."""
-    if not isinstance(value, bool):
-        raise ValueError(f"`{name}` must be True or False. Received: {value!r:.200}")
 
 
 def _describe(error: Exception) -> str:

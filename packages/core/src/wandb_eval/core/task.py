@@ -11,6 +11,7 @@ import keras
 import wandb
 
 from wandb_eval.core import _wandb
+from wandb_eval.core.arguments import check_positive, is_integer
 from wandb_eval.core.callback import WandbEvalCallback, call
 from wandb_eval.core.images import (
     Image,
@@ -113,15 +114,15 @@ class WandbTaskEvalCallback(WandbEvalCallback):
             log_to_history=log_to_history,
             on_error=on_error,
         )
-        _check_positive("num_samples", num_samples, none=True)
-        _check_positive("every_n_epochs", every_n_epochs)
+        check_positive("num_samples", num_samples, none=True)
+        check_positive("every_n_epochs", every_n_epochs)
         check_image_format(image_format)
-        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        if not (is_integer(seed) and seed >= 0):
             raise ValueError(
                 f"`seed` must be an integer of 0 or more. Received: {seed!r}"
             )
-        if output_key is not None and (
-            not isinstance(output_key, (str, int)) or isinstance(output_key, bool)
+        if not (
+            output_key is None or isinstance(output_key, str) or is_integer(output_key)
         ):
             raise ValueError(
                 "`output_key` must be a string, an integer or None. "
@@ -297,7 +298,7 @@ class WandbTaskEvalCallback(WandbEvalCallback):
         scalars = {k: value for k, value in results.items() if isinstance(value, float)}
         aliases = ["latest", f"epoch_{epoch}"]
         value = self._monitored({**logs, **scalars})
-        if value > max([-math.inf, *self._best.values()]):
+        if value > max(list(self._best.values()), default=-math.inf):
             aliases.append("best")
             self._best[epoch] = value
         self.init_pred_table(self.pred_table_columns)
@@ -374,17 +375,6 @@ class WandbTaskEvalCallback(WandbEvalCallback):
     @property
     def _verbose(self) -> bool:
         return bool((self.params or {}).get("verbose", 1))
-
-
-def _check_positive(name: str, value: Any, none: bool = False) -> None:
-    if (none and value is None) or (
-        isinstance(value, int) and not isinstance(value, bool) and value > 0
-    ):
-        return
-    raise ValueError(
-        f"`{name}` must be a positive integer{' or None' if none else ''}. "
-        f"Received: {value!r}"
-    )
 
 
 def _sign(monitor: str | None, mode: str) -> float:

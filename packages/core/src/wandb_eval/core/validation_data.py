@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from wandb_eval.core.arguments import check_positive
 from wandb_eval.core.progress import Progress
 
 # More batches than most data sets have, and walked through within seconds.
@@ -124,10 +125,7 @@ class ValidationData:
         unpack: Callable[[Any], tuple[Any, Any]] | None = None,
         target: Callable[[Any], Any] = lambda y: y,
     ) -> None:
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(
-                f"`batch_size` must be a positive integer. Received: {batch_size!r}"
-            )
+        check_positive("batch_size", batch_size)
         self._data = data
         self._unpack = unpack or unpack_x_y
         self._target = target

@@ -12,6 +12,7 @@ from faster_coco_eval import COCO, COCOeval_faster
 from faster_coco_eval import mask as coco_mask
 
 from wandb_eval.core import charts, check_class_names
+from wandb_eval.core.arguments import is_number
 from wandb_eval.detection.boxes import Bools, Detections, Floats, Ints
 
 COCO_FIGURES = (
@@ -103,12 +104,12 @@ class DetectionMetrics:
         iou_threshold: float = 0.5,
         score_threshold: float = 0.3,
     ) -> None:
-        if not (_is_number(iou_threshold) and 0 < iou_threshold <= 1):
+        if not (is_number(iou_threshold) and 0 < iou_threshold <= 1):
             raise ValueError(
                 "`iou_threshold` must be above 0 and at most 1. "
                 f"Received: {iou_threshold!r}"
             )
-        if not (_is_number(score_threshold) and 0 <= score_threshold <= 1):
+        if not (is_number(score_threshold) and 0 <= score_threshold <= 1):
             raise ValueError(
                 f"`score_threshold` must be from 0 to 1. Received: {score_threshold!r}"
             )
@@ -283,10 +284,6 @@ def box_ious(predictions: Detections, truth: Detections) -> Floats:
         _as_xywh(predictions.boxes), _as_xywh(truth.boxes), truth.iscrowd.tolist()
     )
     return np.asarray(ious)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _histogram(labels: Ints, num_classes: int) -> Ints:

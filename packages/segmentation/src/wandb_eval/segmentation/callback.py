@@ -19,7 +19,7 @@ from wandb_eval.core import (
     name_classes,
     with_layers,
 )
-from wandb_eval.core.callback import check_bool
+from wandb_eval.core.arguments import check_bool, is_number
 from wandb_eval.core.threads import Beside
 from wandb_eval.segmentation.masks import (
     MAX_CLASSES,
@@ -140,9 +140,7 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
             raise ValueError(
                 f"`ignore_index` must be an integer or None. Received: {ignore_index!r}"
             )
-        if isinstance(threshold, bool) or not (
-            isinstance(threshold, (int, float)) and 0 < threshold < 1
-        ):
+        if not (is_number(threshold) and 0 < threshold < 1):
             raise ValueError(
                 f"`threshold` must be a number between 0 and 1. Received: {threshold!r}"
             )
