@@ -14,13 +14,13 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("WANDB_SILENT", "true")
 
-import cv2
 import keras
 import numpy as np
 import wandb
 from keras import layers, ops
 from scenes import CLASS_NAMES, IMAGE_SIZE, Scenes, make_scenes
 
+from wandb_eval.core.opencv import cv2
 from wandb_eval.detection import WandbDetectionEvalCallback, draw_detections
 
 STRIDE = 8

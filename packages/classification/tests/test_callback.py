@@ -480,6 +480,12 @@ class Follow(keras.callbacks.Callback):
         logs[self.log] = right
 
 
+@pytest.fixture
+def nothing_logged_before(monkeypatch):
+    """The run is that of all tests: what they found best is nothing to this one."""
+    monkeypatch.setattr(Evaluation, "_recall", lambda self, key: None)
+
+
 @pytest.mark.parametrize(
     ("monitor", "mode", "best"),
     [
@@ -490,10 +496,16 @@ class Follow(keras.callbacks.Callback):
         ("custom_loss", "auto", [0]),
         ("custom_loss", "max", [0, 1, 3]),
         ("my_auc", "auto", [0, 1, 3]),
+        ("mean_io_u", "auto", [0, 1, 3]),
+        ("top5acc", "auto", [0, 1, 3]),
+        ("mape", "auto", [0]),
+        ("val_mean_squared_logarithmic_error", "auto", [0]),
+        ("of_mae/logloss", "auto", [0]),
         ("of_loss/my_auc", "auto", [0, 1, 3]),
         ("custom", "min", [0]),
     ],
 )
+@pytest.mark.usefixtures("nothing_logged_before")
 def test_best(monitor, mode, best):
     log = monitor if monitor and not monitor.startswith("eval/") else "custom"
     truth = np.zeros(N, int)
@@ -505,6 +517,7 @@ def test_best(monitor, mode, best):
     assert all(names[:2] == ["latest", f"epoch_{i}"] for i, names in enumerate(aliases))
 
 
+@pytest.mark.usefixtures("nothing_logged_before")
 def test_a_version_that_could_not_be_logged_is_not_the_best():
     class Failing(Evaluation):
         def log_pred_table(self, *args, **kwargs):

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +21,7 @@ import PIL.Image
 import pytest
 import wandb
 
-from wandb_eval.core import WandbEvalCallback, _wandb
+from wandb_eval.core import WandbEvalCallback, _wandb, encode_images
 from wandb_eval.core.callback import logger
 
 EPOCHS = 5
@@ -102,8 +103,8 @@ def warned(monkeypatch):
 
 def uploaded(callback):
     """Waits until what was logged so far has arrived."""
-    for version in callback._uploads:
-        assert version.upload.done.wait(30)
+    for upload in callback._uploads:
+        assert upload.done.wait(30)
 
 
 def staging_folder():
@@ -296,8 +297,78 @@ def test_ground_truth_that_is_given_up(loopback, warned):
         loopback.fail("CreateArtifact", collection="val", status=503)
         fit(Images())
     [message] = warned
-    assert "ground truth could not be uploaded: UploadError" in message
+    assert "ground truth could not be logged: UploadError" in message
     assert complete_epochs(loopback, run) == list(range(EPOCHS))
+
+
+def test_ground_truth_that_is_given_up_after_training(loopback, warned):
+    run = wandb.init()
+    loopback.fail("CreateArtifact", collection="val", status=503)
+    callback = Images()
+    callback._patience = callback._patience_at_end = 0.0
+    fit(callback, epochs=1)
+    run.finish()
+    [message] = warned
+    assert "ground truth could not be logged: UploadError" in message
+
+
+def test_a_version_that_is_given_up_after_an_interrupt_is_reported(loopback, warned):
+    run = wandb.init()
+    callback = Images()
+    first = After({0: lambda: uploaded(callback), 1: fail_from_now(loopback)})
+    with pytest.raises(KeyboardInterrupt):
+        fit(callback, first, Interrupt(KeyboardInterrupt()))
+    run.finish()
+    assert len(warned) == 1
+    assert missing_in(warned, 2)
+    assert complete_epochs(loopback, run) == [0, 1]
+
+
+def test_a_table_of_metrics_that_is_given_up_is_reported(loopback, warned):
+    class Measured(Images):
+        def on_epoch_end(self, epoch, logs=None):
+            super().on_epoch_end(epoch, logs)
+            table = wandb.Table(columns=["class"], data=[[epoch]])
+            self.log_metrics({"eval/per_class": table}, epoch)
+
+    with wandb.init() as run:
+        loopback.fail("CreateArtifact", type="run_table", status=503)
+        fit(Measured(), epochs=1)
+        loopback.clear_faults()
+    [message] = warned
+    assert "The table 'eval/per_class' could not be logged: UploadError" in message
+    assert complete_epochs(loopback, run) == [0]
+    assert list(staging_folder().rglob("*")) == []
+
+
+def test_what_is_missing_is_remembered_by_the_run(loopback):
+    """By another callback, in a run that is resumed; until the epoch is logged."""
+    for callback_of in (Images, Images):
+        with wandb.init(id="resumed", resume="allow") as run:
+            callback = callback_of()
+            block = After({0: lambda: block_staging(callback), 1: unblock_staging})  # noqa: B023
+            begin = 0 if not run.resumed else 2
+            fit(callback, block_at(block, begin), initial_epoch=begin, epochs=begin + 2)
+    assert loopback.summary("resumed")["eval/missing_versions"] == [1, 3]
+    with wandb.init(id="resumed", resume="allow"):
+        fit(Images(), initial_epoch=1, epochs=2)
+    assert loopback.summary("resumed")["eval/missing_versions"] == [3]
+
+
+def block_at(after, begin):
+    return After({epoch + begin: action for epoch, action in after.actions.items()})
+
+
+def test_a_slow_server_does_not_cost_a_thread_for_each_version(loopback):
+    with wandb.init():
+        loopback.down()
+        callback = Images(log_to_history=False)
+        callback._patience = callback._patience_at_end = 0.0
+        counts = []
+        actions = {e: lambda: counts.append(threading.active_count()) for e in (1, 20)}
+        fit(callback, After(actions), epochs=21)
+        loopback.up()
+    assert counts[1] <= counts[0] + 1
 
 
 @pytest.mark.parametrize("patience", [60.0, 0.1])
@@ -439,8 +510,83 @@ def test_the_media_folder_is_removed_offline(loopback, sync, warned):
     sync(run.dir)
     epochs = complete_epochs(loopback, run, unfinished=["PENDING"])
     assert epochs == [2, 3, 4]
+    assert loopback.summary(run.id)["eval/missing_versions"] == [0, 1]
     assert len(warned) == 1
     assert "are gone" in warned[0]
+
+
+class WithFiles(Images):
+    """Writes files for the second version; `trouble` comes between two of them."""
+
+    def __init__(self, trouble, **kwargs):
+        super().__init__(**kwargs)
+        self.trouble = trouble
+
+    def add_model_predictions(self, epoch, logs=None):
+        if epoch == 1:
+            encode_images([IMAGES[0]], self.prediction_folder)
+            self.trouble()
+            encode_images([IMAGES[1]], self.prediction_folder)
+        super().add_model_predictions(epoch, logs)
+
+
+def test_the_folder_breaks_while_a_version_is_written(loopback, warned):
+    """Then what was written can't be deleted either."""
+    with wandb.init() as run:
+        callback = WithFiles(lambda: block_staging(callback))
+        assert fit(callback, After({1: unblock_staging})) == EPOCHS
+    assert complete_epochs(loopback, run) == [0, 2, 3, 4]
+    assert loopback.summary(run.id)["eval/missing_versions"] == [1]
+    [message] = warned
+    assert "epoch 1 could not be logged: WriteError" in message
+
+
+def test_nothing_stays_of_a_version_that_was_interrupted(loopback):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    with wandb.init(), pytest.raises(KeyboardInterrupt):
+        fit(WithFiles(interrupt))
+    assert [path for path in staging_folder().rglob("*") if path.is_file()] == []
+
+
+def test_an_offline_run_can_be_synced_from_anywhere(
+    loopback, sync, monkeypatch, tmp_path
+):
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    for folder in (home, elsewhere):
+        folder.mkdir()
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("WANDB_DIR", ".")
+    with wandb.init(mode="offline") as run:
+        fit(Images())
+    folder = Path(run.dir).absolute()
+    wandb.teardown()
+    monkeypatch.chdir(elsewhere)
+    sync(folder)
+    assert complete_epochs(loopback, run) == list(range(EPOCHS))
+    assert len(loopback.versions("val")) == 1
+
+
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_the_pixels_of_the_ground_truth_stay_until_training_ends(loopback, mode):
+    class Reading(Images):
+        def add_ground_truth(self, logs=None):
+            images = encode_images(list(IMAGES), self.data_folder)
+            for i, image in enumerate(images):
+                self.data_table.add_data(i, image)
+
+        def add_model_predictions(self, epoch, logs=None):
+            uploaded(self)
+            for row, image in zip(self.data_table_ref.data, IMAGES, strict=True):
+                np.testing.assert_array_equal(np.asarray(row[1].image), image)
+            super().add_model_predictions(epoch, logs)
+
+    with wandb.init(mode=mode) as run:
+        folder = Path(run.settings.sync_dir) / "eval-media"
+        fit(Reading(), epochs=3)
+        assert folder.exists()
+    assert folder.exists() == (mode == "offline")
 
 
 # --- The process ------------------------------------------------------------------
@@ -532,9 +678,55 @@ def test_the_run_is_finished_before_fit_ends(loopback, warned):
         assert "is finished" in message
 
 
-def test_the_run_is_replaced_between_two_fits(loopback, warned):
+def test_nothing_stays_in_the_staging_folder_when_the_run_is_finished(loopback):
+    class Measured(Images):
+        def on_epoch_end(self, epoch, logs=None):
+            super().on_epoch_end(epoch, logs)
+            with self._reported("The metrics could not be logged"):
+                table = wandb.Table(columns=["class"], data=[[epoch]])
+                self.log_metrics({"eval/per_class": table}, epoch)
+
+    wandb.init()
+    fit(Measured(), After({1: wandb.finish}))
+    assert [path for path in staging_folder().rglob("*") if path.is_file()] == []
+
+
+class OwnHook(Images):
+    """Overrides the hook without `super()`, as the base class of W&B allows it."""
+
+    def on_train_begin(self, logs=None):
+        self.init_data_table(self.data_table_columns)
+        self.add_ground_truth(logs)
+        self.log_data_table()
+
+
+class WithoutDataTable(Images):
+    """Logs predictions alone."""
+
+    def on_train_begin(self, logs=None):
+        pass
+
+    def add_ground_truth(self, logs=None):
+        raise AssertionError
+
+    def add_model_predictions(self, epoch, logs=None):
+        for i, image in enumerate(IMAGES):
+            self.pred_table.add_data(epoch, i, wandb.Image(image))
+
+
+@pytest.mark.parametrize("make", [OwnHook, WithoutDataTable])
+def test_a_hook_is_overridden_without_super(loopback, warned, make):
+    with wandb.init() as run:
+        fit(make())
+    assert complete_epochs(loopback, run) == list(range(EPOCHS))
+    assert len(loopback.versions("val")) == (make is OwnHook)
+    assert warned == []
+
+
+@pytest.mark.parametrize("make", [Images, OwnHook])
+def test_the_run_is_replaced_between_two_fits(loopback, warned, make):
     first = wandb.init()
-    callback = Images()
+    callback = make()
     fit(callback, epochs=2)
     first.finish()
     second = wandb.init()

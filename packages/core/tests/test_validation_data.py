@@ -358,9 +358,32 @@ def test_an_iterator_of_tf_data_is_refused_at_once():
         ValidationData(iter(tf_dataset()))
 
 
-def test_what_turns_out_to_be_walked_once_is_refused():
-    with pytest.raises(TypeError, match=r"WalkedOnce.*can be iterated only once"):
-        ValidationData(WalkedOnce()).draw(3, 0)
+class WalkedOnceWithLength(WalkedOnce):
+    """As `WalkedOnce`, and says how many batches there are."""
+
+    def __len__(self):
+        return len(BATCHES)
+
+
+def tf_dataset_of_an_iterator():
+    tf = pytest.importorskip("tensorflow")
+    signature = tf.TensorSpec((None, 2, 3)), tf.TensorSpec((None,), tf.int64)
+    iterator = iter(BATCHES)
+    return tf.data.Dataset.from_generator(lambda: iterator, output_signature=signature)
+
+
+@pytest.mark.parametrize(
+    "make", [WalkedOnce, WalkedOnceWithLength, tf_dataset_of_an_iterator]
+)
+def test_what_turns_out_to_be_walked_once_is_refused(make):
+    with pytest.raises(TypeError, match="can be iterated only once"):
+        ValidationData(make()).draw(3, 0)
+
+
+@pytest.mark.parametrize("data", [X, np.array(0), keras.ops.zeros((2, 2))])
+def test_an_array_alone_is_refused(data):
+    with pytest.raises(TypeError, match=r"must be a tuple .* Received: .* alone"):
+        ValidationData(data)
 
 
 @pytest.mark.parametrize("data", [None, 3, "data", b"data", {"x": X, "y": Y}, object()])
@@ -446,7 +469,6 @@ def test_an_unbatched_tf_dataset_is_refused():
     [
         ([{"images": X, "labels": Y}], r"\{'images': float32 \(10, 2, 3\), 'labels'"),
         ([(X, Y, Y, Y)], r"\(float32 .*int64 \(10,\)\)"),
-        (X, r"Received float32 \(2, 3\)"),
         ((X,), r"Received \(float32 \(10, 2, 3\)\)"),
         ([X], r"Received \(float32 \(10, 2, 3\)\)"),
     ],

@@ -159,6 +159,13 @@ def test_all_forms_of_ground_truth_read_the_same(make):
     assert images[0].area.tolist() == [100, 600]
 
 
+@pytest.mark.parametrize("area", [-1.0, np.nan, 1e11])
+def test_an_area_that_is_none_is_refused(area):
+    y = padded() | {"area": np.full(padded()["labels"].shape, area)}
+    with pytest.raises(ValueError, match="`area` must be square pixels"):
+        read_ground_truth(y, SIZES, XYXY, 2)
+
+
 def test_crowds_and_areas_are_read():
     y = padded() | {
         "iscrowd": np.array([[0, 1, 0], [0, 0, 0]]),

@@ -423,6 +423,8 @@ def test_sizes_of_images_among_several_inputs_and_channels_first():
     x = {"id": np.zeros((2, 1)), "image": np.zeros((2, 30, 50, 3))}
     assert callback.image_sizes(x).tolist() == [[30, 50]] * 2
     assert callback.image_sizes(np.zeros((1, 7, 9))).tolist() == [[7, 9]]
+    gray = [np.zeros((7, 9)), np.zeros((5, 4))]
+    assert callback.image_sizes(gray).tolist() == [[7, 9], [5, 4]]
     before = keras.config.image_data_format()
     keras.config.set_image_data_format("channels_first")
     try:

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import time
 
 import keras
 import numpy as np
@@ -12,6 +13,7 @@ import wandb
 from keras import ops
 
 from wandb_eval.segmentation import WandbSegmentationEvalCallback, read_outputs
+from wandb_eval.segmentation import callback as segmentation
 
 NAMES = ["background", "square", "stripe"]
 
@@ -279,6 +281,82 @@ def test_disabled_training_runs_and_nothing_is_read(loopback):
     assert loopback.stats()["requests"] == {}
 
 
+class ReusedBuffer:
+    """Batches that are all in the same two arrays, one after the other."""
+
+    def __init__(self, x, y, size):
+        self.x, self.y, self.size = x, y, size
+
+    def __len__(self):
+        return len(self.x) // self.size
+
+    def __iter__(self):
+        x, y = np.empty_like(self.x[: self.size]), np.empty_like(self.y[: self.size])
+        for start in range(0, len(self.x), self.size):
+            x[...] = self.x[start : start + self.size]
+            y[...] = self.y[start : start + self.size]
+            yield x, y
+
+
+def test_batches_in_arrays_that_are_used_again(loopback, monkeypatch):
+    x, y = (
+        numbered(6, (4, 6)),
+        np.arange(6)[:, None, None] % 3 + np.zeros((6, 4, 6), int),
+    )
+    read = segmentation.read_masks
+
+    def read_late(*args):
+        time.sleep(0.05)
+        return read(*args)
+
+    monkeypatch.setattr(segmentation, "read_masks", read_late)
+    with wandb.init() as run:
+        fit_fixed(np.eye(3)[y], ReusedBuffer(x, y, 1), NAMES)
+    assert loopback.summary(run.id)["eval/mean_iou"] == 1.0
+
+
+def test_disabled_the_ground_truth_can_be_read_without_class_names(loopback):
+    class Reading(WandbSegmentationEvalCallback):
+        def on_epoch_end(self, epoch, logs=None):
+            super().on_epoch_end(epoch, logs)
+            rows.append(len(self.data_table_ref.data))
+
+    x, y = scenes()
+    rows = []
+    with wandb.init(mode="disabled"):
+        pixel_model().fit(x, y, epochs=2, verbose=0, callbacks=[Reading((x, y))])
+    assert rows == [len(x)] * 2
+
+
+@pytest.mark.parametrize("ignored", [2**32 - 1, 2**30 + 5])
+def test_an_id_that_is_ignored_may_be_large(loopback, ignored):
+    y = np.ones((2, 4, 6), np.uint32)
+    y[:, :2] = ignored
+    outputs = np.eye(3)[np.ones((2, 4, 6), int)]
+    with wandb.init() as run:
+        fit_fixed(outputs, y, NAMES, ignore_index=ignored)
+    summary = loopback.summary(run.id)
+    assert summary["eval/mean_iou"] == 1.0
+    assert "eval/left_out" not in summary
+
+
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        (np.zeros((6, 6, 3), np.uint8), np.zeros((6, 6), int)),
+        (np.zeros((6, 6, 3), np.uint8), np.zeros((6, 6, 1), int)),
+        (np.zeros((6, 6, 1), np.uint8), np.zeros((6, 6, 1), int)),
+        (np.zeros((6, 6), np.uint8), np.zeros((6, 6), int)),
+    ],
+)
+def test_one_sample_is_no_batch(loopback, x, y):
+    evaluation = None
+    with wandb.init(mode="offline"):
+        evaluation = WandbSegmentationEvalCallback((x, y), NAMES)
+        with pytest.raises(ValueError, match="If this is one sample, batch the data"):
+            evaluation.samples  # noqa: B018
+
+
 def test_a_version_that_is_given_up_takes_no_other_with_it(loopback, warnings):
     """It is reported when the next one has its masks written already."""
     x, y = scenes()
@@ -287,8 +365,8 @@ def test_a_version_that_is_given_up_takes_no_other_with_it(loopback, warnings):
         evaluation = WandbSegmentationEvalCallback((x, y))
 
         def wait(epoch, logs):
-            for version in evaluation._uploads:
-                assert version.upload.done.wait(60)
+            for upload in evaluation._uploads:
+                assert upload.done.wait(60)
 
         model = pixel_model()
         wait_for_it = keras.callbacks.LambdaCallback(on_epoch_end=wait)
@@ -648,7 +726,7 @@ def test_all_pixels_ignored_leave_no_number(loopback):
 
 
 class Changing:
-    """Batches that are other ones from the third time on that they are asked for."""
+    """Batches that are other ones from the fourth time on that they are asked for."""
 
     def __init__(self, *batches):
         self.batches = batches
@@ -659,7 +737,7 @@ class Changing:
 
     def __iter__(self):
         self.asked += 1
-        return iter([self.batches[self.asked > 2]])
+        return iter([self.batches[self.asked > 3]])
 
 
 @pytest.mark.parametrize(

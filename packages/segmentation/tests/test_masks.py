@@ -60,6 +60,18 @@ def test_ids_of_more_than_32_bits_do_not_become_those_of_a_class(large):
     assert read_masks(np.full((1, 1, 1), large)).item() > 2**16
 
 
+@pytest.mark.parametrize("dtype", [np.uint32, np.int64, np.uint64])
+def test_ids_that_are_large_stay_what_they_are(dtype):
+    ids = np.array([[[0, 1, 2**31, 2**32 - 1]]], dtype)
+    np.testing.assert_array_equal(read_masks(ids), ids)
+
+
+def test_zeros_of_one_hot_masks_may_be_a_large_id():
+    one_hot = np.array([[[[1, 0], [0, 0]]]])
+    masks = read_masks(one_hot, ignore_index=2**40)
+    np.testing.assert_array_equal(masks, [[[0, 2**40]]])
+
+
 def test_one_hot_pixels_of_zeros_are_ignored_if_something_is():
     one_hot = np.eye(3)[IDS]
     one_hot[0, 0, 0] = 0
@@ -234,7 +246,7 @@ def test_infinite_logits_are_sure_of_their_class():
         (np.zeros((2, 3)), r"\(batch, height, width, channels\). Received: \(2, 3\)"),
         (np.zeros((2, 3, 4)), r"Received: \(2, 3, 4\)"),
         ({"a": np.zeros((1, 2, 2, 3))}, r"several outputs: \['a'\]. Pass `output_key`"),
-        ([np.zeros((1, 2, 2, 3))], "several outputs: list. Pass `output_key`"),
+        ([np.zeros((1, 2, 2, 3))], r"\[float64 \(1, 2, 2, 3\)\]. Pass `output_key`"),
     ],
 )
 def test_outputs_that_are_none(outputs, message):

@@ -110,7 +110,7 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
-        check_positive("top_k", top_k)
+        top_k = check_positive("top_k", top_k)
         check_bool("from_logits", from_logits)
         check_bool("multi_label", multi_label)
         self.class_names = check_class_names(class_names)

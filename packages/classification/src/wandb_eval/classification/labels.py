@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
-from wandb_eval.core.validation_data import to_numpy
+from wandb_eval.core.validation_data import check_single, to_numpy
 
 Labels = NDArray[np.integer[Any]]
 Probabilities = NDArray[np.float64]
@@ -83,12 +83,7 @@ def read_outputs(
     Raises:
         ValueError: If the shape is another.
     """
-    if not hasattr(outputs, "shape"):
-        found = list(outputs) if isinstance(outputs, dict) else type(outputs).__name__
-        raise ValueError(
-            f"The model has several outputs: {found}. Pass `output_key` to name the "
-            "one to evaluate."
-        )
+    check_single(outputs)
     array = np.asarray(outputs, np.float64)
     if array.ndim == 1:
         array = array[:, None]

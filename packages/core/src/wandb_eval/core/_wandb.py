@@ -9,15 +9,19 @@ package declares.
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
 import copy
+import functools
 import hashlib
+import logging
 import math
 import os
+import queue
 import shutil
 import tempfile
 import threading
-import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +38,10 @@ from wandb.sdk.data_types._private import MEDIA_TMP
 from wandb.sdk.data_types.base_types.media import Media, _numpy_arrays_to_lists
 from wandb.sdk.data_types.utils import _json_helper
 from wandb.sdk.lib.paths import LogicalPath
+from wandb.sdk.wandb_run import TeardownHook, TeardownStage
 from wandb.util import json_dumps_safer
+
+logger = logging.getLogger(__name__)
 
 IMAGE_FOLDER = "media/images"
 MASK_FOLDER = "media/images/mask"
@@ -93,7 +100,7 @@ class Folder:
             raise WriteError(f"can't make the folder {path}: {error}") from error
         self.path = path
         self.files: dict[str, StoredFile] = {}
-        self._shared = shared
+        self.shared = shared
         self._written: list[Path] = []
         self._by_name: dict[str, StoredFile] = {}
         self._lock = threading.Lock()
@@ -114,11 +121,11 @@ class Folder:
 
     def _write(self, content: bytes, file_name: str) -> Path:
         path = self.path / file_name
-        if self._shared and path.exists():
-            return path
         try:
+            if self.shared and path.exists():
+                return path
             written = write_file(content, self.path)
-            if self._shared:
+            if self.shared:
                 os.replace(written, path)
                 written = path
         except OSError as error:
@@ -126,11 +133,17 @@ class Folder:
         self._written.append(written)
         return written
 
+    def is_complete(self) -> bool:
+        """Whether all that was stored here is still there."""
+        return all(map(os.path.exists, self.files))
+
     def discard(self) -> None:
         """Deletes the files that were written here, and not before."""
         with self._lock:
             for path in self._written:
-                path.unlink(missing_ok=True)
+                # What broke the writing may be in the way of this, too.
+                with contextlib.suppress(OSError):
+                    path.unlink()
             self._written.clear()
             self.files.clear()
             self._by_name.clear()
@@ -151,12 +164,13 @@ def write_file(content: bytes, folder: Path, suffix: str = "") -> Path:
 def media_folder(run: wandb.Run) -> Folder:
     """Where the media of a data artifact are: in the folder of the run.
 
-    `wandb sync` finds them there. Online each data artifact has a folder of its own,
-    which is deleted when the artifact is committed.
+    `wandb sync` finds them there. Online the folder is deleted when the run is
+    finished: all is uploaded then, or given up.
     """
-    path = Path(run.settings.sync_dir) / "eval-media"
-    if not offline(run):
-        path = path / uuid.uuid4().hex[:8]
+    path = _folder_of(run) / "eval-media"
+    if not offline(run) and not path.exists():
+        remove = functools.partial(shutil.rmtree, path, ignore_errors=True)
+        run._teardown_hooks.append(TeardownHook(remove, TeardownStage.LATE))
     return Folder(path, shared=True)
 
 
@@ -291,10 +305,10 @@ def _box_layer(
 
 
 def _by_reference(cell: Any) -> Any:
-    """The cell as `data_table_ref` shows it: an image keeps its file, not its layers.
+    """The cell as `data_table_ref` shows it: an image keeps its file and layers.
 
-    wandb's own reference table shows the layers too, but nothing can be done with
-    them: `wandb.Image(image)` takes over the pixels alone.
+    Not its pixels, unless they are asked for. `wandb.Image(image)` takes over the file
+    alone, without the layers; so it is with wandb's own reference table.
     """
     if not isinstance(cell, wandb.Image):
         return cell
@@ -355,7 +369,7 @@ def _kind(cell: Any) -> Any:
 
 
 def reference_table(table: wandb.Table) -> wandb.Table:
-    """A table with the same rows whose images carry no layers and no pixels."""
+    """A table with the same rows whose images hold no pixels in memory."""
     reference = copy.copy(table)
     reference.data = [[_by_reference(cell) for cell in row] for row in table.data]
     return reference
@@ -416,15 +430,15 @@ class EvalArtifact(wandb.Artifact):
         known_tables: Mapping[int, ArtifactManifestEntry] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(name, type=type, metadata=metadata)
-        self._folder = folder
+        super().__init__(name, type=type, metadata=_without_infinity(metadata or {}))
+        self.folder = folder
         self._known = known or {}
         self._known_tables = known_tables or {}
 
     def add_table(self, table: wandb.Table, table_name: str) -> ArtifactManifestEntry:
         """Adds the table and all the media in it."""
         content = json_dumps_safer(_table_json(table, self)).encode()
-        file = self._folder.store(content, "", ".table.json")
+        file = self.folder.store(content, "", ".table.json")
         entry = file.entry()
         entry.path = LogicalPath(type(table).with_suffix(table_name))
         self.manifest.add_entry(entry)
@@ -440,8 +454,8 @@ class EvalArtifact(wandb.Artifact):
         if added is not None:
             return added
         entry = self._known.get(local_path)
-        if entry is None and local_path in self._folder.files:
-            entry = self._folder.files[local_path].entry()
+        if entry is None and local_path in self.folder.files:
+            entry = self.folder.files[local_path].entry()
         if entry is None:
             return None
         self.manifest.add_entry(entry)
@@ -495,7 +509,7 @@ class EvalArtifact(wandb.Artifact):
         content = Path(local_path).read_bytes()
         name = LogicalPath(name or os.path.basename(local_path))
         head, _, file_name = name.rpartition("/")
-        file = self._folder.store(content, head, "." + file_name.partition(".")[2])
+        file = self.folder.store(content, head, "." + file_name.partition(".")[2])
         entry = file.entry()
         if not is_tmp:
             entry.path = name
@@ -512,6 +526,19 @@ class EvalArtifact(wandb.Artifact):
         self._known, self._known_tables = {}, {}
 
 
+def _without_infinity(numbers: dict[str, Any]) -> dict[str, Any]:
+    """Infinite numbers as W&B's history has them; as metadata, wandb refuses them."""
+    names = {math.inf: "Infinity", -math.inf: "-Infinity"}
+    return {
+        key: names.get(value, value) if isinstance(value, float) else value
+        for key, value in numbers.items()
+    }
+
+
+Log = Callable[[EvalArtifact, str], Any]
+"""Logs an artifact. The second argument says what it is, in words."""
+
+
 class Upload:
     """An artifact that wandb-core was given, watched until it is there or given up.
 
@@ -520,48 +547,102 @@ class Upload:
 
     Args:
         handle: What will have the answer of wandb-core.
+        what: What is uploaded, in words.
+        folder: Where its files are.
+        given_up: Called with the error if W&B gives it up, in a thread of its own.
 
     Attributes:
-        done: Set when the outcome is known.
+        done: Set when the outcome is known, and told.
         artifact_id: The id of the committed artifact.
         error: Why it was given up.
     """
 
-    def __init__(self, handle: Any) -> None:
+    def __init__(
+        self,
+        handle: Any,
+        what: str,
+        folder: Folder,
+        given_up: Callable[[UploadError], None],
+    ) -> None:
+        self.what = what
         self.done = threading.Event()
         self.artifact_id: str | None = None
         self.error: UploadError | None = None
-        self._then: Callable[[Upload], None] | None = None
-        self._lock = threading.Lock()
+        self._folder = folder
+        self._given_up = given_up
         # A wait that times out can't be repeated: wandb cancels the request. So it is
-        # waited for without end, beside the training.
-        threading.Thread(target=self._wait, args=[handle], daemon=True).start()
+        # waited for without end, in wandb's own thread, where nothing may block.
+        _outcomes.start()
+        handle.asyncer.run_soon(functools.partial(self._wait, handle), daemon=True)
 
-    def _wait(self, handle: Any) -> None:
+    async def _wait(self, handle: Any) -> None:
         try:
-            answer = handle.wait_or(timeout=None).response.log_artifact_response
-            if answer.error_message:
-                self.error = UploadError(answer.error_message)
+            response = await handle.wait_async(timeout=None)
+            answer = response.response.log_artifact_response
             self.artifact_id = answer.artifact_id
+            if answer.error_message or not answer.artifact_id:
+                self.error = UploadError(answer.error_message or "it has no id")
         except Exception as error:
             self.error = UploadError(f"{type(error).__name__}: {error}")
-        with self._lock:
-            self.done.set()
-        if self._then is not None:
-            self._then(self)
+        except asyncio.CancelledError:
+            self.error = UploadError("wandb was torn down")
+            raise
+        finally:
+            _outcomes.tell(self)
 
-    def when_done(self, function: Callable[[Upload], None]) -> None:
-        """Calls a function with this once the outcome is known: in a thread, or now."""
+    def tell(self) -> None:
+        """Says that the outcome is known."""
+        try:
+            if self.error is not None:
+                if not self._folder.shared:  # wandb-core would have deleted them.
+                    self._folder.discard()
+                self._given_up(self.error)
+        finally:
+            self.done.set()
+
+
+class _Outcomes:
+    """Tells uploads their outcomes: in one thread, which is there when Python ends."""
+
+    def __init__(self) -> None:
+        self._known: queue.SimpleQueue[Upload] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Starts the thread, unless it runs."""
         with self._lock:
-            if not self.done.is_set():
-                self._then = function
-                return
-        function(self)
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(
+                    target=self._run, name="wandb-eval-uploads", daemon=True
+                )
+                self._thread.start()
+
+    def tell(self, upload: Upload) -> None:
+        """Has the thread call `tell` of an upload. Does not block."""
+        self._known.put(upload)
+
+    def _run(self) -> None:
+        while True:
+            upload = self._known.get()
+            try:
+                upload.tell()
+            except Exception:
+                logger.exception("The outcome of an upload could not be told")
+
+
+_outcomes = _Outcomes()
 
 
 def log_artifact(
-    run: wandb.Run, artifact: wandb.Artifact, aliases: list[str], use: bool = False
-) -> Any:
+    run: wandb.Run,
+    artifact: EvalArtifact,
+    aliases: list[str],
+    what: str,
+    given_up: Callable[[UploadError], None],
+    *,
+    use: bool = False,
+) -> Upload | None:
     """`run.log_artifact`, or `run.use_artifact`, that asks the server for nothing.
 
     wandb's own ask for the type of earlier versions, and who the user is, before they
@@ -572,10 +653,12 @@ def log_artifact(
         run: The run.
         artifact: The artifact.
         aliases: The aliases of the version.
+        what: What it is, in words.
+        given_up: Called with the error if W&B gives it up.
         use: Whether to mark the artifact as used by the run, once it is committed.
 
     Returns:
-        What will have the answer of wandb-core, for `Upload`; `None` offline.
+        What becomes of it; `None` offline.
 
     Raises:
         wandb.Error: If the run is finished.
@@ -589,7 +672,8 @@ def log_artifact(
         interface.publish_artifact(run, artifact, aliases, **options)
         return None
     options["history_step"] = run.step
-    return interface.deliver_artifact(run, artifact, aliases, **options)
+    handle = interface.deliver_artifact(run, artifact, aliases, **options)
+    return Upload(handle, what, artifact.folder, given_up)
 
 
 class GroundTruth:
@@ -601,11 +685,10 @@ class GroundTruth:
     is complete whatever becomes of the others.
 
     Args:
-        run: The run.
-        artifact: The artifact, filled. It is logged here and marked as used by the run.
+        artifact: The artifact, which was logged.
         table: The table in it.
         entry: The entry of the table.
-        folder: Where its files are.
+        upload: What becomes of the artifact; `None` offline.
 
     Attributes:
         table: The table, to take cells from.
@@ -615,11 +698,10 @@ class GroundTruth:
 
     def __init__(
         self,
-        run: wandb.Run,
         artifact: EvalArtifact,
         table: wandb.Table,
         entry: ArtifactManifestEntry,
-        folder: Folder,
+        upload: Upload | None,
     ) -> None:
         self.table = reference_table(table)
         self.media = dict(artifact._added_local_paths)
@@ -627,10 +709,8 @@ class GroundTruth:
         self.table_entry.path = LogicalPath(f"media/tables/{entry.path}")
         self._table_name = str(entry.path)
         self._artifact = artifact
-        self._folder = folder
         self._settled = self._copied = False
-        handle = log_artifact(run, artifact, ["latest"], use=True)
-        self._upload = Upload(handle) if handle is not None else None
+        self._upload = upload
 
     def check_files(self) -> None:
         """Checks that the files that the entries stand for are still there.
@@ -645,13 +725,11 @@ class GroundTruth:
     def settle(self, patience: float) -> None:
         """Turns the entries into references, once the artifact is committed.
 
+        If W&B has given it up, they stay the local files.
+
         Args:
             patience: For how many seconds at most to wait for that. It is waited for
                 only once.
-
-        Raises:
-            UploadError: If W&B has given it up. Raised once; the entries are the local
-                files from then on.
         """
         if self._settled:
             return
@@ -661,7 +739,7 @@ class GroundTruth:
             return
         self._settled = True
         if upload.error is not None:
-            raise upload.error
+            return
         artifact_id = str(upload.artifact_id)
         self.media = {
             path: reference_to(artifact_id, str(entry.path), entry)
@@ -669,8 +747,6 @@ class GroundTruth:
         }
         self.table_entry = reference_to(artifact_id, self._table_name, self.table_entry)
         self._artifact.release()
-        if not self._copied:
-            shutil.rmtree(self._folder.path, ignore_errors=True)
 
 
 def reference_to(
@@ -688,7 +764,9 @@ def reference_to(
     )
 
 
-def with_logged_tables(run: wandb.Run, values: Mapping[str, Any]) -> dict[str, Any]:
+def with_logged_tables(
+    run: wandb.Run, values: Mapping[str, Any], log: Log
+) -> dict[str, Any]:
     """What to `run.log`, where each table is the cell of one that is logged already.
 
     `run.log` makes an artifact of a table, and asks the server first (see
@@ -697,29 +775,45 @@ def with_logged_tables(run: wandb.Run, values: Mapping[str, Any]) -> dict[str, A
     Args:
         run: The run.
         values: Values for `run.log`, with tables and charts among them.
+        log: Logs the artifact of a table.
     """
     cells = dict(values)
     for key, value in values.items():
         if isinstance(value, wandb.Table):
+            _log_run_table(run, value, key, log)
             cells[key] = table_cell(run, value, key)
         elif isinstance(value, CustomChart):
             value.set_key(key)
-            cell = table_cell(run, value.table, value.spec.table_key)
+            table_key = value.spec.table_key
+            _log_run_table(run, value.table, table_key, log)
+            cell = table_cell(run, value.table, table_key)
             cells[key] = CustomChart(table=cell, spec=value.spec)  # type: ignore[arg-type]
     return cells
 
 
-def _log_run_table(run: wandb.Run, table: wandb.Table, key: str) -> None:
+def _log_run_table(
+    run: wandb.Run,
+    table: wandb.Table,
+    key: str,
+    log: Log,
+) -> None:
     """Logs a table as the artifact that `run.log({key: table})` makes of it.
 
-    What becomes of it is not watched: the run has a file with the same content.
+    Unless it is in one already.
     """
+    if table._artifact_target is not None:
+        return
     name = sanitize_artifact_name(f"run-{run.id}-{key}")
-    artifact = EvalArtifact(name, "table", version_folder(run))
-    artifact._type = "run_table"  # A type of W&B's own, refused above.
-    artifact.add_table(table, key)
-    log_artifact(run, artifact, ["latest"])
-    artifact.release()
+    folder = version_folder(run)
+    try:
+        artifact = EvalArtifact(name, "table", folder)
+        artifact._type = "run_table"  # A type of W&B's own, refused above.
+        artifact.add_table(table, key)
+        log(artifact, f"the table '{key}'")
+        artifact.release()
+    except BaseException:
+        folder.discard()
+        raise
 
 
 def table_cell(run: wandb.Run, table: wandb.Table, key: str) -> dict[str, Any]:
@@ -731,11 +825,9 @@ def table_cell(run: wandb.Run, table: wandb.Table, key: str) -> dict[str, Any]:
 
     Args:
         run: The run.
-        table: A table. If no artifact that is logged has it, one is made.
+        table: A table in an artifact that was logged.
         key: The key of the history.
     """
-    if table._artifact_target is None:
-        _log_run_table(run, table, key)
     target = table._artifact_target
     assert target is not None
     bound: Any = copy.copy(table)
@@ -758,9 +850,14 @@ def _bind_to_run(table: wandb.Table, run: wandb.Run, key: str) -> None:
     """
     content = json_dumps_safer(_numpy_arrays_to_lists(table._to_table_json(warn=False)))
     suffix = ".table.json"
-    path = write_file(content.encode(), Path(run.settings.sync_dir), suffix)
+    path = write_file(content.encode(), _folder_of(run), suffix)
     table._set_file(str(path), is_tmp=True, extension=suffix)
     Media.bind_to_run(table, run, key, run.step)
+
+
+def _folder_of(run: wandb.Run) -> Path:
+    # Absolute: `wandb sync`, and wandb-core, may be anywhere.
+    return Path(run.settings.sync_dir).absolute()
 
 
 def offline(run: wandb.Run) -> bool:

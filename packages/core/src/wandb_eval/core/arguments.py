@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
+
+import numpy as np
 
 
 def check_bool(name: str, value: Any) -> None:
     """Raises a ValueError unless an argument is `True` or `False`."""
-    if not isinstance(value, bool):
+    if not isinstance(value, (bool, np.bool_)):
         raise ValueError(f"`{name}` must be True or False. Received: {value!r:.200}")
 
 
-def check_positive(name: str, value: Any, none: bool = False) -> None:
-    """Raises a ValueError unless an argument is an integer above 0.
+def check_positive(name: str, value: Any, or_none: bool = False) -> int:
+    """Returns an argument that is an integer above 0 as an `int`.
 
     Args:
         name: The name of the argument.
         value: What was passed.
-        none: Whether it may be `None`.
+        or_none: Whether the error says that it may be `None`.
+
+    Raises:
+        ValueError: If it is something else.
     """
-    if (none and value is None) or (is_integer(value) and value > 0):
-        return
-    raise ValueError(
-        f"`{name}` must be a positive integer{' or None' if none else ''}. "
-        f"Received: {value!r}"
-    )
+    if not (is_integer(value) and value > 0):
+        raise ValueError(
+            f"`{name}` must be a positive integer{' or None' if or_none else ''}. "
+            f"Received: {value!r}"
+        )
+    return int(value)
 
 
 def is_integer(value: Any) -> bool:
-    """Whether it is an `int`, and not a `bool`."""
-    return isinstance(value, int) and not isinstance(value, bool)
+    """Whether it is an integer, of Python or NumPy, and not a `bool`."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is an `int` or a `float`, and not a `bool`."""
-    return isinstance(value, float) or is_integer(value)
+    """Whether it is an integer or a float, of Python or NumPy, and not a `bool`."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import abc
 import contextlib
-import functools
 import inspect
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import keras
 import wandb
@@ -42,13 +41,18 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
       its upload until the first predictions are logged.
     - offline, the same tables are recorded for `wandb sync`. Each image is uploaded at
       most twice: with the ground truth, and with the first predictions.
-    - disabled, nothing is written and neither method of the subclass is called.
+    - disabled, nothing is written and neither method of the subclass is called, unless
+      `data_table_ref` is read.
 
     What fails while training runs (a full disk, a run that was finished, an upload that
     W&B gives up) does not end the training: it is reported once an epoch, with
     `wandb.termwarn` and Python's `logging`, and the epochs whose version is missing are
     listed in the run's summary as `eval/missing_versions`. Exceptions in the subclass's
     own methods are raised.
+
+    The keys of the history and the summary begin with `self.prefix`, `"eval"`. If
+    several callbacks log to one run, give each its own at the end of its constructor,
+    as its tables have names of their own.
 
     Of several processes that train one model, the first one logs. The others call the
     methods of the subclass, because predicting may be collective, and need no run.
@@ -128,13 +132,15 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
         self._epoch = 0
         self._missing: list[int] = []
         self._missing_lock = threading.Lock()
-        self._uploads: list[_Version] = []
+        self._recorded: list[tuple[int, _wandb.Folder]] = []
+        self._uploads: list[_wandb.Upload] = []
         self._warned_in: int | None = None
-        self._has_ground_truth = False
+        self._lacks_ground_truth = False
         self._ground_truths: list[_wandb.GroundTruth] = []
         self._reference: wandb.Table | None = None
         self._defined_for: wandb.Run | None = None
         self._run = self._active_run()
+        self._began: wandb.Run | None = None
         self.init_data_table(data_table_columns)
         self.init_pred_table(pred_table_columns)
 
@@ -148,11 +154,26 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
 
     def _take_run(self) -> None:
         """Logs to the run that is active now."""
-        run = self._active_run()
+        run = self._run = self._active_run()
+        if run is self._began:
+            return
+        missing = list(self._recall("missing_versions") or [])
         with self._missing_lock:
-            if run is not self._run:
-                self._missing = []
-            self._run = run
+            self._began, self._missing = run, missing
+        self._ground_truths, self._recorded = [], []
+        if run is not None and not run.disabled and not is_chief():
+            wandb.termlog(
+                f"{type(self).__name__}: this is not the first of the processes that "
+                "train the model, and logs nothing."
+            )
+
+    def _recall(self, key: str) -> Any:
+        """What the run's summary has of us: from another callback, or a resumed run."""
+        with contextlib.suppress(Exception):
+            if self._writes and self._run is not None:
+                summary: Any = self._run.summary
+                return summary.get(f"{self.prefix}/{key}")
+        return None
 
     @property
     def _writes(self) -> bool:
@@ -174,6 +195,7 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
         self._take_run()
         self._epoch, self._warned_in = 0, None
         self._log_ground_truth(logs)
+        self._warned_in = None  # What fails in the first epoch is to be said, too.
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Notes which epoch it is."""
@@ -181,7 +203,7 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
 
     def _log_ground_truth(self, logs: dict[str, float] | None = None) -> None:
         self._ground_truths, self._reference = [], None
-        self._has_ground_truth = False
+        self._lacks_ground_truth = True
         self.init_data_table(column_names=self.data_table_columns)
         what = "The ground truth could not be written"
         with self._reported(what, _wandb.WriteError) as failures:
@@ -200,7 +222,8 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
                 self._ensure_ground_truth()
             except _wandb.WriteError:
                 if not is_alone():  # The others wait for this one to predict with them.
-                    call(self.add_model_predictions, epoch, logs=logs)
+                    with self._reported("The predictions failed for it"):
+                        call(self.add_model_predictions, epoch, logs=logs)
                 raise
             if not self._skips:
                 call(self.add_model_predictions, epoch, logs=logs)
@@ -209,29 +232,27 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         """Reports what became of the last versions, if it is known soon."""
         deadline = time.monotonic() + self._patience_at_end
-        for version in self._uploads:
-            version.upload.done.wait(max(0.0, deadline - time.monotonic()))
-        self._report_uploads()
-        if self._uploads:
-            epochs = ", ".join(str(version.epoch) for version in self._uploads)
+        for upload in self._uploads:
+            upload.done.wait(max(0.0, deadline - time.monotonic()))
+        self._raise_given_up()
+        under_way = [item.what for item in self._uploads if not item.done.is_set()]
+        if under_way:
             wandb.termlog(
-                f"The predictions of epoch {epochs} are still being uploaded; "
-                "`wandb.finish()` waits for them."
+                f"{type(self).__name__}: these are still being uploaded: "
+                f"{', '.join(dict.fromkeys(under_way))}. `wandb.finish()` waits for "
+                "them."
             )
-        for version in self._uploads:
-            report = functools.partial(self._report_late_upload, version)
-            version.upload.when_done(report)
         self._uploads = []
 
     def _ensure_ground_truth(self) -> None:
         with self._reported("Files that were to be uploaded are gone") as failures:
             for truth in self._ground_truths:
                 truth.check_files()
-        if failures:
-            self._has_ground_truth = False
-        if not self._has_ground_truth:  # It could not be written before: try again.
+        if failures or self._lacks_ground_truth:  # It could not be written: try again.
             self._log_ground_truth()
-        if not self._has_ground_truth:
+        if failures:
+            self._mark_what_is_gone()
+        if self._lacks_ground_truth:
             raise _wandb.WriteError("the ground truth could not be written")
 
     @abc.abstractmethod
@@ -316,23 +337,22 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
             type: The type of the artifact.
             table_name: The name of the table in the artifact.
         """
+        if wandb.run is not None:
+            self._take_run()
         self._reference = None
-        self._has_ground_truth = True
+        self._lacks_ground_truth = False
         if not self._writes:
             return
-        assert self._run is not None
         with self._reported(f"The artifact '{name}' could not be logged") as failures:
-            folder = self.data_folder
-            artifact = _wandb.EvalArtifact(name, type, folder)
+            artifact = _wandb.EvalArtifact(name, type, self.data_folder)
             entry = artifact.add_table(self.data_table, table_name)
-            truth = _wandb.GroundTruth(
-                self._run, artifact, self.data_table, entry, folder
-            )
+            upload = self._log_artifact(artifact, "the ground truth", use=True)
+            truth = _wandb.GroundTruth(artifact, self.data_table, entry, upload)
             self._media_folder = None  # Its files are wandb-core's now.
             self._ground_truths.append(truth)
             self._reference = truth.table
         if failures:
-            self._has_ground_truth = False
+            self._lacks_ground_truth = True
             self._discard_files()
 
     def log_pred_table(
@@ -356,15 +376,14 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
         if not self._writes:
             return
         assert self._run is not None
-        self._report_uploads()
+        self._raise_given_up()
         with self._version(Exception) as failures:
             name = name or f"run_{self._run.id}_pred"
             folder = self.prediction_folder
             known: dict[str, Any] = {}
             known_tables: dict[int, Any] = {}
             for truth in self._ground_truths:
-                with self._reported("The ground truth could not be uploaded"):
-                    truth.settle(self._patience)
+                truth.settle(self._patience)
                 known |= truth.media
                 known_tables[id(truth.table)] = truth.table_entry
             artifact = _wandb.EvalArtifact(
@@ -376,10 +395,16 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
                 metadata=metadata,
             )
             artifact.add_table(self.pred_table, table_name)
-            handle = _wandb.log_artifact(self._run, artifact, aliases or ["latest"])
-            if handle is not None:
-                upload = _wandb.Upload(handle)
-                self._uploads.append(_Version(self._run, self._epoch, upload))
+            run, epoch = self._run, self._epoch
+            self._mark_missing(run, epoch, missing=False)
+            upload = self._log_artifact(
+                artifact,
+                f"the predictions of epoch {epoch}",
+                aliases,
+                lambda: self._mark_missing(run, epoch),
+            )
+            if upload is None:
+                self._recorded.append((epoch, folder))
             artifact.release()
             self._version_folder = None  # Its files are wandb-core's now.
         if not failures and self.log_to_history:
@@ -387,6 +412,33 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
                 key = f"{self.prefix}/predictions"
                 cell = _wandb.table_cell(self._run, self.pred_table, key)
                 self.log_metrics({key: cell}, self._epoch)
+
+    def _log_artifact(
+        self,
+        artifact: _wandb.EvalArtifact,
+        what: str,
+        aliases: list[str] | None = None,
+        given_up: Callable[[], None] = lambda: None,
+        *,
+        use: bool = False,
+    ) -> _wandb.Upload | None:
+        """Logs an artifact. If W&B gives it up, that is reported, from a thread."""
+        assert self._run is not None
+
+        def report(error: _wandb.UploadError) -> None:
+            subject = what[0].upper() + what[1:]
+            self._report(f"{subject} could not be logged: {_describe(error)}", error)
+            given_up()
+
+        upload = _wandb.log_artifact(
+            self._run, artifact, aliases or ["latest"], what, report, use=use
+        )
+        if upload is not None:
+            self._uploads = [
+                item for item in self._uploads if item.error or not item.done.is_set()
+            ]
+            self._uploads.append(upload)
+        return upload
 
     def log_metrics(self, metrics: dict[str, Any], epoch: int) -> None:
         """Logs values to the run's history, against the epoch.
@@ -407,7 +459,8 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
             self._run.define_metric(step, hidden=True)
             self._run.define_metric(f"{self.prefix}/*", step_metric=step)
             self._defined_for = self._run
-        self._run.log({**_wandb.with_logged_tables(self._run, metrics), step: epoch})
+        values = _wandb.with_logged_tables(self._run, metrics, self._log_artifact)
+        self._run.log({**values, step: epoch})
 
     @property
     def data_folder(self) -> _wandb.Folder:
@@ -456,57 +509,57 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
         if warn:
             wandb.termwarn(f"{type(self).__name__}: {message}")
 
+    def _raise_given_up(self) -> None:
+        """Raises why W&B has given something up, if that is to be raised."""
+        known = [item for item in self._uploads if item.done.is_set()]
+        self._uploads = [item for item in self._uploads if item not in known]
+        if self.on_error == "raise":
+            for upload in known:
+                if upload.error is not None:
+                    raise upload.error
+
     @contextlib.contextmanager
     def _version(
         self, kind: type[Exception] = _wandb.WriteError
     ) -> Iterator[list[Exception]]:
         """Marks this epoch's version as missing if it fails, and deletes its files."""
-        with self._reported(_NOT_LOGGED.format(self._epoch), kind) as failures:
-            yield failures
-        if failures:
-            self._mark_missing(self._run, self._epoch)
+        try:
+            with self._reported(_NOT_LOGGED.format(self._epoch), kind) as failures:
+                yield failures
+        except BaseException:
             self._discard_files()
+            raise
+        if failures:
+            self._discard_files()
+            self._mark_missing(self._run, self._epoch)
 
-    def _mark_missing(self, run: wandb.Run | None, epoch: int) -> None:
-        with self._missing_lock:  # Late uploads have threads of their own.
+    def _mark_missing(
+        self, run: wandb.Run | None, epoch: int, missing: bool = True
+    ) -> None:
+        """Says in the run's summary that an epoch's version is missing, or is not."""
+        with self._missing_lock:  # Uploads are given up in another thread.
             if run is None or run is not self._run:
                 return  # That run is over.
-            self._missing.append(epoch)
+            if missing == (epoch in self._missing):
+                return
+            if missing:
+                self._missing.append(epoch)
+            else:
+                self._missing.remove(epoch)
             with contextlib.suppress(Exception):
-                run.summary[f"{self.prefix}/missing_versions"] = list(self._missing)
+                run.summary[f"{self.prefix}/missing_versions"] = sorted(self._missing)
+
+    def _mark_what_is_gone(self) -> None:
+        """Marks the versions of an offline run that somebody has deleted files of."""
+        for epoch, folder in self._recorded:
+            if not folder.is_complete():
+                self._mark_missing(self._run, epoch)
 
     def _discard_files(self) -> None:
         """Deletes what was written for an artifact that was not logged."""
         for folder in (self._media_folder, self._version_folder):
             if folder is not None:
                 folder.discard()
-
-    def _report_uploads(self) -> None:
-        """Reports the versions that W&B has given up since it was asked last."""
-        known = [item for item in self._uploads if item.upload.done.is_set()]
-        self._uploads = [item for item in self._uploads if item not in known]
-        for run, epoch, upload in known:
-            what = _NOT_LOGGED.format(epoch)
-            with self._reported(what, _wandb.UploadError) as failures:
-                if upload.error is not None:
-                    raise upload.error
-            if failures:
-                self._mark_missing(run, epoch)
-
-    def _report_late_upload(self, version: _Version, upload: _wandb.Upload) -> None:
-        """Reports a version that W&B gives up when training is over."""
-        if upload.error is not None:
-            message = f"{_NOT_LOGGED.format(version.epoch)}: {_describe(upload.error)}"
-            self._report(message, upload.error)
-            self._mark_missing(version.run, version.epoch)
-
-
-class _Version(NamedTuple):
-    """A version of predictions that W&B was given."""
-
-    run: wandb.Run
-    epoch: int
-    upload: _wandb.Upload
 
 
 def _describe(error: Exception) -> str:

@@ -32,9 +32,9 @@ def check_class_names(class_names: Sequence[str] | None) -> list[str] | None:
     """
     if class_names is None:
         return None
-    if isinstance(class_names, (str, bytes)) or not isinstance(
-        class_names, (Sequence, np.ndarray)
-    ):
+    if isinstance(class_names, np.ndarray):
+        class_names = class_names.tolist()
+    if isinstance(class_names, (str, bytes)) or not isinstance(class_names, Sequence):
         raise ValueError(
             "`class_names` must be a list with one name for each class id. Received: "
             f"{class_names!r} (of type {type(class_names).__name__})"

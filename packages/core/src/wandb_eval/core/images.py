@@ -179,7 +179,7 @@ def to_rgb(image: Any) -> Image:
 
 def check_image_format(image_format: str) -> None:
     """Raises a ValueError unless images can be written in that format."""
-    if image_format not in _ENCODING:
+    if not isinstance(image_format, str) or image_format not in _ENCODING:
         raise ValueError(
             "`image_format` must be 'png' (lossless) or 'jpg'. "
             f"Received: {image_format!r}"
@@ -235,6 +235,7 @@ def encode_masks(
     folder: _wandb.Folder,
     key: str,
     class_labels: dict[int, str],
+    done: Callable[[], None] = lambda: None,
 ) -> list[wandb.data_types.ImageMask]:
     """Encodes masks of class ids as 8-bit PNG files, in a pool of threads.
 
@@ -243,6 +244,7 @@ def encode_masks(
         folder: Where to write the files.
         key: The name of the layer, such as `"predictions"`.
         class_labels: The names of the class ids.
+        done: Called after each mask.
     """
 
     def encoded(mask: NDArray[np.uint8]) -> wandb.data_types.ImageMask:
@@ -250,4 +252,4 @@ def encode_masks(
         file = folder.store(content, _wandb.MASK_FOLDER, ".mask.png")
         return _wandb.mask_from_file(file, key, class_labels)
 
-    return map_in_threads(encoded, masks)
+    return map_in_threads(encoded, masks, done)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +12,7 @@ import keras
 import wandb
 
 from wandb_eval.core import _wandb
-from wandb_eval.core.arguments import check_positive, is_integer
+from wandb_eval.core.arguments import check_positive, is_integer, is_number
 from wandb_eval.core.callback import WandbEvalCallback, call
 from wandb_eval.core.images import (
     Image,
@@ -30,8 +31,12 @@ from wandb_eval.core.validation_data import (
     unpack_x_y,
 )
 
-_HIGHER_IS_BETTER = ("acc", "auc", "f1", "precision", "recall", "iou", "dice", "map")
-_LOWER_IS_BETTER = ("loss", "error", "mae", "mse")
+_LOWER_IS_BETTER = re.compile(
+    r"loss|error|entropy|(?<![a-z])(mae|mape|mse|msle|rmse)(?![a-z])"
+)
+_HIGHER_IS_BETTER = re.compile(
+    r"accuracy|precision|recall|(?<![a-z])(acc|auc|dice|f1|iou|io_u|map)(?![a-z])"
+)
 
 
 class Metrics(Protocol):
@@ -51,7 +56,9 @@ class WandbTaskEvalCallback(WandbEvalCallback):
     all epochs. At the end of an epoch it measures all of `validation_data`, in batches,
     logs the numbers under `eval/` against `eval/epoch`, and then logs the table of
     predictions, with the aliases `latest`, `epoch_<n>`, and `best` where `monitor`
-    improved; its metadata holds the epoch and the numbers.
+    improved; its metadata holds the epoch and the numbers. The run's summary has the
+    best number and its epoch, as `eval/best_<number>` and `eval/best_epoch`: another
+    callback in the run, and one in a run that resumes it online, goes on from there.
 
     A subclass implements `add_ground_truth` and `add_model_predictions`, with
     `self.samples`, `self.sample_images()`, `self.predict_samples()` and
@@ -114,8 +121,10 @@ class WandbTaskEvalCallback(WandbEvalCallback):
             log_to_history=log_to_history,
             on_error=on_error,
         )
-        check_positive("num_samples", num_samples, none=True)
-        check_positive("every_n_epochs", every_n_epochs)
+        if num_samples is not None:
+            num_samples = check_positive("num_samples", num_samples, or_none=True)
+        every_n_epochs = check_positive("every_n_epochs", every_n_epochs)
+        batch_size = check_positive("batch_size", batch_size)
         check_image_format(image_format)
         if not (is_integer(seed) and seed >= 0):
             raise ValueError(
@@ -145,11 +154,12 @@ class WandbTaskEvalCallback(WandbEvalCallback):
         self.image_fn = image_fn
         self.image_format = image_format
         self.monitor = monitor
-        self.seed = seed
+        self.seed = int(seed)
         self.name = name
         self.prefix = "eval" if name == "val" else f"eval_{name}"
         self._sign = _sign(monitor, mode)
         self._best: dict[int, float] = {}
+        self._best_key = f"best_{str(monitor).rpartition('/')[2]}"
         self._samples: Samples | None = None
         self._batches: Iterator[tuple[slice, Any]] = iter(())
         self._evaluated: int | None = None
@@ -192,14 +202,20 @@ class WandbTaskEvalCallback(WandbEvalCallback):
         """The samples as uint8 images of shape `(height, width[, 3 or 4])`."""
         if self.image_fn is None:
             return to_images(self.samples.x)
-        return [check_image(self.image_fn(x)) for x in self.samples.x]
+        images = []
+        progress = self.progress("Calling `image_fn`", len(self.samples.x))
+        for x in self.samples.x:
+            images.append(check_image(self.image_fn(x)))
+            progress.add()
+        progress.close()
+        return images
 
     def sample_images(self) -> list[Any]:
         """The samples as images for `data_table`; `None`s where nothing is logged."""
         images = self.sample_arrays()
         if not self._writes:
             return [None] * len(images)
-        progress = Progress("Encoding images", len(images), self._verbose)
+        progress = self.progress("Encoding images", len(images))
         encoded = encode_images(
             images, self.data_folder, self.image_format, progress.add
         )
@@ -228,8 +244,20 @@ class WandbTaskEvalCallback(WandbEvalCallback):
             Which samples, as a slice of `self.samples`, and the outputs for them.
         """
         self._batches = iter(self.samples.batches(self.batch_size))
+        progress = self.progress("Predicting samples", len(self.samples.x))
         for part, x in self._batches:
             yield part, self.predict(x)
+            progress.add(part.stop - part.start)
+        progress.close()
+
+    def progress(self, what: str, total: int | None) -> Progress:
+        """A progress bar, for work that may take a while; none if `fit` is silent.
+
+        Args:
+            what: What is being done.
+            total: How many steps there are, or `None`.
+        """
+        return Progress(what, total, self._verbose)
 
     def add_rows(self, table: wandb.Table, rows: Sequence[Sequence[Any]]) -> None:
         """Adds rows to a table: faster than its `add_data` row by row."""
@@ -295,9 +323,9 @@ class WandbTaskEvalCallback(WandbEvalCallback):
             for _ in self.predict_samples():  # Predicting may be collective.
                 pass
             return
-        scalars = {k: value for k, value in results.items() if isinstance(value, float)}
+        numbers = {key: value for key, value in results.items() if is_number(value)}
         aliases = ["latest", f"epoch_{epoch}"]
-        value = self._monitored({**logs, **scalars})
+        value = self._monitored({**logs, **numbers})
         if value > max(list(self._best.values()), default=-math.inf):
             aliases.append("best")
             self._best[epoch] = value
@@ -306,37 +334,55 @@ class WandbTaskEvalCallback(WandbEvalCallback):
         with self._version() as failures:
             self._ensure_ground_truth()
             call(self.add_model_predictions, epoch, logs=logs)
-            self.log_pred_table(aliases=aliases, metadata={"epoch": epoch, **scalars})
+            self.log_pred_table(aliases=aliases, metadata={"epoch": epoch, **numbers})
+        if epoch in self._best:
+            self._say_what_is_best()
         if failures and not is_alone():  # The others predict all of the samples.
             for _, x in self._batches:
                 self.predict(x)
 
     def _take_run(self) -> None:
-        before = self._run
+        before = self._began
         super()._take_run()
-        if self._run is not before:
-            self._best.clear()
+        if self._began is not before:
+            epoch, value = self._recall("best_epoch"), self._recall(self._best_key)
+            known = isinstance(epoch, int) and isinstance(value, (int, float))
+            self._best = {epoch: self._sign * value} if known else {}
 
-    def _mark_missing(self, run: wandb.Run | None, epoch: int) -> None:
-        super()._mark_missing(run, epoch)
-        if run is self._run:
-            self._best.pop(epoch, None)
+    def _mark_missing(
+        self, run: wandb.Run | None, epoch: int, missing: bool = True
+    ) -> None:
+        super()._mark_missing(run, epoch, missing)
+        if missing and run is self._run and self._best.pop(epoch, None) is not None:
+            self._say_what_is_best()
+
+    def _say_what_is_best(self) -> None:
+        """Writes it to the run's summary, also for a run that resumes this one."""
+        best = max(
+            list(self._best.items()), key=lambda item: item[1], default=(None, None)
+        )
+        epoch, value = best
+        with contextlib.suppress(Exception):
+            assert self._run is not None
+            self._run.summary[f"{self.prefix}/best_epoch"] = epoch
+            self._run.summary[f"{self.prefix}/{self._best_key}"] = (
+                None if value is None else self._sign * value
+            )
 
     def _measure(self) -> dict[str, Any]:
         metrics = self.new_metrics()
         if metrics is None:
             return {}
-        progress = Progress(
-            "Evaluating validation_data",
-            self.validation_data.num_batches,
-            self._verbose,
+        progress = self.progress(
+            "Evaluating validation_data", self.validation_data.num_batches
         )
         for batch in self.validation_data:
             metrics.update(batch.y, self.predict(batch.x))
             progress.add()
         progress.close()
         return {
-            f"{self.prefix}/{key}": value for key, value in metrics.compute().items()
+            f"{self.prefix}/{key}": _number(value)
+            for key, value in metrics.compute().items()
         }
 
     def _monitored(self, numbers: dict[str, Any]) -> float:
@@ -377,6 +423,13 @@ class WandbTaskEvalCallback(WandbEvalCallback):
         return bool((self.params or {}).get("verbose", 1))
 
 
+def _number(value: Any) -> Any:
+    """A number of any framework as Python's own; anything else as it is."""
+    if getattr(value, "shape", None) == ():
+        return to_numpy(value).item()
+    return value
+
+
 def _sign(monitor: str | None, mode: str) -> float:
     """1 if more of `monitor` is better, -1 if less."""
     if not isinstance(mode, str) or mode not in ("auto", "min", "max"):
@@ -386,9 +439,9 @@ def _sign(monitor: str | None, mode: str) -> float:
     if monitor is None or mode != "auto":
         return -1.0 if mode == "min" else 1.0
     name = monitor.rpartition("/")[2].lower()
-    if any(word in name for word in _LOWER_IS_BETTER):
+    if _LOWER_IS_BETTER.search(name):
         return -1.0
-    if any(word in name for word in _HIGHER_IS_BETTER):
+    if _HIGHER_IS_BETTER.search(name):
         return 1.0
     raise ValueError(
         f"`mode='auto'` can't tell whether more of {monitor!r} is better or less. Pass "

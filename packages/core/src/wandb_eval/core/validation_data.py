@@ -125,22 +125,26 @@ class ValidationData:
         unpack: Callable[[Any], tuple[Any, Any]] | None = None,
         target: Callable[[Any], Any] = lambda y: y,
     ) -> None:
-        check_positive("batch_size", batch_size)
+        batch_size = check_positive("batch_size", batch_size)
         self._data = data
         self._unpack = unpack or unpack_x_y
         self._target = target
         self._arrays: Batch | None = None
         self._batch_size = batch_size
-        self._may_walk_once = False
+        self._is_walked = True
         self.num_batches: int | None = None
         if isinstance(data, tuple) or _is_list_of_arrays(data):
             self._arrays = _batch(*self._unpack(tuple(data)))
             self.num_batches = -(-self._arrays.size // batch_size)
+            self._is_walked = False
         elif isinstance(data, keras.utils.PyDataset):
             self.num_batches = _length(data, _py_dataset_length(data))
+            self._is_walked = False
         elif hasattr(data, "element_spec") and hasattr(data, "cardinality"):
             cardinality = int(data.cardinality())
             self.num_batches = _length(data, None if cardinality == -1 else cardinality)
+        elif hasattr(data, "shape"):
+            raise TypeError(f"{_ACCEPTED} Received: {_describe(data)} alone")
         elif isinstance(data, (str, bytes, Mapping)) or not isinstance(data, Iterable):
             raise TypeError(f"{_ACCEPTED} Received: an object of {type(data)}")
         elif isinstance(data, Iterator):
@@ -149,7 +153,6 @@ class ValidationData:
             # A DataLoader on an iterable data set has the method, but no length.
             with contextlib.suppress(TypeError, NotImplementedError):
                 self.num_batches = len(data) if isinstance(data, Sized) else None
-            self._may_walk_once = self.num_batches is None
 
     def __iter__(self) -> Iterator[Batch]:
         """Yields the batches. What is wrong with one is raised as a ValueError."""
@@ -230,7 +233,7 @@ class ValidationData:
         progress.close()
         if not position:
             raise ValueError("`validation_data` is empty: there are no samples in it.")
-        if self._may_walk_once and next(iter(self._data), None) is None:
+        if self._is_walked and next(iter(self._data), None) is None:
             raise TypeError(f"{_ACCEPTED} Received: {type(self._data)}, which {_ONCE}")
         drawn = sorted(drawn, key=lambda sample: sample[0])[:num_samples]
         drawn.sort(key=lambda sample: sample[1])
@@ -246,6 +249,16 @@ def unpack_x_y(batch: Any) -> tuple[Any, Any]:
             "sample_weight) was expected."
         )
     return batch[0], batch[1]
+
+
+def check_single(outputs: Any) -> None:
+    """Raises a ValueError if a model has several outputs."""
+    if not hasattr(outputs, "shape"):
+        found = list(outputs) if isinstance(outputs, dict) else _describe(outputs)
+        raise ValueError(
+            f"The model has several outputs: {found}. Pass `output_key`, a key or an "
+            "index, to name the one to evaluate."
+        )
 
 
 def alike(samples: Sequence[Any], most: int) -> Iterator[slice]:

@@ -26,6 +26,8 @@ OUTSIDE = "reaching out of the image"
 
 _Keys = tuple[str, ...]
 
+_MAX_AREA = 1e10  # The largest that COCO counts.
+
 _LABELS: _Keys = ("labels", "classes")
 _SCORES: _Keys = ("confidence", "scores")
 _OPTIONAL: _Keys = ("iscrowd", "area")
@@ -237,12 +239,19 @@ def read_ground_truth(
         are kept.
 
     Raises:
-        ValueError: If keys are missing, shapes or counts don't fit, or a label has no
-            name.
+        ValueError: If keys are missing, shapes or counts don't fit, a label has no
+            name, or an area is none.
     """
     batch = _Batch(y, sizes, "ground truth", _OPTIONAL)
     labels = batch.labels
     present = _is_present(labels)
+    area = batch.columns.get("area", np.zeros(len(labels)))[present]
+    if not ((area >= 0) & (area <= _MAX_AREA)).all():
+        wrong = area[~((area >= 0) & (area <= _MAX_AREA))][0]
+        raise ValueError(
+            f"`area` must be square pixels, from 0 to {_MAX_AREA:g}. Received: "
+            f"{wrong:g} among them. Leave it out to have the areas of the boxes."
+        )
     unnamed = present & ~_named(labels, num_classes)
     if unnamed.any():
         raise ValueError(

@@ -142,14 +142,16 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
             raise ValueError(f"`decode_fn` must be callable. Received: {decode_fn!r}")
         self.class_names = names
         self.bounding_box_format = bounding_box_format
-        self.prediction_format = prediction_format or bounding_box_format
+        self.prediction_format = (
+            bounding_box_format if prediction_format is None else prediction_format
+        )
         self._truth_format = BoxFormat(self.bounding_box_format)
         self._prediction_format = BoxFormat(self.prediction_format)
         self.score_threshold = score_threshold
         self.iou_threshold = iou_threshold
         self.decode_fn = decode_fn
         DetectionMetrics(names, iou_threshold, score_threshold)  # Checks them.
-        if mode == "auto" and str(monitor).rpartition("/")[2] in COCO_FIGURES:
+        if isinstance(mode, str) and mode == "auto" and _is_of_coco(monitor):
             mode = "max"
         super().__init__(
             validation_data,
@@ -358,6 +360,10 @@ def _in_words(left_out: Counter[str]) -> str:
     return f"these boxes were left out or clipped: {', '.join(reasons)}"
 
 
+def _is_of_coco(monitor: Any) -> bool:
+    return isinstance(monitor, str) and monitor.rpartition("/")[2] in COCO_FIGURES
+
+
 def image_sizes(x: Any) -> NDArray[np.int64]:
     """Height and width of each image of a batch.
 
@@ -373,9 +379,10 @@ def image_sizes(x: Any) -> NDArray[np.int64]:
         ValueError: If there are no images in x.
     """
     first = keras.config.image_data_format() == "channels_first"
-    if isinstance(x, list) and x and all(len(np.shape(image)) == 3 for image in x):
+    if isinstance(x, list) and x and all(len(np.shape(image)) in (2, 3) for image in x):
         shapes = [np.shape(image) for image in x]
-        return np.array([s[1:] if first else s[:2] for s in shapes], np.int64)
+        sizes = [s[1:] if first and len(s) == 3 else s[:2] for s in shapes]
+        return np.array(sizes, np.int64)
     for leaf in keras.tree.flatten(x):
         shape = tuple(getattr(leaf, "shape", ()))
         if len(shape) not in (3, 4):

@@ -218,8 +218,11 @@ class DetectionMetrics:
         evaluator.evaluate()
         evaluator.accumulate()
         evaluator.summarize()
-        precision = np.asarray(evaluator.eval["precision"])
-        return np.asarray(evaluator.stats)[:12], precision[:, :, :, 0, -1], classes
+        precision = np.asarray(evaluator.eval["precision"])[:, :, :, 0, -1]
+        # Not defined for areas that are beyond COCO's.
+        defined = np.flatnonzero((precision >= 0).all(axis=(0, 1))).tolist()
+        known = [classes[index] for index in defined]
+        return np.asarray(evaluator.stats)[:12], precision[:, :, defined], known
 
     def _per_class(self, precisions: Floats, classes: list[int]) -> wandb.Table:
         average = dict(zip(classes, precisions.mean(axis=(0, 1)), strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -19,11 +20,12 @@ from wandb_eval.core import (
     name_classes,
     with_layers,
 )
-from wandb_eval.core.arguments import check_bool, is_number
+from wandb_eval.core.arguments import check_bool, is_integer, is_number
 from wandb_eval.core.threads import Beside
 from wandb_eval.segmentation.masks import (
     MAX_CLASSES,
     NOT_A_NUMBER,
+    NOT_BATCHED,
     Masks,
     depends_on_logits,
     describe,
@@ -133,10 +135,7 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
-        if ignore_index is not None and (
-            isinstance(ignore_index, bool)
-            or not isinstance(ignore_index, (int, np.integer))
-        ):
+        if not (ignore_index is None or is_integer(ignore_index)):
             raise ValueError(
                 f"`ignore_index` must be an integer or None. Received: {ignore_index!r}"
             )
@@ -183,6 +182,11 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
         """Checks masks against the images and the class names."""
         masks = read_masks(batch.y, self.ignore_index)
         size = _image_size(batch.x)
+        if len(np.shape(batch.x)) == 3 and masks.shape[2] == 1:
+            raise ValueError(
+                f"x of shape {np.shape(batch.x)} and masks of shape "
+                f"{np.shape(batch.y)} are no batch of images. {NOT_BATCHED}"
+            )
         if self.image_fn is None and size is not None:
             _check_size(size, masks.shape[1:])
         counted = (
@@ -236,9 +240,9 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
 
     def add_ground_truth(self, logs: dict[str, float] | None = None) -> None:
         """Adds the samples, with their masks, to `data_table`."""
+        images = self.sample_images()
         labels = self._labels()
         classes = _classes(labels)
-        images = self.sample_images()
         masks = [
             self._shown(read_masks(y[None], self.ignore_index)[0])
             for y in self.samples.y
@@ -248,7 +252,11 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
                 _check_size(image.image.size[::-1], mask.shape)
         layers: list[Any] = [None] * len(masks)
         if self._writes:
-            layers = encode_masks(masks, self.data_folder, "ground_truth", labels)
+            progress = self.progress("Encoding masks", len(masks))
+            layers = encode_masks(
+                masks, self.data_folder, "ground_truth", labels, progress.add
+            )
+            progress.close()
         self._truth = layers
         rows = [
             [
@@ -382,7 +390,8 @@ class _BatchMetrics:
         self._update_beside = Beside(self._update)
 
     def update(self, y: Any, outputs: Any) -> None:
-        self._update_beside(y, outputs)
+        # A copy: whoever made the batch may fill its arrays with the next one.
+        self._update_beside(copy.deepcopy(y), outputs)
 
     def _update(self, y: Any, outputs: Any) -> None:
         try:

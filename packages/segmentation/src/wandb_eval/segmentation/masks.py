@@ -11,6 +11,7 @@ from scipy.special import expit, logit, softmax
 
 from wandb_eval.core.opencv import cv2
 from wandb_eval.core.threads import WORKERS, map_in_threads
+from wandb_eval.core.validation_data import check_single
 
 Masks = NDArray[np.integer[Any]]
 
@@ -19,8 +20,11 @@ NOT_A_NUMBER = -1
 
 MAX_CLASSES = 256
 
+NOT_BATCHED = "If this is one sample, batch the data first, as with `dataset.batch(8)`."
+
 _FEW_CHANNELS = 32
 _FAR = 2**30  # Beyond any class id, and within 32 bits.
+_FARTHEST = 2**62
 
 
 def read_masks(y: Any, ignore_index: int | None = None) -> Masks:
@@ -38,8 +42,8 @@ def read_masks(y: Any, ignore_index: int | None = None) -> Masks:
             `tf.one_hot` makes them of an id that is no class.
 
     Returns:
-        Class ids of shape `(batch, height, width)`: int32, or the integers of 8 or 16
-        bits that they came in.
+        Class ids of shape `(batch, height, width)`: the integers of 8 or 16 bits that
+        they came in, else int32, or int64 if there are ids that are larger.
 
     Raises:
         ValueError: If it is neither.
@@ -72,10 +76,10 @@ def read_masks(y: Any, ignore_index: int | None = None) -> Masks:
             "pixel, else zeros. For class ids, drop the axis of channels, or keep "
             f"one of them.{hint}"
         )
-    ids = array.argmax(axis=-1).astype(np.int32)
+    ids = array.argmax(axis=-1)
     if ignore_index is not None:
         ids[ones == 0] = ignore_index
-    return np.asarray(ids)
+    return _to_ids(ids)
 
 
 def num_outputs(outputs: Any) -> int:
@@ -87,12 +91,7 @@ def num_outputs(outputs: Any) -> int:
     Raises:
         ValueError: If they are not of shape `(batch, height, width, channels)`.
     """
-    if not hasattr(outputs, "shape"):
-        found = list(outputs) if isinstance(outputs, dict) else type(outputs).__name__
-        raise ValueError(
-            f"The model has several outputs: {found}. Pass `output_key` to name the "
-            "one to evaluate."
-        )
+    check_single(outputs)
     if len(outputs.shape) != 4:
         raise ValueError(
             "Outputs of a segmentation model must be of shape (batch, height, width, "
@@ -275,6 +274,7 @@ def _as_array(y: Any) -> NDArray[Any]:
             "Masks must be class ids of shape (batch, height, width) or (batch, "
             "height, width, 1), or one-hot of shape (batch, height, width, "
             f"num_classes), all of one size. Received: {dtype} of shape {array.shape}"
+            f"{'. ' + NOT_BATCHED if array.ndim == 2 else ''}"
         )
     if array.dtype.kind == "f":
         whole = array == np.floor(array)
@@ -291,8 +291,10 @@ def _to_ids(array: NDArray[Any]) -> Masks:
         array = array.astype(np.float32)  # Has numbers far enough, unlike float16.
     if array.dtype.itemsize < 4:
         return array
-    array = np.clip(array, 0 if array.dtype.kind == "u" else -_FAR, _FAR)
-    return array.astype(np.int32)
+    if array.size and (array.min() < -_FAR or array.max() > _FAR):
+        least = 0 if array.dtype.kind == "u" else -_FARTHEST
+        return np.asarray(np.clip(array, least, _FARTHEST), np.int64)
+    return np.asarray(array, np.int32)
 
 
 def _channels_last(array: NDArray[Any]) -> NDArray[Any]:

@@ -1,0 +1,171 @@
+"""What the callbacks of all tasks share, with a task of the tests' own."""
+
+import math
+import re
+
+import keras
+import numpy as np
+import pytest
+import wandb
+
+from wandb_eval.core import WandbTaskEvalCallback, callback, encode_masks, progress
+
+X = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 1), dtype=np.uint8)
+Y = np.arange(6.0)
+
+
+class Measured:
+    """Measures nothing, and says what it is told to."""
+
+    def __init__(self, results):
+        self.results = results
+
+    def update(self, y, outputs):
+        pass
+
+    def compute(self):
+        return self.results
+
+
+class Evaluation(WandbTaskEvalCallback):
+    """Logs the images; `results` has what is measured, for each epoch."""
+
+    def __init__(self, results=(), **options):
+        columns = {
+            "data_table_columns": ["image"],
+            "pred_table_columns": ["e", "image"],
+        }
+        super().__init__((X, Y), **columns, **{"on_error": "raise", **options})
+        self.results = list(results)
+
+    def add_ground_truth(self, logs=None):
+        self.add_rows(self.data_table, [[image] for image in self.sample_images()])
+
+    def add_model_predictions(self, epoch, logs=None):
+        for part, _ in self.predict_samples():
+            rows = [[epoch, *row] for row in self.data_table_ref.data[part]]
+            self.add_rows(self.pred_table, rows)
+
+    def new_metrics(self):
+        return Measured(self.results.pop(0)) if self.results else None
+
+
+def fit(*callbacks, **options):
+    model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    options = {"epochs": 1, "verbose": 0, **options}
+    model.fit(X, Y, callbacks=list(callbacks), **options)
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        (np.float32(0.5), 0.5),
+        (np.array(0.5), 0.5),
+        (np.int64(3), 3),
+        (3, 3),
+        (math.inf, "Infinity"),
+        (np.float32(-math.inf), "-Infinity"),
+    ],
+)
+def test_numbers_of_all_kinds_are_in_the_metadata_and_can_be_monitored(
+    loopback, value, number
+):
+    with wandb.init() as run:
+        fit(Evaluation([{"gain": value}], monitor="eval/gain", mode="max"))
+    [version] = loopback.versions(f"run_{run.id}_pred")
+    assert version.metadata["eval/gain"] == number
+    assert ("best" in version.aliases) == (number != "-Infinity")
+    [row] = [row for row in loopback.history(run.id) if "eval/gain" in row]
+    assert row["eval/gain"] == float(number)
+
+
+def test_a_tensor_is_a_number(loopback):
+    with wandb.init() as run:
+        value = keras.ops.convert_to_tensor(0.25)
+        fit(Evaluation([{"gain": value}], monitor="eval/gain", mode="max"))
+    [version] = loopback.versions(f"run_{run.id}_pred")
+    assert version.metadata["eval/gain"] == 0.25
+    assert "best" in version.aliases
+
+
+def test_the_best_version_stays_the_best_in_a_run_that_is_resumed(loopback):
+    for gain, epoch in [(0.9, 0), (0.1, 1), (0.95, 2)]:
+        with wandb.init(id="resumed", resume="allow") as run:
+            evaluation = Evaluation(
+                [{"gain": gain}], monitor="eval/gain", mode="max", seed=epoch
+            )
+            fit(evaluation, initial_epoch=epoch, epochs=epoch + 1)
+        best = loopback.version(f"run_{run.id}_pred:best")
+        assert best.metadata["eval/gain"] == max(0.9, gain)
+        summary = loopback.summary(run.id)
+        assert summary["eval/best_gain"] == max(0.9, gain)
+        assert summary["eval/best_epoch"] == best.metadata["epoch"]
+
+
+def test_the_best_version_of_another_callback_in_the_run(loopback):
+    with wandb.init() as run:
+        for epoch, error in enumerate([0.5, 0.7, 0.2]):
+            evaluation = Evaluation([{"error": error}], monitor="eval/error")
+            fit(evaluation, initial_epoch=epoch, epochs=epoch + 1)
+        best = run.summary["eval/best_error"]
+    assert best == 0.2
+    aliases = [v.aliases for v in loopback.versions(f"run_{run.id}_pred")]
+    assert ["best" in names for names in aliases] == [False, False, True]
+
+
+def test_a_process_that_is_not_the_first_says_that_it_logs_nothing(
+    loopback, monkeypatch
+):
+    told = []
+    monkeypatch.setattr(wandb, "termlog", lambda text, **kwargs: told.append(text))
+    monkeypatch.setattr(callback, "is_chief", lambda: False)
+    with wandb.init() as run:
+        fit(Evaluation())
+    [text] = told
+    assert "logs nothing" in text
+    assert loopback.versions(f"run_{run.id}_pred") == []
+
+
+def test_work_that_takes_a_while_shows_progress(loopback, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "_SECONDS_IN_SILENCE", -1.0)
+
+    def show(x):
+        return x
+
+    with wandb.init(mode="offline"):
+        evaluation = Evaluation([{}], image_fn=show, batch_size=2, num_samples=4)
+        fit(evaluation, verbose=0)
+        assert capsys.readouterr().out == ""
+        evaluation = Evaluation([{}], image_fn=show, batch_size=2, num_samples=4)
+        fit(evaluation, verbose=2)
+    printed = capsys.readouterr().out
+    work = {
+        "Drawing samples of validation_data": 3,
+        "Calling `image_fn`": 4,
+        "Encoding images": 4,
+        "Predicting samples": 4,
+        "Evaluating validation_data": 3,
+    }
+    for what, steps in work.items():
+        assert re.search(rf"\n{what}\n[^A-Z]*{steps}/{steps}", printed)
+
+
+def test_encoding_masks_tells_how_far_it_is(loopback):
+    done = []
+    with wandb.init(mode="offline"):
+        masks = list(np.zeros((3, 4, 4), np.uint8))
+        folder = Evaluation().data_folder
+        encode_masks(masks, folder, "truth", {0: "zero"}, lambda: done.append(1))
+    assert len(done) == 3
+
+
+@pytest.mark.parametrize("value", [np.int64(2), np.uint8(2)])
+@pytest.mark.parametrize(
+    "name", ["num_samples", "batch_size", "every_n_epochs", "seed"]
+)
+def test_integers_of_numpy_are_integers(loopback, name, value):
+    with wandb.init(mode="offline"):
+        evaluation = Evaluation(**{name: value})
+        fit(evaluation)
+    assert len(evaluation.pred_table.data) == (2 if name == "num_samples" else 6)
