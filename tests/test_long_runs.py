@@ -42,8 +42,7 @@ def staged_files():
 def assert_level(report, warm, megabytes):
     """After `warm` epochs nothing grows as it would if an epoch's tables were kept."""
     assert report["megabytes"][-1] - report["megabytes"][warm] < megabytes
-    # What leaks, never comes back. Uploads under way have a thread each, and on a slow
-    # machine there are several.
+    # What leaks, never comes back; on a slow machine there may be more for a while.
     for name in ("files", "threads"):
         assert min(report[name][-10:]) <= report[name][warm] + 1
 

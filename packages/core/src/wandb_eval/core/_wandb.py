@@ -133,10 +133,6 @@ class Folder:
         self._written.append(written)
         return written
 
-    def is_complete(self) -> bool:
-        """Whether all that was stored here is still there."""
-        return all(map(os.path.exists, self.files))
-
     def discard(self) -> None:
         """Deletes the files that were written here, and not before."""
         with self._lock:

@@ -6,6 +6,7 @@ import abc
 import contextlib
 import inspect
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -132,7 +133,7 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
         self._epoch = 0
         self._missing: list[int] = []
         self._missing_lock = threading.Lock()
-        self._recorded: list[tuple[int, _wandb.Folder]] = []
+        self._recorded: list[tuple[int, list[str]]] = []
         self._uploads: list[_wandb.Upload] = []
         self._warned_in: int | None = None
         self._lacks_ground_truth = False
@@ -404,7 +405,7 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
                 lambda: self._mark_missing(run, epoch),
             )
             if upload is None:
-                self._recorded.append((epoch, folder))
+                self._recorded.append((epoch, list(folder.files)))
             artifact.release()
             self._version_folder = None  # Its files are wandb-core's now.
         if not failures and self.log_to_history:
@@ -551,8 +552,8 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
 
     def _mark_what_is_gone(self) -> None:
         """Marks the versions of an offline run that somebody has deleted files of."""
-        for epoch, folder in self._recorded:
-            if not folder.is_complete():
+        for epoch, files in self._recorded:
+            if not all(map(os.path.exists, files)):
                 self._mark_missing(self._run, epoch)
 
     def _discard_files(self) -> None:

@@ -292,8 +292,11 @@ def _to_ids(array: NDArray[Any]) -> Masks:
     if array.dtype.itemsize < 4:
         return array
     if array.size and (array.min() < -_FAR or array.max() > _FAR):
-        least = 0 if array.dtype.kind == "u" else -_FARTHEST
-        return np.asarray(np.clip(array, least, _FARTHEST), np.int64)
+        if array.dtype.kind == "f":
+            array = np.clip(array, -_FARTHEST, _FARTHEST)
+        elif array.dtype == np.uint64:
+            array = np.minimum(array, np.uint64(_FARTHEST))
+        return np.asarray(array, np.int64)
     return np.asarray(array, np.int32)
 
 
