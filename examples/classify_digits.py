@@ -48,7 +48,7 @@ def most_confused(model: keras.Model, x: np.ndarray, y: np.ndarray) -> list[str]
     worst = np.argsort(-matrix, axis=None)[:3]
     pairs = zip(*np.unravel_index(worst, matrix.shape), strict=True)
     return [
-        f"{NAMES[true]} taken for {NAMES[pred]} ({matrix[true, pred]} times)"
+        f"{NAMES[true]} taken for {NAMES[pred]} (times: {matrix[true, pred]})"
         for true, pred in pairs
         if matrix[true, pred]
     ]
@@ -80,10 +80,10 @@ def main() -> None:
 
     print("\nLogged to W&B (offline):")
     print(
-        f"  artifact val             {len(callback.samples)} images with their labels"
+        f"  artifact val               {len(callback.samples)} images with their labels"
     )
     print(f"  artifact run_{run.id}_pred {EPOCHS} versions, one for each epoch")
-    print("  charts and numbers       eval/confusion_matrix, eval/accuracy and others")
+    print("  charts and numbers         eval/confusion_matrix, eval/accuracy, ...")
     print("Accuracy on validation data, epoch by epoch:")
     accuracies = (f"{accuracy:.3f}" for accuracy in history.history["val_accuracy"])
     print("  " + "  ".join(accuracies))

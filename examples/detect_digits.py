@@ -177,9 +177,9 @@ def main() -> None:
     sheet = Path(__file__).parent / "out" / "detect_digits.png"
     save_contact_sheet(model, held_out, sheet)
     print("\nLogged to W&B (offline):")
-    print(f"  artifact val             {len(callback.samples)} scenes with true boxes")
+    print(f"  artifact val               {len(callback.samples)} scenes, true boxes")
     print(f"  artifact run_{run.id}_pred {len(figures)} versions, with predicted boxes")
-    print("  charts and numbers       eval/AP50, eval/confusion_matrix and others")
+    print("  charts and numbers         eval/AP50, eval/confusion_matrix, ...")
     print(f"AP50 on {len(held_out.images)} held-out scenes:")
     print("  " + "  ".join(f"epoch {n}: {x:.3f}" for n, x in figures.items()))
     print(f"A contact sheet is in {os.path.relpath(sheet)}")

@@ -134,9 +134,9 @@ def main() -> None:
     sheet = Path(__file__).parent / "out" / "segment_digits.png"
     save_contact_sheet(model, held_out, sheet)
     print("\nLogged to W&B (offline):")
-    print(f"  artifact val             {len(callback.samples)} scenes with true masks")
+    print(f"  artifact val               {len(callback.samples)} scenes, true masks")
     print(f"  artifact run_{run.id}_pred {len(figures)} versions, with predicted masks")
-    print("  charts and numbers       eval/mean_iou, eval/confusion_matrix and others")
+    print("  charts and numbers         eval/mean_iou, eval/confusion_matrix, ...")
     print(f"Mean IoU on {len(held_out.images)} held-out scenes:")
     print("  " + "  ".join(f"epoch {n}: {x:.3f}" for n, x in figures.items()))
     print(f"A contact sheet is in {os.path.relpath(sheet)}")
