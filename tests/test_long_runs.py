@@ -82,7 +82,6 @@ def test_20_epochs_on_10_000_rows(loopback, sync):
 def test_200_000_images_from_a_generator(loopback):
     pytest.importorskip("tensorflow")
     report = run_script("stream.py")
-    # To draw the samples, and to measure.
     # Drawn from, asked for a batch to see that it can be walked again, and measured.
     assert report["made"] == 2 * 200_000 + 1000
     assert report["most"] - report["before"] < 500
