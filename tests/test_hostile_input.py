@@ -151,8 +151,8 @@ FUZZ = settings(
 def assert_error_of_ours(error):
     """It says something, and it is raised in this project, not deep in another."""
     assert isinstance(error, (ValueError, TypeError, wandb.Error)), repr(error)
+    assert len(str(error)) > 20
     assert re.search(r"Received|`|must|expected|named", str(error)), str(error)
-    assert "unhashable" not in str(error)
     last = traceback.extract_tb(error.__traceback__)[-1].filename
     assert "wandb_eval" in Path(last).parts, "".join(traceback.format_exception(error))
 

@@ -42,9 +42,8 @@ def staged_files():
 def assert_level(report, warm, megabytes):
     """After `warm` epochs nothing grows as it would if an epoch's tables were kept."""
     assert report["megabytes"][-1] - report["megabytes"][warm] < megabytes
-    # What leaks, never comes back; on a slow machine there may be more for a while.
-    for name in ("files", "threads"):
-        assert min(report[name][-10:]) <= report[name][warm] + 1
+    assert max(report["files"][warm:]) - report["files"][warm] <= 2
+    assert max(report["threads"][warm:]) - report["threads"][warm] <= 4
 
 
 @slow
@@ -82,8 +81,9 @@ def test_20_epochs_on_10_000_rows(loopback, sync):
 def test_200_000_images_from_a_generator(loopback):
     pytest.importorskip("tensorflow")
     report = run_script("stream.py")
-    # Drawn from, asked for a batch to see that it can be walked again, and measured.
-    assert report["made"] == 2 * 200_000 + 1000
+    # Drawn from, and measured. Between, asked for a batch to see that it can be walked
+    # again; TensorFlow may have begun the next one by then.
+    assert report["made"] - 2 * 200_000 in (500, 2 * 500)
     assert report["most"] - report["before"] < 500
     [version] = loopback.versions(f"run_{report['run']}_pred")
     assert len(version.manifest) == 101
