@@ -1,6 +1,7 @@
 """What fails while training runs: nothing ends the training, or is lost in silence."""
 
 import contextlib
+import functools
 import io
 import json
 import logging
@@ -43,6 +44,16 @@ class Images(WandbEvalCallback):
         self.model.predict(np.ones((2, 1)), verbose=0)
         for row in self.data_table_ref.data:
             self.pred_table.add_data(epoch, *row)
+
+
+class Measured(Images):
+    """Logs a table of metrics, too."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        super().on_epoch_end(epoch, logs)
+        with self._reported("The metrics could not be logged"):
+            table = wandb.Table(columns=["class"], data=[[epoch]])
+            self.log_metrics({"eval/per_class": table}, epoch)
 
 
 class After(keras.callbacks.Callback):
@@ -325,12 +336,6 @@ def test_a_version_that_is_given_up_after_an_interrupt_is_reported(loopback, war
 
 
 def test_a_table_of_metrics_that_is_given_up_is_reported(loopback, warned):
-    class Measured(Images):
-        def on_epoch_end(self, epoch, logs=None):
-            super().on_epoch_end(epoch, logs)
-            table = wandb.Table(columns=["class"], data=[[epoch]])
-            self.log_metrics({"eval/per_class": table}, epoch)
-
     with wandb.init() as run:
         loopback.fail("CreateArtifact", type="run_table", status=503)
         fit(Measured(), epochs=1)
@@ -343,20 +348,16 @@ def test_a_table_of_metrics_that_is_given_up_is_reported(loopback, warned):
 
 def test_what_is_missing_is_remembered_by_the_run(loopback):
     """By another callback, in a run that is resumed; until the epoch is logged."""
-    for callback_of in (Images, Images):
-        with wandb.init(id="resumed", resume="allow") as run:
-            callback = callback_of()
-            block = After({0: lambda: block_staging(callback), 1: unblock_staging})  # noqa: B023
-            begin = 0 if not run.resumed else 2
-            fit(callback, block_at(block, begin), initial_epoch=begin, epochs=begin + 2)
+    for first in (0, 2):
+        with wandb.init(id="resumed", resume="allow"):
+            callback = Images()
+            block = functools.partial(block_staging, callback)
+            actions = After({first: block, first + 1: unblock_staging})
+            fit(callback, actions, initial_epoch=first, epochs=first + 2)
     assert loopback.summary("resumed")["eval/missing_versions"] == [1, 3]
     with wandb.init(id="resumed", resume="allow"):
         fit(Images(), initial_epoch=1, epochs=2)
     assert loopback.summary("resumed")["eval/missing_versions"] == [3]
-
-
-def block_at(after, begin):
-    return After({epoch + begin: action for epoch, action in after.actions.items()})
 
 
 def test_a_slow_server_does_not_cost_a_thread_for_each_version(loopback):
@@ -679,13 +680,6 @@ def test_the_run_is_finished_before_fit_ends(loopback, warned):
 
 
 def test_nothing_stays_in_the_staging_folder_when_the_run_is_finished(loopback):
-    class Measured(Images):
-        def on_epoch_end(self, epoch, logs=None):
-            super().on_epoch_end(epoch, logs)
-            with self._reported("The metrics could not be logged"):
-                table = wandb.Table(columns=["class"], data=[[epoch]])
-                self.log_metrics({"eval/per_class": table}, epoch)
-
     wandb.init()
     fit(Measured(), After({1: wandb.finish}))
     assert [path for path in staging_folder().rglob("*") if path.is_file()] == []

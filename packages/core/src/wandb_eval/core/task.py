@@ -124,7 +124,6 @@ class WandbTaskEvalCallback(WandbEvalCallback):
         if num_samples is not None:
             num_samples = check_positive("num_samples", num_samples, or_none=True)
         every_n_epochs = check_positive("every_n_epochs", every_n_epochs)
-        batch_size = check_positive("batch_size", batch_size)
         check_image_format(image_format)
         if not (is_integer(seed) and seed >= 0):
             raise ValueError(
@@ -150,7 +149,7 @@ class WandbTaskEvalCallback(WandbEvalCallback):
         )
         self.num_samples = num_samples
         self.every_n_epochs = every_n_epochs
-        self.batch_size = batch_size
+        self.batch_size = int(batch_size)
         self.image_fn = image_fn
         self.image_format = image_format
         self.monitor = monitor
@@ -346,7 +345,7 @@ class WandbTaskEvalCallback(WandbEvalCallback):
         super()._take_run()
         if self._began is not before:
             epoch, value = self._recall("best_epoch"), self._recall(self._best_key)
-            known = isinstance(epoch, int) and isinstance(value, (int, float))
+            known = is_integer(epoch) and is_number(value)
             self._best = {epoch: self._sign * value} if known else {}
 
     def _mark_missing(

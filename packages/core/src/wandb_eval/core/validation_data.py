@@ -14,6 +14,10 @@ import numpy as np
 from wandb_eval.core.arguments import check_positive
 from wandb_eval.core.progress import Progress
 
+NOT_BATCHED = (
+    "If this is one sample, batch the data first, as with `dataset.batch(32)`."
+)
+
 # More batches than most data sets have, and walked through within seconds.
 _MAX_BATCHES_WITHOUT_LENGTH = 10_000
 
@@ -311,8 +315,8 @@ def _batch(x: Any, y: Any) -> Batch:
             return Batch(x_read, y_read, size)
     raise ValueError(
         "x and y of `validation_data` must have the same number of samples, along "
-        f"their first axis. Received: x = {_describe(x)}, y = {_describe(y)}. If "
-        "this is one sample, batch the data first, as with `dataset.batch(32)`."
+        f"their first axis. Received: x = {_describe(x)}, y = {_describe(y)}. "
+        + NOT_BATCHED
     )
 
 

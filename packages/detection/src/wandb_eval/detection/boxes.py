@@ -246,11 +246,11 @@ def read_ground_truth(
     labels = batch.labels
     present = _is_present(labels)
     area = batch.columns.get("area", np.zeros(len(labels)))[present]
-    if not ((area >= 0) & (area <= _MAX_AREA)).all():
-        wrong = area[~((area >= 0) & (area <= _MAX_AREA))][0]
+    wrong = area[~((area >= 0) & (area <= _MAX_AREA))]
+    if len(wrong):
         raise ValueError(
             f"`area` must be square pixels, from 0 to {_MAX_AREA:g}. Received: "
-            f"{wrong:g} among them. Leave it out to have the areas of the boxes."
+            f"{wrong[0]:g} among them. Leave it out to have the areas of the boxes."
         )
     unnamed = present & ~_named(labels, num_classes)
     if unnamed.any():

@@ -11,7 +11,7 @@ from scipy.special import expit, logit, softmax
 
 from wandb_eval.core.opencv import cv2
 from wandb_eval.core.threads import WORKERS, map_in_threads
-from wandb_eval.core.validation_data import check_single
+from wandb_eval.core.validation_data import NOT_BATCHED, check_single
 
 Masks = NDArray[np.integer[Any]]
 
@@ -19,8 +19,6 @@ NOT_A_NUMBER = -1
 """The class id of pixels whose outputs are NaN. Metrics leave them out."""
 
 MAX_CLASSES = 256
-
-NOT_BATCHED = "If this is one sample, batch the data first, as with `dataset.batch(8)`."
 
 _FEW_CHANNELS = 32
 _FAR = 2**30  # Beyond any class id, and within 32 bits.
