@@ -288,6 +288,33 @@ def test_a_run_is_resumed(loopback, resume):
     assert len(loopback.versions("val")) == 1
 
 
+def test_a_shared_run(loopback):
+    """Several processes may log to such a run, so it has no step of its own."""
+    with wandb.init(mode="shared") as run:
+        model = compiled()
+        train(model, callbacks=[callback()])
+    assert_logged(loopback, run, [0, 1, 2], model.predict(X, verbose=0))
+    assert [v.collection for v in loopback.used_by(run.id)] == ["val"]
+
+
+def test_versions_know_the_step_of_the_run(loopback):
+    steps = []
+
+    class Mine(WandbClassificationEvalCallback):
+        def log_pred_table(self, *args, **kwargs):
+            run.log({"mine": 0}, step=run.step + 3)
+            run.log({"mine": 1}, commit=False)
+            steps.append(run.step)
+            super().log_pred_table(*args, **kwargs)
+
+    for resume in (None, "must"):
+        with wandb.init(id="resumed", resume=resume) as run:
+            train(compiled(), callbacks=[Mine((X, Y), NAMES, num_samples=8)])
+    versions = loopback.versions(f"run_{run.id}_pred")
+    assert [version.history_step for version in versions] == steps
+    assert len(set(steps)) == 6
+
+
 def test_a_group_of_runs(loopback):
     runs = []
     for _ in range(2):

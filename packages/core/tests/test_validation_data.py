@@ -403,10 +403,10 @@ def test_empty_data_is_refused(data):
 
 
 def test_endless_data_is_refused_within_seconds(monkeypatch, capsys):
-    start = time.monotonic()
+    start = time.process_time()  # Of the processor: machines stand still at times.
     with pytest.raises(ValueError, match="did not end within 10000 batches"):
         ValidationData(Endless()).draw(3, 0, verbose=False)
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 10
     monkeypatch.setattr(module, "_MAX_BATCHES_WITHOUT_LENGTH", 3)
     assert len(list(ValidationData(Lengthless()))) == 3  # Just as many is all right.
 

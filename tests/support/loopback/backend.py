@@ -351,6 +351,7 @@ class Control:
             aliases=version.aliases,
             metadata=version.metadata,
             description=version.description,
+            history_step=version.history_step,
             digest=version.digest,
             run=version.run.name if version.run else None,
             manifest=version.entries,

@@ -48,6 +48,7 @@ class Version:
     aliases: list[str]
     metadata: dict[str, Any]
     description: str | None
+    history_step: int | None
     digest: str
     run: str | None
     manifest: dict[str, dict[str, Any]]

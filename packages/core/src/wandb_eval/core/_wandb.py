@@ -667,7 +667,8 @@ def log_artifact(
     if offline(run):
         interface.publish_artifact(run, artifact, aliases, **options)
         return None
-    options["history_step"] = run.step
+    # `run.step` would ask wandb-core, and there is none in shared mode.
+    options["history_step"] = 0 if run.settings._shared else run._local_step
     handle = interface.deliver_artifact(run, artifact, aliases, **options)
     return Upload(handle, what, artifact.folder, given_up)
 
@@ -839,7 +840,7 @@ def table_cell(run: wandb.Run, table: wandb.Table, key: str) -> dict[str, Any]:
 
 
 def _bind_to_run(table: wandb.Table, run: wandb.Run, key: str) -> None:
-    """`table.bind_to_run(run, key, run.step)`: writes the table's file for the run.
+    """`table.bind_to_run(run, key, step)`: writes the table's file for the run.
 
     Beside it, not in wandb's folder for temporary files: in long trainings, that is
     cleared by others.
@@ -848,7 +849,7 @@ def _bind_to_run(table: wandb.Table, run: wandb.Run, key: str) -> None:
     suffix = ".table.json"
     path = write_file(content.encode(), _folder_of(run), suffix)
     table._set_file(str(path), is_tmp=True, extension=suffix)
-    Media.bind_to_run(table, run, key, run.step)
+    Media.bind_to_run(table, run, key, run._local_step)
 
 
 def _folder_of(run: wandb.Run) -> Path:
