@@ -209,8 +209,8 @@ def test_tensors_of_the_backend():
 def test_any_array_becomes_an_image_or_a_clear_error(data):
     dtypes = st.one_of(
         st_numpy.boolean_dtypes(),
-        st_numpy.integer_dtypes(),
-        st_numpy.unsigned_integer_dtypes(),
+        st_numpy.integer_dtypes(endianness="?"),
+        st_numpy.unsigned_integer_dtypes(endianness="?"),
         st_numpy.floating_dtypes(endianness="?"),
         st_numpy.complex_number_dtypes(),
         st_numpy.unicode_string_dtypes(max_len=2),

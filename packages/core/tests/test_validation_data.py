@@ -579,3 +579,11 @@ def test_bfloat16_becomes_float32():
 @pytest.mark.parametrize("dtype", ["uint8", "int64", "float16", "bool", "<U3"])
 def test_other_dtypes_stay(dtype):
     assert to_numpy(np.array([0, 1]).astype(dtype)).dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", [">i2", "<i2", ">u8", ">f4", ">U3", "=i4"])
+def test_numbers_are_in_the_byte_order_of_the_machine(dtype):
+    array = to_numpy(np.array([0, 1]).astype(dtype))
+    assert array.dtype == np.dtype(dtype).newbyteorder("=")
+    assert array.dtype.isnative
+    assert array.astype(int).tolist() == [0, 1]

@@ -291,7 +291,9 @@ def stack(samples: Sequence[Any]) -> Any:
 def to_numpy(tensor: Any) -> Any:
     """A tensor of any framework as a NumPy array; a ragged tensor as it is.
 
-    Dtypes that NumPy itself does not have, such as bfloat16, become float32.
+    Dtypes that NumPy itself does not have, such as bfloat16, become float32. The byte
+    order becomes the machine's: NumPy before 2.2.2 crashes when it compares integers of
+    the other one.
     """
     if hasattr(tensor, "row_splits"):
         return tensor
@@ -302,7 +304,7 @@ def to_numpy(tensor: Any) -> Any:
     array = np.asarray(tensor)
     if array.dtype.kind == "V" and np.can_cast(array.dtype, np.float32):
         return array.astype(np.float32)
-    return array
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def _batch(x: Any, y: Any) -> Batch:

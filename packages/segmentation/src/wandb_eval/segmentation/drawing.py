@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from wandb_eval.core import class_color
 from wandb_eval.core.images import to_rgb
 from wandb_eval.core.opencv import cv2
+from wandb_eval.core.validation_data import to_numpy
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _WRONG = (255, 30, 30)
@@ -114,7 +115,7 @@ def draw_disagreement(
 
 
 def _check_masks(image: NDArray[np.uint8], *masks: NDArray[Any]) -> list[NDArray[Any]]:
-    arrays = [np.asarray(mask) for mask in masks]
+    arrays = [to_numpy(mask) for mask in masks]
     size = np.shape(image)[:2]
     for array in arrays:
         if array.dtype.kind not in "iub" or array.shape != size:

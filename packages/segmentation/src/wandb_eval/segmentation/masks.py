@@ -11,7 +11,7 @@ from scipy.special import expit, logit, softmax
 
 from wandb_eval.core.opencv import cv2
 from wandb_eval.core.threads import WORKERS, map_in_threads
-from wandb_eval.core.validation_data import NOT_BATCHED, check_single
+from wandb_eval.core.validation_data import NOT_BATCHED, check_single, to_numpy
 
 Masks = NDArray[np.integer[Any]]
 
@@ -259,7 +259,7 @@ def _as_array(y: Any) -> NDArray[Any]:
             "the one to evaluate."
         )
     try:
-        array = np.asarray(y)
+        array = np.asarray(to_numpy(y))
     except ValueError as error:  # Lists of several sizes.
         raise ValueError(
             f"The masks of a batch must be of one size. Received: {error}"
