@@ -26,6 +26,9 @@ SECONDS = 240
 X = np.random.default_rng(0).integers(0, 256, (32, 6, 6, 3), dtype=np.uint8)
 Y = X.mean((1, 2)).argmax(-1)
 NAMES = ["red", "green", "blue"]
+ON_JAX = pytest.mark.skipif(
+    keras.backend.backend() != "jax", reason="tested with the suite on JAX"
+)
 
 
 def run_scripts(name, arguments, environments):
@@ -98,8 +101,8 @@ def test_tensorflow_on_two_devices(loopback):
     assert_logged(loopback, report)
 
 
+@ON_JAX
 def test_jax_on_two_devices(loopback):
-    pytest.importorskip("jax")
     environment = {
         "KERAS_BACKEND": "jax",
         "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
@@ -127,6 +130,7 @@ def test_two_workers_of_tensorflow(loopback, other):
     assert worker["weights"] == chief["weights"]
 
 
+@ON_JAX
 @pytest.mark.parametrize("other", ["none", "disabled"])
 def test_two_processes_of_jax(loopback, other):
     pytest.importorskip("jax", "0.5", reason="on CPUs, before, they could not talk")

@@ -9,6 +9,7 @@ import wandb
 from keras import ops
 
 from wandb_eval.detection import BoxFormat, WandbDetectionEvalCallback, callback
+from wandb_eval.detection.metrics import COCO_FIGURES
 
 NAMES = ["cat", "dog", "bird"]
 FORMATS = [
@@ -463,6 +464,17 @@ def test_metrics_are_over_all_of_the_data_and_pick_the_best_version(loopback):
     best = loopback.version(f"run_{run.id}_pred:best")
     assert set(best.aliases) == {"best", "epoch_0"}
     assert best.metadata["eval/mAP"] == history[0]["eval/mAP"]
+
+
+@pytest.mark.parametrize("figure", COCO_FIGURES)
+@pytest.mark.usefixtures("offline")
+def test_of_every_figure_of_coco_more_is_better(figure):
+    data = images(), ground_truth()
+    auto = WandbDetectionEvalCallback(data, NAMES, monitor=f"eval/{figure}")
+    chosen = WandbDetectionEvalCallback(
+        data, NAMES, monitor=f"eval/{figure}", mode="max"
+    )
+    assert auto._sign == chosen._sign
 
 
 def test_the_confusion_matrix_of_a_run(offline):

@@ -435,9 +435,6 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
             self._run, artifact, aliases or ["latest"], what, report, use=use
         )
         if upload is not None:
-            self._uploads = [
-                item for item in self._uploads if item.error or not item.done.is_set()
-            ]
             self._uploads.append(upload)
         return upload
 

@@ -35,7 +35,8 @@ _LOWER_IS_BETTER = re.compile(
     r"loss|error|entropy|(?<![a-z])(mae|mape|mse|msle|rmse)(?![a-z])"
 )
 _HIGHER_IS_BETTER = re.compile(
-    r"accuracy|precision|recall|(?<![a-z])(acc|auc|dice|f1|iou|io_u|map)(?![a-z])"
+    r"accuracy|precision|recall"
+    r"|(?<![a-z])(acc|ap|ar|auc|dice|f1|iou|io_u|map)(?![a-z])"
 )
 
 

@@ -26,7 +26,7 @@ from wandb_eval.detection.boxes import (
     read_predictions,
 )
 from wandb_eval.detection.layers import box_layer
-from wandb_eval.detection.metrics import COCO_FIGURES, DetectionMetrics, count_image
+from wandb_eval.detection.metrics import DetectionMetrics, count_image
 
 _SIZES = "image_sizes"
 _KEYS = {"boxes", "labels", "classes", "iscrowd", "area"}
@@ -151,8 +151,6 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
         self.iou_threshold = iou_threshold
         self.decode_fn = decode_fn
         DetectionMetrics(names, iou_threshold, score_threshold)  # Checks them.
-        if isinstance(mode, str) and mode == "auto" and _is_of_coco(monitor):
-            mode = "max"
         super().__init__(
             validation_data,
             data_table_columns=["idx", "image", "num_boxes", "classes"],
@@ -358,10 +356,6 @@ def _sizes(y: Any) -> Any:
 def _in_words(left_out: Counter[str]) -> str:
     reasons = [f"{count} {reason}" for reason, count in left_out.items()]
     return f"these boxes were left out or clipped: {', '.join(reasons)}"
-
-
-def _is_of_coco(monitor: Any) -> bool:
-    return isinstance(monitor, str) and monitor.rpartition("/")[2] in COCO_FIGURES
 
 
 def image_sizes(x: Any) -> NDArray[np.int64]:
