@@ -182,7 +182,7 @@ def test_rows_and_numbers(one_hot):
         f"eval/{key}"
         for key in (
             *("accuracy", "top_2_accuracy", "log_loss", "macro_f1", "per_class"),
-            *("confusion_matrix", "roc", "precision_recall"),
+            *("confusion_matrix", "roc", "precision_recall", "left_out"),
         )
     }
 
@@ -215,6 +215,19 @@ def test_logits():
     probabilities = outputs / outputs.sum(axis=1, keepdims=True)
     check_rows(evaluation, probabilities, labels(), "0123")
     check_numbers(evaluation, probabilities, labels())
+
+
+@pytest.mark.parametrize("units", [1, 3])
+def test_probabilities_that_are_taken_for_logits_are_said(monkeypatch, units):
+    said = []
+    monkeypatch.setattr(wandb, "termwarn", lambda text, **kwargs: said.append(text))
+    model = classifier(units, "sigmoid" if units == 1 else "softmax")
+    if units == 1:
+        model.compile("sgd", "binary_crossentropy")
+    truth = labels(max(2, units))
+    fit(Evaluation((X, truth), from_logits=True), model=model, y=truth)
+    [warning] = said
+    assert "they look like probabilities" in warning
 
 
 def test_multi_label():

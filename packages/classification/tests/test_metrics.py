@@ -189,10 +189,10 @@ def test_numbers_are_plain_floats():
 
 
 def test_nothing_to_measure():
-    assert ClassificationMetrics(["a", "b"]).compute() == {}
+    assert ClassificationMetrics(["a", "b"]).compute() == {"left_out": 0.0}
     measured = ClassificationMetrics(["a", "b"])
     measured.update(np.zeros(0, int), np.zeros((0, 2)))
-    assert measured.compute() == {}
+    assert measured.compute() == {"left_out": 0.0}
 
 
 def test_a_single_class():
@@ -233,13 +233,37 @@ def test_top_k_ties_are_those_of_scikit_learn():
         assert count_top_k(labels, outputs, k) == score == k
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("columns", [1, 3])
+def test_the_loss_of_saturated_outputs_is_that_of_scikit_learn(dtype, columns):
+    labels = np.array([0, 1, 1])
+    outputs = np.array([[1.0], [0.7], [1.0]], dtype)
+    theirs = np.hstack([1 - outputs, outputs])
+    if columns == 3:
+        outputs = theirs = np.hstack([theirs, np.zeros((3, 1), dtype)])
+    results = measure(labels, outputs)
+    expected = metrics.log_loss(labels, theirs, labels=range(theirs.shape[1]))
+    assert results["log_loss"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_loss_of_saturated_logits_is_finite():
+    results = measure(np.array([0]), np.array([[0, 90]], "float32"), from_logits=True)
+    assert results["log_loss"] == pytest.approx(-np.log(np.finfo(float).eps))
+
+
+def test_a_label_without_output_is_refused():
+    with pytest.raises(ValueError, match=r"for 2 classes\. Received: the label 2"):
+        measure(np.array([0, 2]), np.eye(2))
+
+
 def test_losses_of_samples():
     labels, outputs = predictions(0, 10, 3, 3)
-    losses = sample_losses(labels, outputs, multi_label=False)
+    eps = np.finfo(outputs.dtype).eps
+    losses = sample_losses(labels, outputs, multi_label=False, eps=eps)
     for label, output, loss in zip(labels, outputs, losses, strict=True):
         expected = metrics.log_loss([label], [output], labels=range(3))
         assert loss == pytest.approx(expected)
     hot = np.eye(3)[labels]
-    losses = sample_losses(hot, outputs, multi_label=True)
+    losses = sample_losses(hot, outputs, multi_label=True, eps=eps)
     for truth, output, loss in zip(hot, outputs, losses, strict=True):
         assert loss == pytest.approx(metrics.log_loss(truth, output))

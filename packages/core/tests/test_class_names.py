@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wandb_eval.core import check_class_names, class_color, name_classes, palette
+from wandb_eval.core import check_class_names, class_color, name_classes
 
 ODD = ['a "quoted" name', "a/slash", "two\nlines", "🦆", "", " ", "C:\\x", "a,b", "é"]
 
@@ -73,12 +73,8 @@ def test_too_few_names():
 
 
 def test_colours():
-    colors = palette(30)
-    assert colors.shape == (30, 3)
-    assert colors.dtype == np.uint8
-    assert [tuple(color) for color in colors.tolist()] == [*map(class_color, range(30))]
+    colors = np.array([class_color(index) for index in range(30)])
+    assert ((colors >= 0) & (colors <= 255)).all()
     assert len(np.unique(colors, axis=0)) == 30
-    apart = np.abs(np.diff(colors.astype(int), axis=0)).sum(axis=1)
+    apart = np.abs(np.diff(colors, axis=0)).sum(axis=1)
     assert apart.min() > 150  # Neighbours differ clearly.
-    np.testing.assert_array_equal(palette(7), colors[:7])
-    assert palette(0).shape == (0, 3)

@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 import wandb
 
-from wandb_eval.core import WandbTaskEvalCallback, callback, encode_masks, progress
+from wandb_eval.core import (
+    WandbTaskEvalCallback,
+    _wandb,
+    callback,
+    encode_masks,
+    progress,
+)
 
 X = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 1), dtype=np.uint8)
 Y = np.arange(6.0)
@@ -55,6 +61,97 @@ def fit(*callbacks, **options):
     model.compile("sgd", "mse")
     options = {"epochs": 1, "verbose": 0, **options}
     model.fit(X, Y, callbacks=list(callbacks), **options)
+
+
+def probabilities(classes, dtype="float32"):
+    scores = np.random.default_rng(0).normal(size=(1, 3, 3, classes)).astype(dtype)
+    function = keras.ops.sigmoid if classes == 1 else keras.ops.softmax
+    return keras.ops.convert_to_numpy(function(scores))
+
+
+LOGITS = np.random.default_rng(0).normal(size=(1, 3, 3, 4))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "one_class", "expected"),
+    [
+        (probabilities(4), True, ["sigmoid", None]),
+        (probabilities(4, "float16"), True, ["sigmoid", None]),
+        # Also the logits of a linear layer may happen to be from 0 to 1.
+        (probabilities(1), True, ["sigmoid"]),
+        (np.array([0.2, 0.9]), True, ["sigmoid"]),
+        (np.array([[[[np.nan], [0.25]]]]), True, ["sigmoid"]),
+        (np.array([[0.5, 0.9, 0.0]]), False, ["sigmoid"]),
+        (np.array([[0.5, 0.9, 0.0]]), True, []),
+        (LOGITS, True, []),
+        (LOGITS, False, []),
+        (np.zeros((1, 3, 3, 1)), True, []),
+        (np.full((1, 3, 3, 1), np.nan), True, []),
+        (np.zeros((0, 3)), True, []),
+    ],
+)
+@pytest.mark.usefixtures("loopback")
+def test_probabilities_in_place_of_logits_are_noticed(
+    monkeypatch, outputs, one_class, expected
+):
+    said = []
+    monkeypatch.setattr(wandb, "termwarn", lambda text, **kwargs: said.append(text))
+    noticed = []
+    with wandb.init(mode="offline"):
+        evaluation = Evaluation()
+        for activation in ("sigmoid", None):
+            layer = keras.layers.Dense(1, activation=activation)
+            evaluation.set_model(keras.Sequential([layer]))
+            evaluation.warn_of_probabilities(outputs, one_class)
+            noticed += [activation] * len(said)
+            assert all("pass `from_logits=False`" in text for text in said)
+            said.clear()
+    assert noticed == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "run_id"), [("val", "fold 1 (a)"), ("val", "x" * 120), ("n" * 128, None)]
+)
+def test_names_that_artifacts_can_not_have(loopback, name, run_id):
+    with wandb.init(id=run_id) as run:
+        evaluation = Evaluation([{"table": wandb.Table(["a"], [[1]])}] * 2, name=name)
+        fit(evaluation, epochs=2)
+    for name_of in ("predictions", "table"):
+        key = f"{evaluation.prefix}/{name_of}"
+        assert len([row for row in loopback.history(run.id) if key in row]) == 2
+    wanted = f"run_{run.id}_pred" if name == "val" else f"run_{run.id}_{name}_pred"
+    versions = loopback.versions(_wandb.artifact_name(wanted))
+    assert [version.state for version in versions] == ["COMMITTED"] * 2
+    assert [version.metadata["epoch"] for version in versions] == [0, 1]
+    assert len(loopback.versions(name)) == 1
+
+
+def test_names_of_artifacts_differ_where_what_they_are_for_does():
+    wanted = ["a", "a b", "ab", "a/b", "a" * 128, "a" * 129, "a" * 130, "ü" * 200]
+    names = [_wandb.artifact_name(name) for name in wanted]
+    assert len(set(names)) == len(wanted)
+    assert all(0 < len(name) <= 128 for name in names)
+    assert names[0] == "a"
+    assert names[4] == "a" * 128
+
+
+@pytest.mark.parametrize("key", [0, -1, "only"])
+def test_the_output_of_a_model_that_has_one_may_be_named(loopback, key):
+    with wandb.init(mode="offline"):
+        evaluation = Evaluation(output_key=key)
+        inputs = keras.Input((4, 4, 1))
+        flat = keras.layers.Flatten()(inputs)
+        model = keras.Model(inputs, keras.layers.Dense(2, name="only")(flat))
+        evaluation.set_model(model)
+        assert evaluation.predict(X).shape == (6, 2)
+
+
+@pytest.mark.parametrize("key", [1, "other"])
+def test_an_output_that_is_not_there_is_refused_before_training(loopback, key):
+    with wandb.init(mode="offline"):
+        evaluation = Evaluation(output_key=key)
+        with pytest.raises(ValueError, match="has a single output"):
+            fit(evaluation)
 
 
 @pytest.mark.parametrize(

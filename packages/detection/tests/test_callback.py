@@ -229,6 +229,26 @@ def test_at_most_a_hundred_boxes_are_shown_and_all_are_counted(offline):
         np.testing.assert_allclose(shown, best, atol=1e-4)
 
 
+def test_all_true_boxes_are_shown(offline):
+    corners = np.random.default_rng(0).uniform(0, 20, (3, 150, 2))
+    y = {
+        "boxes": np.concatenate([corners, corners + 5], axis=-1),
+        "labels": np.zeros((3, 150), int),
+    }
+    evaluation = WandbDetectionEvalCallback((images(), y), NAMES)
+    fit(evaluation)
+    for table in (evaluation.data_table, evaluation.pred_table):
+        for row in rows(table):
+            assert len(layer(row["image"], "ground_truth")) == row["num_boxes"] == 150
+
+
+def test_targets_without_names_can_not_be_named(offline):
+    y = (ground_truth(), np.zeros(3))
+    with pytest.raises(ValueError, match="2 targets without names"):
+        WandbDetectionEvalCallback((images(), y), NAMES, output_key="boxes")
+    assert WandbDetectionEvalCallback((images(), y), NAMES, output_key=0)
+
+
 def test_boxes_grow_with_an_image_that_is_shown_larger(offline):
     evaluation = WandbDetectionEvalCallback(
         (images(), ground_truth()),
@@ -265,7 +285,7 @@ def test_boxes_out_of_the_image_are_clipped_counted_and_measured_as_they_are(
     results = metrics.compute()
     assert results["outside_image"] == 2
     assert results["AP50"] == 1
-    assert "left_out" not in results
+    assert results["left_out"] == 0
     assert any("2 reaching out of the image" in text for text in warnings)
 
 
@@ -458,7 +478,7 @@ def test_metrics_are_over_all_of_the_data_and_pick_the_best_version(loopback):
         assert row["eval/f1"] == pytest.approx(16 / 28)
         assert row["eval/AP50"] == pytest.approx(2 / 3)
         assert "eval/AP_large" not in row  # Nothing is that large.
-        assert "eval/left_out" not in row
+        assert row["eval/left_out"] == row["eval/outside_image"] == 0
         for chart in ("confusion_matrix_table", "precision_recall_table", "per_class"):
             assert f"eval/{chart}" in row
     best = loopback.version(f"run_{run.id}_pred:best")

@@ -11,7 +11,6 @@ from wandb_eval.segmentation import read_masks, read_outputs
 from wandb_eval.segmentation.masks import (
     NOT_A_NUMBER,
     depends_on_logits,
-    describe,
     num_outputs,
 )
 
@@ -253,15 +252,3 @@ def test_infinite_logits_are_sure_of_their_class():
 def test_outputs_that_are_none(outputs, message):
     with pytest.raises(ValueError, match=message):
         num_outputs(outputs)
-
-
-def test_what_can_only_be_probabilities():
-    logits = np.random.default_rng(0).normal(size=(1, 3, 3, 4)).astype("float32")
-    assert not describe(logits)[2]
-    low, high, probabilities = describe(ops.convert_to_numpy(ops.softmax(logits)))
-    assert 0 <= low < high <= 1
-    assert probabilities
-    assert describe(ops.convert_to_numpy(ops.sigmoid(logits[..., :1])))[2]
-    assert not describe(np.zeros((1, 3, 3, 1)))[2]
-    assert not describe(np.full((1, 3, 3, 1), np.nan))[2]
-    assert describe(np.array([[[[np.nan], [0.25]]]])) == (0.25, 0.25, True)

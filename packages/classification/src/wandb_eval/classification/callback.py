@@ -14,6 +14,7 @@ from wandb_eval.classification.labels import (
     check_probabilities,
     read_labels,
     read_outputs,
+    smallest_step,
 )
 from wandb_eval.classification.metrics import ClassificationMetrics, sample_losses
 from wandb_eval.core import (
@@ -162,7 +163,9 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
     def check_outputs(self, outputs: Any) -> None:
         """Checks the outputs against the labels and the class names."""
         probabilities = read_outputs(outputs, self.from_logits, self.multi_label)
-        if not self.from_logits:
+        if self.from_logits:
+            self.warn_of_probabilities(outputs, one_class=not self.multi_label)
+        else:
             check_probabilities(probabilities, self.multi_label)
         num_classes = probabilities.shape[1]
         if self.multi_label and (num_classes == 1 or num_classes != self._num_labels):
@@ -192,9 +195,10 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
         truth = self._sample_labels()
         for part, outputs in self.predict_samples():
             probabilities = read_outputs(outputs, self.from_logits, self.multi_label)
+            eps = smallest_step(outputs, self.from_logits)
             rows = zip(
                 self.data_table_ref.data[part],
-                self._predictions(truth[part], probabilities),
+                self._predictions(truth[part], probabilities, eps),
                 strict=True,
             )
             self.add_rows(self.pred_table, [[epoch, *row, *new] for row, new in rows])
@@ -216,14 +220,14 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
         return [names[i] for i in labels]
 
     def _predictions(
-        self, labels: Labels, probabilities: Probabilities
+        self, labels: Labels, probabilities: Probabilities, eps: float
     ) -> list[list[Any]]:
         """The cells behind `label`, for each row."""
         names = self._names
         finite = np.asarray(np.isfinite(probabilities).all(axis=1))
         safe = np.where(finite[:, None], probabilities, 0.0)
         order = np.argsort(-safe, axis=1, kind="stable")[:, : self.top_k]
-        losses = sample_losses(labels, safe, self.multi_label)
+        losses = sample_losses(labels, safe, self.multi_label, eps)
         rows: list[list[Any]] = []
         for i, top in enumerate(order):
             if not finite[i]:

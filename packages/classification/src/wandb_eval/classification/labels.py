@@ -8,7 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
-from wandb_eval.core.validation_data import check_single, to_numpy
+from wandb_eval.core.validation_data import (
+    check_single,
+    check_single_target,
+    to_numpy,
+)
 
 Labels = NDArray[np.integer[Any]]
 Probabilities = NDArray[np.float64]
@@ -102,13 +106,15 @@ def read_outputs(
     return array
 
 
+def smallest_step(outputs: Any, from_logits: bool = False) -> float:
+    """How close to 0 and 1 a probability can come in the dtype of the outputs."""
+    dtype = to_numpy(outputs).dtype
+    is_known = dtype.kind == "f" and not from_logits
+    return float(np.finfo(dtype if is_known else np.float64).eps)
+
+
 def _as_array(y: Any) -> NDArray[Any]:
-    if isinstance(y, (dict, tuple)):
-        found = f"a dict of {list(y)}" if isinstance(y, dict) else f"{len(y)} of them"
-        raise ValueError(
-            f"There are labels for several outputs: {found}. Pass `output_key` to name "
-            "the one to evaluate."
-        )
+    check_single_target(y, "labels")
     try:
         array: NDArray[Any] = to_numpy(y)
     except ValueError as error:  # Lists of several lengths.

@@ -14,6 +14,7 @@ from wandb_eval.classification.labels import (
     Probabilities,
     read_labels,
     read_outputs,
+    smallest_step,
 )
 from wandb_eval.core import charts
 
@@ -69,12 +70,17 @@ class ClassificationMetrics:
         """
         labels = read_labels(y, self.multi_label)
         probabilities = read_outputs(outputs, self.from_logits, self.multi_label)
+        if not self.multi_label and labels.max(initial=-1) >= probabilities.shape[1]:
+            raise ValueError(
+                f"There are outputs for {probabilities.shape[1]} classes. Received: "
+                f"the label {labels.max()}"
+            )
         valid = np.isfinite(probabilities).all(axis=1)
         self.left_out += int((~valid).sum())
         labels, probabilities = labels[valid], probabilities[valid]
-        self._loss += float(
-            sample_losses(labels, probabilities, self.multi_label).sum()
-        )
+        eps = smallest_step(outputs, self.from_logits)
+        losses = sample_losses(labels, probabilities, self.multi_label, eps)
+        self._loss += float(losses.sum())
         if self.multi_label:  # For each class: in eight bits.
             labels = labels.astype(np.int8)
             predictions = (probabilities >= 0.5).astype(np.int8)
@@ -91,9 +97,7 @@ class ClassificationMetrics:
 
         Without a valid sample there is nothing but `left_out`.
         """
-        results: dict[str, Any] = {}
-        if self.left_out:
-            results["left_out"] = float(self.left_out)
+        results: dict[str, Any] = {"left_out": float(self.left_out)}
         if not any(map(len, self._labels)):
             return results
         labels = np.concatenate(self._labels)
@@ -155,14 +159,15 @@ class ClassificationMetrics:
 
 
 def sample_losses(
-    labels: Labels, probabilities: Probabilities, multi_label: bool
+    labels: Labels, probabilities: Probabilities, multi_label: bool, eps: float
 ) -> NDArray[np.float64]:
     """The cross-entropy of each sample, of shape `(batch,)`, in nats.
 
     With `multi_label` it is the mean of the classes' binary cross-entropies.
-    Probabilities are clipped as `sklearn.metrics.log_loss` clips them.
+    Probabilities are clipped as `sklearn.metrics.log_loss` clips them: to `eps` at
+    least, the smallest step of the dtype in which the model puts them out, and 1 - eps
+    at most.
     """
-    eps = np.finfo(np.float64).eps
     clipped = np.clip(probabilities, eps, 1 - eps)
     if multi_label:
         each = labels * np.log(clipped) + (1 - labels) * np.log1p(-clipped)

@@ -6,7 +6,6 @@ from wandb_eval.core.class_names import (
     check_class_names,
     class_color,
     name_classes,
-    palette,
 )
 from wandb_eval.core.images import encode_images, encode_masks, to_images
 from wandb_eval.core.progress import Progress
@@ -26,7 +25,6 @@ __all__ = [
     "encode_images",
     "encode_masks",
     "name_classes",
-    "palette",
     "to_images",
     "with_layers",
 ]

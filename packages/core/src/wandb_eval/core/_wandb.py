@@ -22,6 +22,7 @@ import queue
 import shutil
 import tempfile
 import threading
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,9 @@ from wandb.sdk.wandb_run import TeardownHook, TeardownStage
 from wandb.util import json_dumps_safer
 
 logger = logging.getLogger(__name__)
+
+MAX_NAME_LENGTH = 128
+"""How many characters the name of an artifact has at most."""
 
 IMAGE_FOLDER = "media/images"
 MASK_FOLDER = "media/images/mask"
@@ -788,6 +792,24 @@ def with_logged_tables(
     return cells
 
 
+def artifact_name(wanted: str) -> str:
+    """The name itself, or one that W&B takes: without some characters, or shorter.
+
+    Ids of runs and keys may have what the names of artifacts may not. Other names stay
+    other names: what is changed has a checksum at its end.
+
+    Example:
+
+    >>> artifact_name("run_4f3a_pred"), artifact_name("run_fold 1_pred")
+    ('run_4f3a_pred', 'run_fold1_pred-D4PqmQ')
+    """
+    name = sanitize_artifact_name(wanted)
+    if len(name) <= MAX_NAME_LENGTH:
+        return name
+    checksum = f"-{zlib.crc32(wanted.encode()):08x}"
+    return name[: MAX_NAME_LENGTH - len(checksum)] + checksum
+
+
 def _log_run_table(
     run: wandb.Run,
     table: wandb.Table,
@@ -800,7 +822,7 @@ def _log_run_table(
     """
     if table._artifact_target is not None:
         return
-    name = sanitize_artifact_name(f"run-{run.id}-{key}")
+    name = artifact_name(f"run-{run.id}-{key}")
     folder = version_folder(run)
     try:
         artifact = EvalArtifact(name, "table", folder)

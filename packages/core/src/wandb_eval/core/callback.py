@@ -371,7 +371,8 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
             type: The type of the artifact.
             table_name: The name of the table in the artifact.
             aliases: Aliases of the version. `None` means `["latest"]`.
-            name: The name of the artifact. `None` means `run_<id>_pred`.
+            name: The name of the artifact. `None` means `run_<id>_pred`, without what
+                the id may have but not the name of an artifact, such as a space.
             metadata: The metadata of the version.
         """
         if not self._writes:
@@ -379,7 +380,7 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
         assert self._run is not None
         self._raise_given_up()
         with self._version(Exception) as failures:
-            name = name or f"run_{self._run.id}_pred"
+            name = name or _wandb.artifact_name(f"run_{self._run.id}_pred")
             folder = self.prediction_folder
             known: dict[str, Any] = {}
             known_tables: dict[int, Any] = {}

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 
 def check_class_names(class_names: Sequence[str] | None) -> list[str] | None:
@@ -71,23 +70,11 @@ def name_classes(class_names: list[str] | None, num_classes: int) -> list[str]:
     return class_names
 
 
-def palette(num_colors: int) -> NDArray[np.uint8]:
-    """Colours for class ids, which differ most between ids that are close.
-
-    Hues in steps of the golden ratio; a class has the same colour in every picture.
-
-    Args:
-        num_colors: How many.
-
-    Returns:
-        Array of shape `(num_colors, 3)`, RGB.
-    """
-    colors = [class_color(index) for index in range(num_colors)]
-    return np.array(colors, np.uint8).reshape(-1, 3)
-
-
 def class_color(class_id: int) -> tuple[int, int, int]:
-    """The colour of a class id, as RGB values of 0 to 255."""
+    """The colour of a class id, as RGB values of 0 to 255, the same in every picture.
+
+    Hues in steps of the golden ratio: they differ most between ids that are close.
+    """
     hue = (class_id * 0.6180339887) % 1
     saturation = 0.9 - 0.35 * (class_id // 2 % 2)
     red, green, blue = colorsys.hsv_to_rgb(hue, saturation, 0.95)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, Protocol
 
 import keras
+import numpy as np
 import wandb
 
 from wandb_eval.core import _wandb
@@ -31,6 +32,7 @@ from wandb_eval.core.validation_data import (
     unpack_x_y,
 )
 
+_NAME = rf"[a-zA-Z0-9_\-.]{{1,{_wandb.MAX_NAME_LENGTH}}}"  # Of an artifact.
 _LOWER_IS_BETTER = re.compile(
     r"loss|error|entropy|(?<![a-z])(mae|mape|mse|msle|rmse)(?![a-z])"
 )
@@ -137,10 +139,10 @@ class WandbTaskEvalCallback(WandbEvalCallback):
                 "`output_key` must be a string, an integer or None. "
                 f"Received: {output_key!r}"
             )
-        if not isinstance(name, str) or not re.fullmatch(r"[a-zA-Z0-9_\-.]+", name):
+        if not isinstance(name, str) or not re.fullmatch(_NAME, name):
             raise ValueError(
-                "`name` may have letters, digits, dashes, underscores and dots. "
-                f"Received: {name!r}"
+                "`name` may have letters, digits, dashes, underscores and dots, 128 at "
+                f"most. Received: {name!r}"
             )
         if image_fn is not None and not callable(image_fn):
             raise ValueError(f"`image_fn` must be callable. Received: {image_fn!r}")
@@ -259,6 +261,34 @@ class WandbTaskEvalCallback(WandbEvalCallback):
         """
         return Progress(what, total, self._verbose)
 
+    def warn_of_probabilities(self, outputs: Any, one_class: bool = True) -> None:
+        """Warns if outputs that are to be logits look like probabilities.
+
+        They do if all are from 0 to 1 and, where they are of several classes of which
+        one is right, have the sum 1; unless the last layer is known to be linear.
+
+        Args:
+            outputs: Of shape `(batch, ..., num_classes)`, or `(batch,)`.
+            one_class: Whether the classes exclude each other.
+        """
+        scores = to_numpy(outputs).astype(np.float32)
+        scores = scores[:, None] if scores.ndim == 1 else scores
+        finite = scores[np.isfinite(scores).all(axis=-1)]
+        low, high = finite.min(initial=np.inf), finite.max(initial=-np.inf)
+        if not (low >= 0 and 0 < high <= 1):
+            return
+        if one_class and finite.shape[-1] > 1:
+            if (np.abs(finite.sum(axis=-1) - 1) > 0.02).any():
+                return
+        elif self.output_key is None and _is_linear(self.model):
+            return
+        if self._writes:
+            wandb.termwarn(
+                f"The outputs of the model are {low:.3g} to {high:.3g}: they look like "
+                "probabilities, but are taken for logits. If the model ends with "
+                "softmax or sigmoid, pass `from_logits=False`."
+            )
+
     def add_rows(self, table: wandb.Table, rows: Sequence[Sequence[Any]]) -> None:
         """Adds rows to a table: faster than its `add_data` row by row."""
         _wandb.add_rows(table, rows)
@@ -309,7 +339,7 @@ class WandbTaskEvalCallback(WandbEvalCallback):
     ) -> None:
         """Logs `pred_table`; unless `self.name` is `"val"`, it is in the name, too."""
         if name is None and self.name != "val" and self._run is not None:
-            name = f"run_{self._run.id}_{self.name}_pred"
+            name = _wandb.artifact_name(f"run_{self._run.id}_{self.name}_pred")
         super().log_pred_table(type, table_name, aliases, name=name, metadata=metadata)
 
     def _evaluate(self, epoch: int, logs: dict[str, Any]) -> None:
@@ -399,6 +429,12 @@ class WandbTaskEvalCallback(WandbEvalCallback):
         return self._sign * float(numbers[self.monitor])
 
     def _select_target(self, y: Any) -> Any:
+        by_name = isinstance(y, tuple) and isinstance(self.output_key, str)
+        if by_name and self.model is None:
+            raise ValueError(
+                f"`output_key` is {self.output_key!r}, but y of `validation_data` is "
+                f"{len(y)} targets without names. Pass an index, or make y a dict."
+            )
         several = isinstance(y, tuple) or (isinstance(y, dict) and self.output_key in y)
         return self._select_output(y) if several else y
 
@@ -407,6 +443,13 @@ class WandbTaskEvalCallback(WandbEvalCallback):
         if key is None:
             return outputs
         names = list(getattr(self.model, "output_names", []))
+        if not isinstance(outputs, (list, tuple, dict)):
+            if key in (0, -1) or [key] == names:
+                return outputs
+            raise ValueError(
+                f"`output_key` is {key!r}, but the model has a single output. Leave it "
+                "out."
+            )
         if isinstance(outputs, (list, tuple)) and key in names:
             key = names.index(key)
         try:
@@ -428,6 +471,12 @@ def _number(value: Any) -> Any:
     if getattr(value, "shape", None) == ():
         return to_numpy(value).item()
     return value
+
+
+def _is_linear(model: Any) -> bool:
+    layers = getattr(model, "layers", None)
+    last = getattr(layers[-1], "activation", None) if layers else None
+    return last is keras.activations.linear
 
 
 def _sign(monitor: str | None, mode: str) -> float:

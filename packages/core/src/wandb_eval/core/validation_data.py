@@ -265,6 +265,16 @@ def check_single(outputs: Any) -> None:
         )
 
 
+def check_single_target(y: Any, what: str) -> None:
+    """Raises a ValueError if targets, called `what`, are those of several outputs."""
+    if isinstance(y, (dict, tuple)):
+        found = f"a dict of {list(y)}" if isinstance(y, dict) else f"{len(y)} of them"
+        raise ValueError(
+            f"There are {what} for several outputs: {found}. Pass `output_key` to name "
+            "the one to evaluate."
+        )
+
+
 def alike(samples: Sequence[Any], most: int) -> Iterator[slice]:
     """Cuts samples where their shape changes, into parts of at most `most`.
 

@@ -331,9 +331,10 @@ class _BatchMetrics:
         left_out = self._left_out.total() - outside
         if left_out and self._callback._writes:
             wandb.termwarn(f"In the predictions, {_in_words(self._left_out)}.")
-        results |= {"left_out": float(left_out)} if left_out else {}
-        results |= {"outside_image": float(outside)} if outside else {}
-        return results
+        return results | {
+            "left_out": float(left_out),
+            "outside_image": float(outside),
+        }
 
 
 def _one_dict(images: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

@@ -9,7 +9,7 @@ import numpy as np
 from wandb_eval.detection.boxes import Detections
 
 MAX_BOXES = 100
-"""A layer has at most so many boxes, those with the highest scores."""
+"""A layer of predictions has at most so many boxes, those with the highest scores."""
 
 
 def box_layer(
@@ -52,7 +52,7 @@ def box_layer(
         best = np.argsort(-scores, kind="stable")
         index = best[(shown & (scores >= score_threshold))[best]][:MAX_BOXES]
     else:
-        index = np.flatnonzero(shown)[:MAX_BOXES]
+        index = np.flatnonzero(shown)
     positions = corners[index].round(2).tolist()
     labels = detections.labels[index].tolist()
     box_data: list[dict[str, Any]] = [

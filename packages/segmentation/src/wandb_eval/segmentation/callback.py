@@ -27,8 +27,8 @@ from wandb_eval.segmentation.masks import (
     MAX_CLASSES,
     NOT_A_NUMBER,
     Masks,
+    channels_last,
     depends_on_logits,
-    describe,
     num_outputs,
     read_masks,
     read_outputs,
@@ -224,14 +224,12 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
         mask = read_masks(self.samples.y[0][None], self.ignore_index)
         if not depends_on_logits(outputs, mask.shape[1:]):
             return
-        low, high, only_probabilities = describe(outputs)
-        if self.from_logits and only_probabilities and self._writes:
-            wandb.termwarn(
-                f"The outputs of the model are {low:.3g} to {high:.3g}: they look like "
-                "probabilities, but are taken for logits. If the model ends with "
-                "softmax or sigmoid, pass `from_logits=False`."
-            )
-        if not self.from_logits and (low < -1e-3 or high > 1 + 1e-3):
+        if self.from_logits:
+            self.warn_of_probabilities(channels_last(outputs))
+            return
+        finite = outputs[np.isfinite(outputs)]
+        low, high = finite.min(initial=np.inf), finite.max(initial=-np.inf)
+        if low < -1e-3 or high > 1 + 1e-3:
             raise ValueError(
                 f"The outputs of the model are not probabilities: they are {low:.3g} "
                 f"to {high:.3g}. If its last layer has no softmax or sigmoid, pass "

@@ -11,7 +11,12 @@ from scipy.special import expit, logit, softmax
 
 from wandb_eval.core.opencv import cv2
 from wandb_eval.core.threads import WORKERS, map_in_threads
-from wandb_eval.core.validation_data import NOT_BATCHED, check_single, to_numpy
+from wandb_eval.core.validation_data import (
+    NOT_BATCHED,
+    check_single,
+    check_single_target,
+    to_numpy,
+)
 
 Masks = NDArray[np.integer[Any]]
 
@@ -56,7 +61,7 @@ def read_masks(y: Any, ignore_index: int | None = None) -> Masks:
     array = _as_array(y)
     if array.ndim == 3:
         return _to_ids(array)
-    array = _channels_last(array)
+    array = channels_last(array)
     if array.shape[-1] == 1:
         return _to_ids(array[..., 0])
     ones = array.sum(axis=-1)
@@ -95,33 +100,14 @@ def num_outputs(outputs: Any) -> int:
             "Outputs of a segmentation model must be of shape (batch, height, width, "
             f"channels). Received: {tuple(outputs.shape)}"
         )
-    channels = int(_channels_last(np.asarray(outputs)).shape[-1])
+    channels = int(channels_last(outputs).shape[-1])
     return 2 if channels == 1 else channels
 
 
 def depends_on_logits(outputs: Any, size: tuple[int, ...]) -> bool:
     """Whether it matters for masks of that size if outputs are logits or not."""
-    shape = _channels_last(np.asarray(outputs)).shape
+    shape = channels_last(outputs).shape
     return shape[-1] == 1 or shape[1:3] != tuple(size)
-
-
-def describe(outputs: Any) -> tuple[float, float, bool]:
-    """Tells probabilities from logits.
-
-    Args:
-        outputs: Outputs of a model.
-
-    Returns:
-        The lowest and the highest value that is finite, and whether all of them can
-        only be probabilities: of 0 to 1, not all 0, and with several channels of the
-        sum 1.
-    """
-    scores = _channels_last(np.asarray(outputs))
-    finite = scores[np.isfinite(scores).all(axis=-1)].astype(np.float32)
-    low, high = float(finite.min(initial=np.inf)), float(finite.max(initial=-np.inf))
-    sums = finite.sum(axis=-1)
-    sums_to_1 = scores.shape[-1] == 1 or bool((np.abs(sums - 1) < 0.02).all())
-    return low, high, low >= 0 and 0 < high <= 1 and sums_to_1
 
 
 def read_outputs(
@@ -155,7 +141,7 @@ def read_outputs(
     >>> read_outputs(np.array([[[[0.2, 0.7, 0.1]]]]), (1, 2), from_logits=False)
     array([[[1, 1]]], dtype=int32)
     """
-    scores = _channels_last(np.asarray(outputs))
+    scores = channels_last(outputs)
     if scores.dtype not in (np.float32, np.float64):
         scores = scores.astype(np.float32)
     ids = np.empty((len(scores), *size), np.int32)
@@ -252,12 +238,7 @@ def _resize(channel: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
 
 
 def _as_array(y: Any) -> NDArray[Any]:
-    if isinstance(y, (dict, tuple)):
-        found = f"a dict of {list(y)}" if isinstance(y, dict) else f"{len(y)} of them"
-        raise ValueError(
-            f"There are masks for several outputs: {found}. Pass `output_key` to name "
-            "the one to evaluate."
-        )
+    check_single_target(y, "masks")
     try:
         array = np.asarray(to_numpy(y))
     except ValueError as error:  # Lists of several sizes.
@@ -298,7 +279,9 @@ def _to_ids(array: NDArray[Any]) -> Masks:
     return np.asarray(array, np.int32)
 
 
-def _channels_last(array: NDArray[Any]) -> NDArray[Any]:
+def channels_last(batch: Any) -> NDArray[Any]:
+    """A batch of shape `(batch, height, width, channels)`, whatever Keras says."""
+    array = np.asarray(batch)
     if keras.config.image_data_format() == "channels_first":
         return np.moveaxis(array, 1, -1)
     return array

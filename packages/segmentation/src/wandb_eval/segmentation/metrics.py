@@ -188,7 +188,7 @@ class SegmentationMetrics:
         """What to log: numbers, the per-class table, and the confusion matrix.
 
         `mean_iou`, `mean_dice`, `pixel_accuracy` and `frequency_weighted_iou` are
-        missing if no pixel was counted, and `left_out` if none was left out.
+        missing if no pixel was counted.
         """
         scores = Scores(self.confusion_matrix)
         numbers = {
@@ -200,8 +200,7 @@ class SegmentationMetrics:
         results: dict[str, Any] = {
             name: float(value) for name, value in numbers.items() if not np.isnan(value)
         }
-        if self.left_out:
-            results["left_out"] = float(self.left_out)
+        results["left_out"] = float(self.left_out)
         columns = [scores.iou, scores.dice, scores.precision, scores.recall]
         results["per_class"] = wandb.Table(
             columns=["class", "iou", "dice", "precision", "recall", "pixels"],
