@@ -443,7 +443,7 @@ class WandbTaskEvalCallback(WandbEvalCallback):
         if key is None:
             return outputs
         names = list(getattr(self.model, "output_names", []))
-        if not isinstance(outputs, (list, tuple, dict)):
+        if hasattr(outputs, "shape"):
             if key in (0, -1) or [key] == names:
                 return outputs
             raise ValueError(
