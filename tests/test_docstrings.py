@@ -9,20 +9,25 @@ import pytest
 import wandb_eval
 
 MODULES = [
-    module.name
+    module.name.removeprefix("wandb_eval.")
     for module in pkgutil.walk_packages(wandb_eval.__path__, "wandb_eval.")
     if not module.ispkg
 ]
+WITH_EXAMPLES = {
+    "classification.metrics",
+    *(f"core.{name}" for name in ("class_names", "images", "validation_data")),
+    *(f"detection.{name}" for name in ("boxes", "drawing", "layers", "metrics")),
+    *(f"segmentation.{name}" for name in ("drawing", "masks", "metrics")),
+}
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_show_what_they_print(name):
-    assert doctest.testmod(importlib.import_module(name)).failed == 0
+    module = importlib.import_module(f"wandb_eval.{name}")
+    failed, attempted = doctest.testmod(module)
+    assert failed == 0
+    assert attempted or name not in WITH_EXAMPLES
 
 
-@pytest.mark.parametrize(
-    "task", ["classification", "core", "detection", "segmentation"]
-)
-def test_every_package_has_examples(task):
-    modules = [name for name in MODULES if name.startswith(f"wandb_eval.{task}.")]
-    assert sum(doctest.testmod(importlib.import_module(m)).attempted for m in modules)
+def test_no_module_with_examples_is_missed():
+    assert set(MODULES) >= WITH_EXAMPLES

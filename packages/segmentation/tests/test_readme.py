@@ -1,4 +1,4 @@
-"""The code in the README and in the docstrings runs as it stands."""
+"""The code in the README runs as it stands."""
 
 import inspect
 import re

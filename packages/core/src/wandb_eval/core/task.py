@@ -271,6 +271,8 @@ class WandbTaskEvalCallback(WandbEvalCallback):
             outputs: Of shape `(batch, ..., num_classes)`, or `(batch,)`.
             one_class: Whether the classes exclude each other.
         """
+        if not self._writes:
+            return
         scores = to_numpy(outputs).astype(np.float32)
         scores = scores[:, None] if scores.ndim == 1 else scores
         finite = scores[np.isfinite(scores).all(axis=-1)]
@@ -282,12 +284,11 @@ class WandbTaskEvalCallback(WandbEvalCallback):
                 return
         elif self.output_key is None and _is_linear(self.model):
             return
-        if self._writes:
-            wandb.termwarn(
-                f"The outputs of the model are {low:.3g} to {high:.3g}: they look like "
-                "probabilities, but are taken for logits. If the model ends with "
-                "softmax or sigmoid, pass `from_logits=False`."
-            )
+        wandb.termwarn(
+            f"The outputs of the model are {low:.3g} to {high:.3g}: they look like "
+            "probabilities, but are taken for logits. If the model ends with softmax "
+            "or sigmoid, pass `from_logits=False`."
+        )
 
     def add_rows(self, table: wandb.Table, rows: Sequence[Sequence[Any]]) -> None:
         """Adds rows to a table: faster than its `add_data` row by row."""
