@@ -240,7 +240,9 @@ def test_the_backend_is_away_at_the_start(loopback, warned):
             super().on_epoch_end(epoch, logs)
             seconds.append(time.monotonic() - start)
 
-    with wandb.init() as run:
+    # With the short waits of these tests wandb-core would give up after 20 seconds, and
+    # with its own after a quarter of an hour.
+    with wandb.init(settings=wandb.Settings(x_graphql_retry_max=600)) as run:
         loopback.down()
         callback = Timed()
         callback._patience = 1.0
