@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from wandb_eval.core import ValidationData
 from wandb_eval.core import validation_data as module
-from wandb_eval.core.validation_data import alike, stack, to_numpy
+from wandb_eval.core.evaluation.trees import alike, stack, to_numpy
 
 N = 10
 X = np.arange(N * 6, dtype=np.float32).reshape(N, 2, 3)

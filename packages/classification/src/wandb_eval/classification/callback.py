@@ -2,44 +2,59 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Unpack
 
 import numpy as np
+import wandb
 
 from wandb_eval.classification.labels import (
-    Labels,
-    Probabilities,
     check_probabilities,
     read_labels,
     read_outputs,
-    smallest_step,
+    read_probabilities,
 )
-from wandb_eval.classification.metrics import ClassificationMetrics, sample_losses
+from wandb_eval.classification.metrics import ClassificationMetrics
+from wandb_eval.classification.scores import score_samples
+from wandb_eval.classification.tables import confused_pairs, suspect_labels
 from wandb_eval.core import (
     Batch,
+    EvaluatedSamples,
+    Evaluation,
+    FromLogits,
     Metrics,
+    Samples,
+    SampleScores,
+    TaskArguments,
     WandbTaskEvalCallback,
+    check_bool,
     check_class_names,
+    check_from_logits,
+    check_positive,
+    is_number,
+    look_like_probabilities,
     name_classes,
+    told_from_logits,
 )
-from wandb_eval.core.arguments import check_bool, check_positive
-
-_NOT_A_NUMBER = "NaN"
 
 
 class WandbClassificationEvalCallback(WandbTaskEvalCallback):
     """Shows in W&B what a classifier predicts, epoch by epoch.
 
     When training begins, it logs a table of validation samples: `idx` (the place in
-    the validation data), `image`, `label`. After each epoch it logs their predictions:
-    `epoch`, `idx`, `image`, `label`, `pred`, `score` (the probability of `pred`),
-    `correct`, `loss` (cross-entropy, in nats), and the `top_k` classes with their
-    scores. Over all of the validation data it logs `eval/accuracy`,
-    `eval/top_<k>_accuracy`, `eval/log_loss` and `eval/macro_f1`, a confusion matrix,
-    precision, recall, F1 and support by class, and for up to 20 classes ROC and
-    precision-recall curves.
+    the validation data), `image`, `label`. After each epoch it logs a version of
+    predictions: for these samples, and in a table of its own for the hardest of all
+    samples, `epoch`, `idx`, `image`, `label`, `pred`, `score` (the probability of
+    `pred`), `correct`, `loss` (cross-entropy, in nats), and the `top_k` classes with
+    their scores; in a third table, without images, what is known of every sample.
+
+    Over all of the validation data it measures `eval/accuracy`,
+    `eval/top_<k>_accuracy` (where there are more than k classes), `eval/log_loss`,
+    `eval/brier`, `eval/ece` and `eval/macro_f1`, a confusion matrix, precision, recall,
+    F1 and support by class, a reliability diagram, and for up to 20 classes ROC and
+    precision-recall curves. `eval/confused` has the pairs of classes that are confused
+    most, with images. When training ends, `eval/suspect_labels` shows the samples whose
+    label the model contradicted most, over all epochs.
 
     Where the outputs of a sample are NaN, its row says so, and the numbers leave it
     out: `eval/left_out` says how many.
@@ -49,28 +64,21 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
             batched `tf.data.Dataset`, a `keras.utils.PyDataset`, a torch `DataLoader`,
             or any iterable of batches that can be iterated again. Labels are class
             ids, or one-hot; multi-hot with `multi_label`. Of a y for several outputs, a
-            tuple or a dict, the labels are what `output_key` names.
-        class_names: The name of each class id. `None`: the ids.
-        num_samples: How many samples to show. `None` for all.
-        every_n_epochs: Evaluate every so many epochs, and always after the last one.
-        batch_size: For predicting; data that is batched already keeps its batches.
+            tuple or a dict, the labels are what `output_key` names. x are images, or
+            strings; anything else is shown by `image_fn`.
+        class_names: The name of each class id, as a list, `{id: name}` or `{name: id}`.
+            `None`: the ids.
         from_logits: Whether the outputs are logits, before softmax or sigmoid.
-        multi_label: Whether a sample may have several classes, or none. A class is
-            predicted where its probability is 0.5 or more; `pred` and `label` are
-            lists of names then, `score` is the mean probability of the predicted
-            classes, `correct` asks for all classes, and there is no confusion matrix
-            and no top-k accuracy.
+            `"auto"`: told by the loss that the model is compiled with, else by the
+            activation of its last layer, else by the outputs.
+        multi_label: Whether a sample may have several classes, or none. `pred` and
+            `label` are lists of names then, `score` is the mean probability of the
+            predicted classes, `correct` asks for all classes, and there is no confusion
+            matrix and no top-k accuracy.
+        threshold: From which probability on a class is predicted, with `multi_label`,
+            and class 1 for one sigmoid unit.
         top_k: How many of the most probable classes to show and to count.
-        image_fn: Takes one sample of x and returns the image to show: a uint8 array of
-            shape `(height, width)` or `(height, width, channels)`. `None`: uint8, or
-            floats of 0 to 1, -1 to 1 or 0 to 255, are shown as such.
-        image_format: `"png"`, lossless, or `"jpg"`, which is smaller and faster.
-        monitor: The name of a number in the logs of `fit` (`"val_loss"`), or of one
-            logged here (`"eval/macro_f1"`); the version where it improved is `best`.
-        mode: `"min"`, `"max"`, or `"auto"`: told by the name.
-        seed: Seed of the draw of the samples.
-        **kwargs: `output_key`, `name`, `log_to_history` and `on_error`, see
-            `wandb_eval.core.WandbTaskEvalCallback`.
+        **kwargs: What all tasks have, see `wandb_eval.core.WandbTaskEvalCallback`.
 
     Raises:
         wandb.Error: If there is no active run.
@@ -96,56 +104,36 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
     def __init__(
         self,
         validation_data: Any,
-        class_names: Sequence[str] | None = None,
+        class_names: Sequence[str] | Mapping[Any, Any] | None = None,
         *,
-        num_samples: int | None = 100,
-        every_n_epochs: int = 1,
-        batch_size: int = 32,
-        from_logits: bool = False,
+        from_logits: FromLogits = "auto",
         multi_label: bool = False,
+        threshold: float = 0.5,
         top_k: int = 5,
-        image_fn: Callable[[Any], Any] | None = None,
-        image_format: str = "png",
-        monitor: str | None = None,
-        mode: Literal["auto", "min", "max"] = "auto",
-        seed: int = 0,
-        **kwargs: Any,
+        **kwargs: Unpack[TaskArguments],
     ) -> None:
         top_k = check_positive("top_k", top_k)
-        check_bool("from_logits", from_logits)
         check_bool("multi_label", multi_label)
+        if not (is_number(threshold) and 0 < threshold < 1):
+            raise ValueError(
+                f"`threshold` must be a number between 0 and 1. Received: {threshold!r}"
+            )
         self.class_names = check_class_names(class_names)
-        self.from_logits = from_logits
+        self.from_logits = check_from_logits(from_logits)
         self.multi_label = multi_label
+        self.threshold = float(threshold)
         self.top_k = top_k
         top = f"top_{top_k}"
+        columns = ["epoch", "idx", "image", "label", "pred", "score", "correct", "loss"]
         super().__init__(
             validation_data,
             data_table_columns=["idx", "image", "label"],
-            pred_table_columns=[
-                "epoch",
-                "idx",
-                "image",
-                "label",
-                "pred",
-                "score",
-                "correct",
-                "loss",
-                top,
-                f"{top}_scores",
-            ],
-            num_samples=num_samples,
-            every_n_epochs=every_n_epochs,
-            batch_size=batch_size,
-            image_fn=image_fn,
-            image_format=image_format,
-            monitor=monitor,
-            mode=mode,
-            seed=seed,
+            pred_table_columns=[*columns, top, f"{top}_scores"],
             **kwargs,
         )
         self._names: list[str] = []
         self._num_labels = 0
+        self._are_logits = False
 
     def check_batch(self, batch: Batch) -> None:
         """Checks labels against the class names."""
@@ -162,16 +150,22 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
 
     def check_outputs(self, outputs: Any) -> None:
         """Checks the outputs against the labels and the class names."""
-        probabilities = read_outputs(outputs, self.from_logits, self.multi_label)
-        if self.from_logits:
-            self.warn_of_probabilities(outputs, one_class=not self.multi_label)
-        else:
-            check_probabilities(probabilities, self.multi_label)
+        self._are_logits = self._find_out_logits(outputs)
+        probabilities = read_outputs(outputs, self._are_logits, self.multi_label)
+        if not self._are_logits and not check_probabilities(
+            probabilities, self.multi_label
+        ):
+            wandb.termwarn(
+                "The outputs of the model are from 0 to 1, but do not sum to 1: they "
+                "are taken for those of a sigmoid unit for each class. `score` is the "
+                "output, and the log loss that of the normalised outputs.",
+                repeat=False,
+            )
         num_classes = probabilities.shape[1]
-        if self.multi_label and (num_classes == 1 or num_classes != self._num_labels):
+        if self.multi_label and num_classes != self._num_labels:
             raise ValueError(
                 "With `multi_label=True` the model must have as many outputs as the "
-                "labels have classes, two or more. Received: "
+                "labels have classes. Received: "
                 f"{num_classes} outputs and labels for {self._num_labels} classes"
             )
         if self._num_labels > num_classes:
@@ -179,72 +173,87 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
                 f"The labels of the validation data go up to {self._num_labels - 1}, "
                 f"but the model has outputs for {num_classes} classes."
             )
-        self._names = name_classes(self.class_names, num_classes)[:num_classes]
+        self._names = name_classes(self.class_names, num_classes, exactly=True)
 
-    def add_ground_truth(self, logs: dict[str, float] | None = None) -> None:
-        """Adds the samples to `data_table`."""
-        rows = zip(
-            self.samples.index, self.sample_images(), self._sample_names(), strict=True
-        )
-        self.add_rows(self.data_table, list(rows))
-
-    def add_model_predictions(
-        self, epoch: int, logs: dict[str, float] | None = None
-    ) -> None:
-        """Adds what the model predicts for the samples to `pred_table`."""
-        truth = self._sample_labels()
-        for part, outputs in self.predict_samples():
-            probabilities = read_outputs(outputs, self.from_logits, self.multi_label)
-            eps = smallest_step(outputs, self.from_logits)
-            rows = zip(
-                self.data_table_ref.data[part],
-                self._predictions(truth[part], probabilities, eps),
-                strict=True,
+    def _find_out_logits(self, outputs: Any) -> bool:
+        one_class = not self.multi_label
+        if self.from_logits == "auto":
+            told = told_from_logits(self.model, self.output_key)
+            if told is not None:
+                return told
+            # Also a sigmoid unit for each class puts out probabilities.
+            are_logits = not look_like_probabilities(outputs, one_class=False)
+            what = "logits" if are_logits else "probabilities"
+            wandb.termlog(
+                f"The outputs of the model are taken for {what}, as they look like "
+                "that. Pass `from_logits` if they are not."
             )
-            self.add_rows(self.pred_table, [[epoch, *row, *new] for row, new in rows])
+            return are_logits
+        if self.from_logits:
+            self.warn_of_probabilities(outputs, one_class)
+        return self.from_logits
+
+    def read_batch(self, y: Any, outputs: Any) -> tuple[Any, Any]:
+        """Labels and probabilities."""
+        return (
+            read_labels(y, self.multi_label),
+            read_probabilities(outputs, self._are_logits, self.multi_label),
+        )
 
     def new_metrics(self) -> Metrics:
         """What is measured over all of the validation data."""
         return ClassificationMetrics(
-            self._names, self.top_k, self.from_logits, self.multi_label
+            self._names,
+            self.top_k,
+            multi_label=self.multi_label,
+            threshold=self.threshold,
         )
 
-    def _sample_labels(self) -> Labels:
-        return read_labels(np.stack(self.samples.y), self.multi_label)
+    def score_samples(self, truth: Any, predictions: Any) -> SampleScores:
+        """`label`, `pred`, `score`, `correct`, `loss`; the loss says how wrong."""
+        return score_samples(
+            truth, predictions, self._names, self.multi_label, self.threshold
+        )
 
-    def _sample_names(self) -> list[Any]:
-        names = self._names or name_classes(self.class_names, self._num_labels)
-        labels = self._sample_labels()
-        if self.multi_label:
-            return [[names[int(i)] for i in np.flatnonzero(row)] for row in labels]
-        return [names[i] for i in labels]
-
-    def _predictions(
-        self, labels: Labels, probabilities: Probabilities, eps: float
+    def ground_truth_rows(
+        self, samples: Samples, images: Sequence[Any]
     ) -> list[list[Any]]:
-        """The cells behind `label`, for each row."""
-        names = self._names
-        finite = np.asarray(np.isfinite(probabilities).all(axis=1))
-        safe = np.where(finite[:, None], probabilities, 0.0)
-        order = np.argsort(-safe, axis=1, kind="stable")[:, : self.top_k]
-        losses = sample_losses(labels, safe, self.multi_label, eps)
-        rows: list[list[Any]] = []
-        for i, top in enumerate(order):
-            if not finite[i]:
-                pred = [_NOT_A_NUMBER] if self.multi_label else _NOT_A_NUMBER
-                rows.append([pred, math.nan, False, math.nan, [], []])
-                continue
-            pred, score, correct = self._decide(labels[i], safe[i])
-            top_names = [names[j] for j in top]
-            scores = safe[i][top].tolist()
-            rows.append([pred, score, correct, float(losses[i]), top_names, scores])
+        """Rows of `idx`, `image` and `label`."""
+        names = self._names or name_classes(self.class_names, self._num_labels)
+        labels = read_labels(np.stack(samples.y), self.multi_label)
+        named: list[Any] = [
+            [names[int(i)] for i in np.flatnonzero(label)]
+            if self.multi_label
+            else names[int(label)]
+            for label in labels
+        ]
+        return [list(r) for r in zip(samples.index, images, named, strict=True)]
+
+    def prediction_rows(self, evaluated: EvaluatedSamples) -> list[list[Any]]:
+        """The rows of ground truth, the scores, and the most probable classes."""
+        each = read_outputs(
+            np.stack(evaluated.predictions), multi_label=self.multi_label
+        )
+        finite = np.asarray(np.isfinite(each).all(axis=1))
+        order = np.argsort(-np.nan_to_num(each), axis=1, kind="stable")[:, : self.top_k]
+        shown = ("pred", "score", "correct", "loss")
+        scores = zip(*(evaluated.scores[name] for name in shown), strict=True)
+        rows = []
+        for i, (row, values) in enumerate(zip(evaluated.rows, scores, strict=True)):
+            top = order[i] if finite[i] else order[i][:0]
+            names = [self._names[j] for j in top]
+            rows.append([*row[:3], *values, names, each[i][top].tolist()])
         return rows
 
-    def _decide(self, label: Any, scores: Any) -> tuple[Any, float, bool]:
-        if self.multi_label:
-            chosen = scores >= 0.5
-            score = float(scores[chosen].mean()) if chosen.any() else 0.0
-            pred: Any = [self._names[j] for j in np.flatnonzero(chosen)]
-            return pred, score, bool((chosen == (label == 1)).all())
-        best = int(scores.argmax())
-        return self._names[best], float(scores[best]), best == int(label)
+    def explain(self, evaluation: Evaluation) -> dict[str, Any]:
+        """The pairs of classes that are confused most."""
+        metrics = evaluation.metrics
+        assert isinstance(metrics, ClassificationMetrics)
+        if metrics.confusion_matrix is None:
+            return {}
+        held = [evaluation.hardest, evaluation.fixed]
+        return confused_pairs(metrics.confusion_matrix, self._names, held)
+
+    def sum_up(self, evaluation: Evaluation) -> dict[str, Any]:
+        """The samples whose label may be wrong."""
+        return suspect_labels(evaluation)

@@ -8,14 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
-from wandb_eval.core.validation_data import (
-    check_single,
-    check_single_target,
-    to_numpy,
-)
+from wandb_eval.core import check_single, check_single_target, to_numpy
 
 Labels = NDArray[np.integer[Any]]
-Probabilities = NDArray[np.float64]
+Probabilities = NDArray[np.floating[Any]]
+
+SUM_TOLERANCE = 0.02
+"""How far from 1 the sum of a row of probabilities may be."""
 
 _TOO_MANY = 2**31
 
@@ -69,10 +68,10 @@ def read_labels(y: Any, multi_label: bool = False) -> Labels:
     return np.asarray(labels.argmax(axis=1))
 
 
-def read_outputs(
+def read_probabilities(
     outputs: Any, from_logits: bool = False, multi_label: bool = False
 ) -> Probabilities:
-    """Reads the outputs of a model as probabilities.
+    """Reads the outputs of a model as probabilities, as many as there are outputs.
 
     Args:
         outputs: Of shape `(batch, num_classes)`; or `(batch, 1)` or `(batch,)`, the
@@ -81,14 +80,16 @@ def read_outputs(
         multi_label: Whether the classes do not exclude each other.
 
     Returns:
-        Probabilities of shape `(batch, num_classes)`; rows sum to 1 unless
-        `multi_label`. What is not a number stays that.
+        Probabilities of shape `(batch, num_classes)` or `(batch, 1)`, in the dtype of
+        the outputs; those of logits in float64. What is not a number stays that.
 
     Raises:
         ValueError: If the shape is another.
     """
     check_single(outputs)
-    array = np.asarray(outputs, np.float64)
+    array = to_numpy(outputs)
+    if from_logits or array.dtype.kind != "f":
+        array = np.asarray(array, np.float64)
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2:
@@ -96,21 +97,34 @@ def read_outputs(
             "Outputs of a classifier must be of shape (batch, num_classes), or (batch, "
             f"1) for one sigmoid unit. Received: {outputs.shape}"
         )
+    if not from_logits:
+        return np.asarray(array)
     if multi_label or array.shape[1] == 1:
-        if from_logits:
-            array = expit(array)
-        return array if multi_label else np.hstack([1 - array, array])
-    if from_logits:
-        with np.errstate(invalid="ignore"):  # Of infinity: NaN, as with Keras.
-            return np.asarray(softmax(array, axis=1))
-    return array
+        return np.asarray(expit(array))
+    with np.errstate(invalid="ignore"):  # Of infinity: NaN, as with Keras.
+        return np.asarray(softmax(array, axis=1))
 
 
-def smallest_step(outputs: Any, from_logits: bool = False) -> float:
-    """How close to 0 and 1 a probability can come in the dtype of the outputs."""
-    dtype = to_numpy(outputs).dtype
-    is_known = dtype.kind == "f" and not from_logits
-    return float(np.finfo(dtype if is_known else np.float64).eps)
+def read_outputs(
+    outputs: Any, from_logits: bool = False, multi_label: bool = False
+) -> Probabilities:
+    """Reads the outputs of a model as a probability for each class.
+
+    Args:
+        outputs: As for `read_probabilities`.
+        from_logits: Whether they are logits: before softmax or sigmoid.
+        multi_label: Whether the classes do not exclude each other.
+
+    Returns:
+        Probabilities of shape `(batch, num_classes)`: of one sigmoid unit, two.
+
+    Raises:
+        ValueError: If the shape is another.
+    """
+    read = read_probabilities(outputs, from_logits, multi_label)
+    if multi_label or read.shape[1] > 1:
+        return read
+    return np.hstack([1 - read, read])
 
 
 def _as_array(y: Any) -> NDArray[Any]:
@@ -128,28 +142,26 @@ def _as_array(y: Any) -> NDArray[Any]:
     return array.astype(np.int64) if array.dtype == np.bool_ else array
 
 
-def check_probabilities(probabilities: Probabilities, multi_label: bool) -> None:
-    """Raises a ValueError if outputs that should be probabilities can't be.
+def check_probabilities(probabilities: Probabilities, multi_label: bool) -> bool:
+    """Checks outputs that should be probabilities.
 
     Args:
         probabilities: What `read_outputs` returned without `from_logits`.
         multi_label: Whether the classes do not exclude each other.
+
+    Returns:
+        Whether rows have the sum 1, where classes exclude each other. The outputs of a
+        sigmoid unit for each class do not.
+
+    Raises:
+        ValueError: If they are not from 0 to 1.
     """
     rows = probabilities[np.isfinite(probabilities).all(axis=1)]
     low, high = (rows.min(), rows.max()) if rows.size else (0.0, 1.0)
-    sums = rows.sum(axis=1) if rows.size else np.ones(1)
-    if (
-        low < -1e-3
-        or high > 1 + 1e-3
-        or (not multi_label and (np.abs(sums - 1) > 0.02).any())
-    ):
-        detail = (
-            ""
-            if multi_label
-            else f", with sums of {sums.min():.3g} to {sums.max():.3g}"
-        )
+    if low < -1e-3 or high > 1 + 1e-3:
         raise ValueError(
             f"The outputs of the model are not probabilities: they are {low:.3g} to "
-            f"{high:.3g}{detail}. If its last layer has no softmax or sigmoid, pass "
+            f"{high:.3g}. If its last layer has no softmax or sigmoid, pass "
             "`from_logits=True`."
         )
+    return multi_label or bool((np.abs(rows.sum(axis=1) - 1) <= SUM_TOLERANCE).all())

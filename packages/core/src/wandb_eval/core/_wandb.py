@@ -174,6 +174,32 @@ def media_folder(run: wandb.Run) -> Folder:
     return Folder(path, shared=True)
 
 
+class MediaLibrary:
+    """Knows the files of all media folders of a run, for any of its artifacts.
+
+    wandb-core does not send a file again that an earlier version of an artifact has.
+    """
+
+    def __init__(self) -> None:
+        self._folders: list[Folder] = []
+
+    def new_folder(self, run: wandb.Run) -> Folder:
+        """A media folder whose files are known from then on."""
+        folder = media_folder(run)
+        self._folders = [known for known in self._folders if known.files]
+        self._folders.append(folder)
+        return folder
+
+    def entries(self) -> dict[str, ArtifactManifestEntry]:
+        """Entries for the files, by their path on this machine."""
+        return {
+            path: file.entry()
+            for folder in self._folders
+            for path, file in folder.files.items()
+            if file.name.startswith("media/")
+        }
+
+
 def version_folder(run: wandb.Run) -> Folder:
     """Where files that one version of predictions alone needs wait for their upload.
 
@@ -270,6 +296,7 @@ def with_layers(
     classes: wandb.data_types.Classes,
     boxes: dict[str, Any] | None = None,
     masks: dict[str, Any] | None = None,
+    keep: bool = False,
 ) -> wandb.Image | None:
     """`wandb.Image(image, boxes=..., masks=..., classes=...)`, cheap for many images.
 
@@ -280,12 +307,16 @@ def with_layers(
         classes: The names of all class ids that are in the layers.
         boxes: Box layers by name, as for `wandb.Image`.
         masks: Mask layers by name, as for `wandb.Image`.
+        keep: Whether the layers that the image has stay on it, below these.
     """
     if image is None:
         return None
     layered = wandb.Image(image, masks=masks)
     if boxes:
         layered._boxes = {key: _box_layer(val, key) for key, val in boxes.items()}
+    if keep:
+        layered._boxes = (image._boxes or {}) | (layered._boxes or {}) or None
+        layered._masks = (image._masks or {}) | (layered._masks or {}) or None
     layered._classes = classes
     return layered
 
@@ -417,6 +448,7 @@ class EvalArtifact(wandb.Artifact):
         known: What media files resolve to, by their path on this machine: entries of
             another artifact, or files that `Folder.store` wrote.
         known_tables: The same for tables, by `id`.
+        library: Other media files that the table may have, likewise.
         metadata: The metadata of the artifact.
     """
 
@@ -428,12 +460,14 @@ class EvalArtifact(wandb.Artifact):
         *,
         known: Mapping[str, ArtifactManifestEntry] | None = None,
         known_tables: Mapping[int, ArtifactManifestEntry] | None = None,
+        library: Mapping[str, ArtifactManifestEntry] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(name, type=type, metadata=_without_infinity(metadata or {}))
         self.folder = folder
         self._known = known or {}
         self._known_tables = known_tables or {}
+        self._library = library or {}
 
     def add_table(self, table: wandb.Table, table_name: str) -> ArtifactManifestEntry:
         """Adds the table and all the media in it."""
@@ -453,7 +487,7 @@ class EvalArtifact(wandb.Artifact):
         added: str | None = super().get_added_local_path_name(local_path)
         if added is not None:
             return added
-        entry = self._known.get(local_path)
+        entry = self._known.get(local_path, self._library.get(local_path))
         if entry is None and local_path in self.folder.files:
             entry = self.folder.files[local_path].entry()
         if entry is None:
@@ -523,7 +557,7 @@ class EvalArtifact(wandb.Artifact):
         self._added_local_paths.clear()
         if self._manifest is not None:  # `manifest` would fetch it from the server.
             self._manifest.entries.clear()
-        self._known, self._known_tables = {}, {}
+        self._known, self._known_tables, self._library = {}, {}, {}
 
 
 def _without_infinity(numbers: dict[str, Any]) -> dict[str, Any]:
@@ -790,6 +824,31 @@ def with_logged_tables(
             cell = table_cell(run, value.table, table_key)
             cells[key] = CustomChart(table=cell, spec=value.spec)  # type: ignore[arg-type]
     return cells
+
+
+def log_row(run: wandb.Run, row: dict[str, Any], last: int | None) -> int | None:
+    """Logs values as a part of the row of the history that is open.
+
+    Without that, each row of ours would close one, and what a user logs with a `step`
+    of his own would be dropped: W&B's steps only go forward.
+
+    Args:
+        run: The run.
+        row: The values, by key.
+        last: The step that was open when such values were logged before. They are not
+            to be replaced: if it is still open, a new one is begun.
+
+    Returns:
+        The step of the row; `None` where several processes share the run.
+    """
+    if run.settings._shared:
+        run.log(row)
+        return None
+    if run._local_step == last:
+        run.log(row, step=run._local_step + 1)
+    else:
+        run.log(row, commit=False)
+    return int(run._local_step)
 
 
 def artifact_name(wanted: str) -> str:

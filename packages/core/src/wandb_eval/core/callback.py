@@ -61,6 +61,8 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
     Args:
         data_table_columns: Column names of the table of ground truth.
         pred_table_columns: Column names of the tables of predictions.
+        run: The run to log to. `None`: the one that is active when training begins;
+            with `wandb.init(reinit="create_new")` there is none.
         log_to_history: Whether the prediction table is also logged to the run's
             history, under `eval/predictions`, so that W&B's step slider moves through
             the epochs. Its media are those of the artifact, not sent again.
@@ -115,11 +117,17 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
         data_table_columns: list[str],
         pred_table_columns: list[str],
         *args: Any,
+        run: wandb.Run | None = None,
         log_to_history: bool = True,
         on_error: Literal["warn", "raise"] = "warn",
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        if run is not None and not isinstance(run, wandb.Run):
+            raise ValueError(
+                "`run` must be a run, as `wandb.init()` returns it, or None. "
+                f"Received: {run!r:.200}"
+            )
         if not isinstance(on_error, str) or on_error not in ("warn", "raise"):
             raise ValueError(
                 f"`on_error` must be 'warn' or 'raise'. Received: {on_error!r}"
@@ -139,28 +147,35 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
         self._lacks_ground_truth = False
         self._ground_truths: list[_wandb.GroundTruth] = []
         self._reference: wandb.Table | None = None
-        self._defined_for: wandb.Run | None = None
-        self._run = self._active_run()
+        self._library = _wandb.MediaLibrary()
+        self._media_folder: _wandb.Folder | None = None
+        self._version_folder: _wandb.Folder | None = None
+        self._defined: set[str] = set()
+        self._open_row: dict[str, Any] | None = None
+        self._row_step: int | None = None
+        self._given_run = run
+        self._run = self._current_run()
         self._began: wandb.Run | None = None
-        self.init_data_table(data_table_columns)
-        self.init_pred_table(pred_table_columns)
 
-    def _active_run(self) -> wandb.Run | None:
-        if wandb.run is None and is_chief():
+    def _current_run(self) -> wandb.Run | None:
+        run = wandb.run if self._given_run is None else self._given_run
+        if run is None and is_chief():
             raise wandb.Error(
                 "You must call `wandb.init()` first before using this callback "
-                f"({type(self).__name__})."
+                f"({type(self).__name__}), or pass `run=`, the run to log to."
             )
-        return wandb.run
+        return run
 
     def _take_run(self) -> None:
         """Logs to the run that is active now."""
-        run = self._run = self._active_run()
+        run = self._run = self._current_run()
         if run is self._began:
             return
         missing = list(self._recall("missing_versions") or [])
         with self._missing_lock:
             self._began, self._missing = run, missing
+        self._defined, self._row_step = set(), None
+        self._library = _wandb.MediaLibrary()
         self._ground_truths, self._recorded = [], []
         if run is not None and not run.disabled and not is_chief():
             wandb.termlog(
@@ -302,7 +317,7 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
         """
         columns: list[str | int] = list(column_names)
         self.data_table = wandb.Table(columns=columns, allow_mixed_types=True)
-        self._media_folder: _wandb.Folder | None = None
+        self._media_folder = None
 
     def init_pred_table(self, column_names: list[str]) -> None:
         """Makes an empty `pred_table`. Rows are added to it next.
@@ -312,7 +327,7 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
         """
         columns: list[str | int] = list(column_names)
         self.pred_table = wandb.Table(columns=columns)
-        self._version_folder: _wandb.Folder | None = None
+        self._version_folder = None
 
     @property
     def data_table_ref(self) -> wandb.Table:
@@ -338,7 +353,7 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
             type: The type of the artifact.
             table_name: The name of the table in the artifact.
         """
-        if wandb.run is not None:
+        if wandb.run is not None or self._given_run is not None:
             self._take_run()
         self._reference = None
         self._lacks_ground_truth = False
@@ -364,6 +379,7 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
         *,
         name: str | None = None,
         metadata: dict[str, Any] | None = None,
+        more_tables: dict[str, wandb.Table] | None = None,
     ) -> None:
         """Logs `pred_table` as a new version of an artifact, and to the run's history.
 
@@ -374,6 +390,8 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
             name: The name of the artifact. `None` means `run_<id>_pred`, without what
                 the id may have but not the name of an artifact, such as a space.
             metadata: The metadata of the version.
+            more_tables: Other tables of the version, by name. One that is called
+                `hardest` goes to the history, too.
         """
         if not self._writes:
             return
@@ -394,9 +412,13 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
                 folder,
                 known=known,
                 known_tables=known_tables,
+                library=self._library.entries(),
                 metadata=metadata,
             )
+            tables = more_tables or {}
             artifact.add_table(self.pred_table, table_name)
+            for table, one in tables.items():
+                artifact.add_table(one, table)
             run, epoch = self._run, self._epoch
             self._mark_missing(run, epoch, missing=False)
             upload = self._log_artifact(
@@ -408,12 +430,19 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
             if upload is None:
                 self._recorded.append((epoch, list(folder.files)))
             artifact.release()
-            self._version_folder = None  # Its files are wandb-core's now.
+            # Their files are wandb-core's now.
+            self._version_folder = self._media_folder = None
         if not failures and self.log_to_history:
             with self._reported("The predictions are not in the run's history"):
-                key = f"{self.prefix}/predictions"
-                cell = _wandb.table_cell(self._run, self.pred_table, key)
-                self.log_metrics({key: cell}, self._epoch)
+                shown = {"predictions": self.pred_table}
+                shown |= {k: v for k, v in tables.items() if k == "hardest"}
+                cells = {
+                    f"{self.prefix}/{key}": _wandb.table_cell(
+                        self._run, table, f"{self.prefix}/{key}"
+                    )
+                    for key, table in shown.items()
+                }
+                self._log_values(cells, self._epoch)
 
     def _log_artifact(
         self,
@@ -442,31 +471,57 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
     def log_metrics(self, metrics: dict[str, Any], epoch: int) -> None:
         """Logs values to the run's history, against the epoch.
 
-        The epoch travels as a value, `eval/epoch`, which is the step metric of all keys
-        that begin with `eval/`: the run's own step is left to itself.
+        The epoch travels as a value, `eval/epoch`, which is the step metric of these
+        keys: the run's own step is left to itself. The values join the row of the
+        history that is open, unless there is one of ours in it.
 
         Args:
             metrics: What to log: scalars, media, charts. The keys begin with `eval/`
                 (or what else `self.prefix` is).
             epoch: The epoch, from 0.
         """
-        if not self._writes:
+        self._log_values(metrics, epoch)
+
+    def _log_values(self, values: dict[str, Any], epoch: int) -> None:
+        if not self._writes or not values:
             return
+        with self._one_row(epoch) as row:
+            assert self._run is not None
+            row.update(_wandb.with_logged_tables(self._run, values, self._log_artifact))
+
+    @contextlib.contextmanager
+    def _one_row(self, epoch: int) -> Iterator[dict[str, Any]]:
+        """Makes all that is logged inside one row of the history."""
+        if self._open_row is not None:
+            yield self._open_row
+            return
+        row: dict[str, Any] = {}
+        self._open_row = row
+        try:
+            yield row
+        finally:
+            self._open_row = None
+            if row:
+                with self._reported("The metrics could not be logged"):
+                    self._log_row({**row, f"{self.prefix}/epoch": epoch})
+
+    def _log_row(self, row: dict[str, Any]) -> None:
         assert self._run is not None
         step = f"{self.prefix}/epoch"
-        if self._defined_for is not self._run:
-            self._run.define_metric(step, hidden=True)
-            self._run.define_metric(f"{self.prefix}/*", step_metric=step)
-            self._defined_for = self._run
-        values = _wandb.with_logged_tables(self._run, metrics, self._log_artifact)
-        self._run.log({**values, step: epoch})
+        for key in row.keys() - self._defined:
+            if key == step:
+                self._run.define_metric(key, hidden=True)
+            else:
+                self._run.define_metric(key, step_metric=step)
+            self._defined.add(key)
+        self._row_step = _wandb.log_row(self._run, row, self._row_step)
 
     @property
     def data_folder(self) -> _wandb.Folder:
         """Where to write media for `data_table`, with `encode_images`."""
         if self._media_folder is None:
             assert self._run is not None
-            self._media_folder = _wandb.media_folder(self._run)
+            self._media_folder = self._library.new_folder(self._run)
         return self._media_folder
 
     @property

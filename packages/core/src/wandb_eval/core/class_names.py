@@ -4,33 +4,46 @@ from __future__ import annotations
 
 import colorsys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from wandb_eval.core.arguments import is_integer
 
-def check_class_names(class_names: Sequence[str] | None) -> list[str] | None:
+_MAX_ID = 10**6
+
+
+def check_class_names(
+    class_names: Sequence[str] | Mapping[Any, Any] | None,
+) -> list[str] | None:
     """Validates class names; names that occur twice get their id behind them.
 
     Tables and charts tell classes apart by name, and real lists have the same name
     twice (ImageNet has two cranes).
 
     Args:
-        class_names: A name for each class id, from 0, or `None`.
+        class_names: A name for each class id, from 0: a list, or a dictionary `{id:
+            name}` or `{name: id}`, in which ids that are missing are named by
+            themselves. Or `None`.
 
     Returns:
         The names as a list, or `None`.
 
     Raises:
-        ValueError: If they are not a sequence of strings, or empty.
+        ValueError: If they are none of these, or empty.
 
     Example:
 
     >>> check_class_names(["crane", "dog", "crane"])
     ['crane (0)', 'dog', 'crane (2)']
+    >>> check_class_names({"cat": 0, "dog": 2})
+    ['cat', '1', 'dog']
     """
     if class_names is None:
         return None
+    if isinstance(class_names, Mapping):
+        class_names = _from_mapping(class_names)
     if isinstance(class_names, np.ndarray):
         class_names = class_names.tolist()
     if isinstance(class_names, (str, bytes)) or not isinstance(class_names, Sequence):
@@ -54,11 +67,38 @@ def check_class_names(class_names: Sequence[str] | None) -> list[str] | None:
     return names
 
 
-def name_classes(class_names: list[str] | None, num_classes: int) -> list[str]:
+def _from_mapping(class_names: Mapping[Any, Any]) -> list[str]:
+    """The list for `{id: name}`, as W&B has it, or for `{name: id}`, as Keras."""
+    pairs = list(class_names.items())
+    if not all(is_integer(key) for key, _ in pairs):
+        pairs = [(value, key) for key, value in pairs]
+    ids = [key for key, _ in pairs]
+    if not all(is_integer(key) and 0 <= key < _MAX_ID for key in ids):
+        raise ValueError(
+            "A dictionary of `class_names` must be {id: name} or {name: id}, with ids "
+            f"from 0. Received: {class_names!r:.200}"
+        )
+    if len(set(ids)) < len(ids):
+        raise ValueError(
+            "A dictionary of `class_names` must have one name for each id. Received: "
+            f"{class_names!r:.200}"
+        )
+    names = dict(pairs)
+    return [names.get(index, str(index)) for index in range(max(ids, default=-1) + 1)]
+
+
+def name_classes(
+    class_names: list[str] | None, num_classes: int, exactly: bool = False
+) -> list[str]:
     """Names for `num_classes` classes: those given, or their ids.
 
+    Args:
+        class_names: The names, or `None`.
+        num_classes: How many classes there are.
+        exactly: Whether there may not be more names.
+
     Raises:
-        ValueError: If fewer names are given than there are classes.
+        ValueError: If fewer names are given than there are classes, or more.
     """
     if class_names is None:
         return [str(index) for index in range(num_classes)]
@@ -66,6 +106,11 @@ def name_classes(class_names: list[str] | None, num_classes: int) -> list[str]:
         raise ValueError(
             f"`class_names` has {len(class_names)} names, but there are {num_classes} "
             "classes. Give one name for each class id, from 0."
+        )
+    if exactly and len(class_names) > num_classes:
+        raise ValueError(
+            f"`class_names` has {len(class_names)} names, but the model has outputs "
+            f"for {num_classes} classes. Give one name for each of them."
         )
     return class_names
 

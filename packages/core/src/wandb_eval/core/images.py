@@ -11,9 +11,9 @@ import wandb
 from numpy.typing import NDArray
 
 from wandb_eval.core import _wandb
+from wandb_eval.core.evaluation.trees import to_numpy
 from wandb_eval.core.opencv import cv2
 from wandb_eval.core.threads import map_in_threads
-from wandb_eval.core.validation_data import to_numpy
 
 ImageFormat = Literal["png", "jpg"]
 Image = NDArray[np.uint8]
@@ -42,14 +42,15 @@ def to_images(samples: Sequence[Any]) -> list[Image]:
 
     | dtype, range over all the samples | shown as |
     |---|---|
-    | uint8 | it is |
-    | bool | black and white |
+    | bool, and integers that are only 0 and 1 | black and white |
     | other integers, 0 to 255 | it is |
     | floats, 0 to 1 | times 255 |
     | floats, -1 to 1 | (x + 1) times 127.5 |
     | floats, 0 to 255 | rounded |
 
-    A range may be left by a thousandth (interpolation does that), which is clipped.
+    A range may be left by a quarter, which is clipped: bicubic resizing, contrast and
+    noise do that. Four channels are RGBA if the fourth is fully opaque or transparent
+    nearly everywhere; else it is no opacity (but near infrared, say), and not shown.
 
     Args:
         samples: One sample of x each: an array of shape `(height, width)` or
@@ -70,33 +71,125 @@ def to_images(samples: Sequence[Any]) -> list[Image]:
     >>> image
     array([[  0, 255]], dtype=uint8)
     """
-    arrays = [_channels_last(_image_input(sample)) for sample in samples]
-    if not arrays or all(array.dtype == np.uint8 for array in arrays):
-        return arrays
-    # Of NumPy's, which keep a NaN; Python's `min` loses it.
-    low = float(np.min([array.min() for array in arrays]))
-    high = float(np.max([array.max() for array in arrays]))
-    scale, offset = _scale(
-        low, high, np.result_type(*{array.dtype for array in arrays})
-    )
-    return [
-        np.rint(np.clip(array.astype(np.float32) * scale + offset, 0, 255)).astype(
-            np.uint8
+    return list(map(ImageRule(samples), samples))
+
+
+class ImageRule:
+    """The rule of `to_images` that fits some samples, to show others by it as well.
+
+    Args:
+        samples: The samples that tell the rule.
+
+    Raises:
+        ValueError: If no rule applies.
+    """
+
+    def __init__(self, samples: Sequence[Any]) -> None:
+        self._scale, self._offset = 1.0, 0.0
+        self._is_shown_as_it_is = True
+        self._drops_fourth = False
+        arrays = [_channels_last(_image_input(sample)) for sample in samples]
+        if not arrays:
+            return
+        # Of NumPy's, which keep a NaN; Python's `min` loses it.
+        low = float(np.min([array.min() for array in arrays]))
+        high = float(np.max([array.max() for array in arrays]))
+        dtype = np.result_type(*{array.dtype for array in arrays})
+        self._scale, self._offset = _scale(low, high, dtype)
+        self._is_shown_as_it_is = dtype == np.uint8 and self._scale == 1
+        if dtype.kind in "iu" and self._scale == 255:
+            wandb.termwarn(
+                "The images of `validation_data` are integers, all of them 0 or 1: "
+                "they are shown as black and white.",
+                repeat=False,
+            )
+        fourth = [array[..., 3] for array in arrays if array.shape[2:] == (4,)]
+        self._drops_fourth = bool(fourth) and not self._is_opacity(fourth)
+        if self._drops_fourth:
+            wandb.termwarn(
+                "The images of `validation_data` have a fourth channel that is not "
+                "opacity: they are shown without it. Pass `image_fn` to show it.",
+                repeat=False,
+            )
+
+    def __call__(self, sample: Any) -> Image:
+        """Shows a sample as a uint8 image."""
+        array: NDArray[Any] = _channels_last(_image_input(sample))
+        if self._drops_fourth and array.shape[2:] == (4,):
+            array = array[..., :3]
+        return self._apply(array)
+
+    def _apply(self, array: NDArray[Any]) -> Image:
+        if self._is_shown_as_it_is and array.dtype == np.uint8:
+            return np.asarray(array, np.uint8)
+        scaled = array.astype(np.float32) * self._scale + self._offset
+        return np.asarray(np.rint(np.clip(scaled, 0, 255)), np.uint8)
+
+    def _is_opacity(self, channels: list[NDArray[Any]]) -> bool:
+        """Whether nearly all of it is 0 or 255, and not all 0."""
+        shown = [self._apply(channel) for channel in channels]
+        count = sum(channel.size for channel in shown)
+        opaque = sum(int((channel == 255).sum()) for channel in shown)
+        hidden = sum(int((channel == 0).sum()) for channel in shown)
+        return opaque > 0 and opaque + hidden >= 0.9 * count
+
+
+def map_to_image(
+    values: Any, low: float | None = None, high: float | None = None
+) -> Image:
+    """Shows a map of numbers, such as depth, as an image in false colours.
+
+    Args:
+        values: Numbers of shape `(height, width)` or `(height, width, 1)`, of any
+            range. What is not finite is black.
+        low: The value that is shown darkest. `None`: the lowest one.
+        high: The value that is shown brightest. `None`: the highest one.
+
+    Returns:
+        uint8 array of shape `(height, width, 3)`, RGB, in the colours of Viridis.
+
+    Raises:
+        ValueError: If the shape is another.
+
+    Example:
+
+    >>> map_to_image(np.array([[0.5, 80.0]]), low=0, high=80)[0].tolist()
+    [[71, 2, 86], [253, 231, 36]]
+    """
+    array = np.asarray(to_numpy(values), np.float64)
+    if array.ndim == 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    if array.ndim != 2 or not array.size:
+        raise ValueError(
+            "`values` must be of shape (height, width) or (height, width, 1). "
+            f"Received: {np.shape(values)}"
         )
-        for array in arrays
-    ]
+    finite = np.isfinite(array)
+    known = array[finite] if finite.any() else np.zeros(1)
+    low = float(known.min()) if low is None else low
+    high = float(known.max()) if high is None else high
+    shares = (np.where(finite, array, low) - low) / max(high - low, 1e-300)
+    levels = np.rint(255 * np.clip(shares, 0, 1)).astype(np.uint8)
+    colored = cv2.cvtColor(
+        cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB
+    )
+    colored[~finite] = 0
+    return np.asarray(colored, np.uint8)
 
 
 def _scale(low: float, high: float, dtype: np.dtype[Any]) -> tuple[float, float]:
     """What to multiply with and to add, to get 0 to 255."""
-    if dtype == np.bool_:
+    if dtype == np.bool_ or (dtype.kind in "iu" and (low, high) in ((0, 1), (1, 1))):
         return 255.0, 0.0
-    near = 1e-3
-    if dtype.kind == "f" and low >= -near and high <= 1 + near:
+    beyond = 0.25
+    if dtype.kind == "f" and low >= -beyond and high <= 1 + beyond:
         return 255.0, 0.0
-    if dtype.kind == "f" and low >= -1 - near and high <= 1 + near:
+    if dtype.kind == "f" and low >= -1 - 2 * beyond and high <= 1 + 2 * beyond:
         return 127.5, 127.5
-    if low >= -255 * near and high <= 255 * (1 + near):
+    # What lies below 0 is little beside what lies above: -3 to 3 is another range.
+    below = max(-low, 0.0)
+    fits = below <= beyond * min(high, 255) and high <= 255 * (1 + beyond)
+    if fits and (dtype.kind != "f" or high > 2):
         return 1.0, 0.0
     if not np.isfinite([low, high]).all():
         raise ValueError(f"There are images with NaN or infinity in them. {_HINT}")
@@ -147,7 +240,8 @@ def check_image(image: Any) -> Image:
     if array.dtype != np.uint8 or not shown or array.size == 0:
         raise ValueError(
             "`image_fn` must return a uint8 array of shape (height, width) or (height, "
-            f"width, 1, 3 or 4). Received: {array.dtype} of shape {array.shape}"
+            "width, 1, 3 or 4), text, or media of W&B. "
+            f"Received: {array.dtype} of shape {array.shape}"
         )
     return array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
 

@@ -9,13 +9,19 @@ from wandb_eval.detection.boxes import (
 from wandb_eval.detection.callback import WandbDetectionEvalCallback
 from wandb_eval.detection.drawing import draw_detections
 from wandb_eval.detection.layers import box_layer
-from wandb_eval.detection.metrics import DetectionMetrics, ImageCounts, count_image
+from wandb_eval.detection.matching import KINDS, ImageMatch
+from wandb_eval.detection.metrics import DetectionMetrics, count_image
+
+ImageCounts = ImageMatch
+"""The name that 0.1.0 had for it."""
 
 __all__ = [
+    "KINDS",
     "BoxFormat",
     "DetectionMetrics",
     "Detections",
     "ImageCounts",
+    "ImageMatch",
     "WandbDetectionEvalCallback",
     "box_layer",
     "count_image",

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wandb_eval.core.validation_data import to_numpy
+from wandb_eval.core import at_least, to_numpy
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -25,6 +25,8 @@ OUTSIDE = "reaching out of the image"
 """The reason under which boxes are counted that are kept, but don't fit the image."""
 
 _Keys = tuple[str, ...]
+
+_FLOATS = (np.dtype(np.float16), np.dtype(np.float32))
 
 _MAX_AREA = 1e10  # The largest that COCO counts.
 
@@ -51,7 +53,7 @@ class Detections:
     Attributes:
         boxes: float64.
         labels: int64.
-        scores: float64, or `None`.
+        scores: Of the float dtype that they came in, float64 for others; or `None`.
         iscrowd: bool.
         area: float64.
 
@@ -87,7 +89,7 @@ class Detections:
         parts = {
             "boxes": corners,
             "labels": np.asarray(labels, np.int64),
-            "scores": None if scores is None else np.asarray(scores, np.float64),
+            "scores": None if scores is None else _as_scores(scores),
             "iscrowd": np.asarray(iscrowd, np.bool_),
             "area": np.asarray(area, np.float64),
         }
@@ -129,7 +131,7 @@ class Detections:
         Raises:
             ValueError: If there are no scores.
         """
-        return self[np.asarray(self.known_scores() >= score_threshold)]
+        return self[at_least(self.known_scores(), score_threshold)]
 
     @classmethod
     def from_dict(cls, boxes: Mapping[str, Any]) -> Detections:
@@ -151,6 +153,11 @@ class Detections:
             *(boxes.get(key) for key in _OPTIONAL),
         )
         return read[np.asarray(read.labels != PADDING)]
+
+
+def _as_scores(scores: ArrayLike) -> Floats:
+    array = np.asarray(scores)
+    return array if array.dtype.kind == "f" else array.astype(np.float64)
 
 
 class BoxFormat:
@@ -424,15 +431,20 @@ def _flatten(value: Any, name: str, row: tuple[int, ...]) -> tuple[Floats, Ints]
         if part.size and (part.ndim == 0 or part.shape[1:] != row):
             raise _wrong_shape(name, ("boxes", *row), part.shape)
     rows = [
-        part.reshape(-1, *row) if part.size else np.zeros((0, *row)) for part in rows
+        part.reshape(-1, *row) if part.size else np.zeros((0, *row), part.dtype)
+        for part in rows
     ]
     counts = np.array([len(part) for part in rows], np.int64)
-    return np.concatenate([np.zeros((0, *row)), *rows]), counts
+    return np.concatenate(rows) if rows else np.zeros((0, *row)), counts
 
 
 def _numbers(value: Any, name: str) -> Floats:
     try:
-        return np.asarray(to_numpy(value), np.float64)
+        array = to_numpy(value)
+        # Scores are compared with thresholds in the dtype that they come in.
+        if name == "scores" and getattr(array, "dtype", None) in _FLOATS:
+            return np.asarray(array)
+        return np.asarray(array, np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"`{name}` must be numbers. Received: {_describe(value)} ({error})"

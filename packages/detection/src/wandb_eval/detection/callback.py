@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Unpack
 
 import keras
 import numpy as np
@@ -13,7 +13,12 @@ from numpy.typing import NDArray
 
 from wandb_eval.core import (
     Batch,
+    EvaluatedSamples,
+    Evaluation,
     Metrics,
+    Samples,
+    SampleScores,
+    TaskArguments,
     WandbTaskEvalCallback,
     check_class_names,
     with_layers,
@@ -26,7 +31,9 @@ from wandb_eval.detection.boxes import (
     read_predictions,
 )
 from wandb_eval.detection.layers import box_layer
-from wandb_eval.detection.metrics import DetectionMetrics, count_image
+from wandb_eval.detection.matching import KINDS, ImageMatch
+from wandb_eval.detection.metrics import DetectionMetrics
+from wandb_eval.detection.objects import worst_objects
 
 _SIZES = "image_sizes"
 _KEYS = {"boxes", "labels", "classes", "iscrowd", "area"}
@@ -77,20 +84,9 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
             returns a dictionary of `boxes`, `labels` (or `classes`), `confidence` (or
             `scores`), and optionally `num_detections`. `None` if the model puts that
             out, as KerasHub's detectors do.
-        num_samples: How many samples to show. `None` for all.
-        every_n_epochs: Evaluate every so many epochs, and always after the last one.
-        batch_size: For predicting; data that is batched already keeps its batches.
-        image_fn: Takes one sample of x and returns the image to show: a uint8 array of
-            shape `(height, width)` or `(height, width, channels)`. If it has another
-            size than x, boxes are scaled with it. `None`: uint8, or floats of 0 to 1,
-            -1 to 1 or 0 to 255, are shown as such.
-        image_format: `"png"`, lossless, or `"jpg"`, which is smaller and faster.
-        monitor: The name of a number in the logs of `fit` (`"val_loss"`), or of one
-            logged here (`"eval/mAP"`); the version where it improved is `best`.
-        mode: `"min"`, `"max"`, or `"auto"`: told by the name.
-        seed: Seed of the draw of the samples.
-        **kwargs: `output_key`, `name`, `log_to_history` and `on_error`, see
-            `wandb_eval.core.WandbTaskEvalCallback`.
+        **kwargs: What all tasks have, see `wandb_eval.core.WandbTaskEvalCallback`. If
+            `image_fn` returns an image of another size than x, boxes are scaled with
+            it.
 
     Raises:
         wandb.Error: If there is no active run.
@@ -112,25 +108,19 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
     ```
     """
 
+    looks_as_model = True
+
     def __init__(
         self,
         validation_data: Any,
-        class_names: Sequence[str],
+        class_names: Sequence[str] | Mapping[Any, Any],
         *,
         bounding_box_format: str = "xyxy",
         prediction_format: str | None = None,
         score_threshold: float = 0.3,
         iou_threshold: float = 0.5,
         decode_fn: Callable[[Any], Any] | None = None,
-        num_samples: int | None = 100,
-        every_n_epochs: int = 1,
-        batch_size: int = 8,
-        image_fn: Callable[[Any], Any] | None = None,
-        image_format: str = "png",
-        monitor: str | None = None,
-        mode: Literal["auto", "min", "max"] = "auto",
-        seed: int = 0,
-        **kwargs: Any,
+        **kwargs: Unpack[TaskArguments],
     ) -> None:
         names = check_class_names(class_names)
         if names is None:
@@ -151,6 +141,7 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
         self.iou_threshold = iou_threshold
         self.decode_fn = decode_fn
         DetectionMetrics(names, iou_threshold, score_threshold)  # Checks them.
+        kwargs.setdefault("batch_size", 8)
         super().__init__(
             validation_data,
             data_table_columns=["idx", "image", "num_boxes", "classes"],
@@ -164,17 +155,10 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
                 "false_positives",
                 "false_negatives",
                 "mean_iou",
+                *KINDS[1:],
                 "predicted_classes",
                 "mean_scores",
             ],
-            num_samples=num_samples,
-            every_n_epochs=every_n_epochs,
-            batch_size=batch_size,
-            image_fn=image_fn,
-            image_format=image_format,
-            monitor=monitor,
-            mode=mode,
-            seed=seed,
             **kwargs,
         )
         self._class_labels = dict(enumerate(names))
@@ -182,9 +166,7 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
             [{"id": label, "name": name} for label, name in enumerate(names)]
         )
         self._left_out: Counter[str] = Counter()
-        self._truth: list[Detections] = []
-        self._truth_layers: list[dict[str, Any]] = []
-        self._shown_sizes: list[tuple[int, int]] = []
+        self._shown_sizes: dict[int, tuple[int, int]] = {}
 
     def unpack_batch(self, batch: Any) -> tuple[Any, Any]:
         """Gets images and boxes out of a batch, and writes down the images' sizes."""
@@ -214,87 +196,115 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
 
     def check_outputs(self, outputs: Any) -> None:
         """Checks that the outputs can be read as boxes."""
-        first, _ = self.samples.batches(self.batch_size)[0]
-        self._read_predictions(outputs, _sizes(self.samples.y[first]))
+        first = self.samples.y[: len(keras.tree.flatten(outputs)[0])]
+        self._read_predictions(outputs, _sizes(first))
         if self._left_out and self._writes:
             wandb.termwarn(f"In `validation_data`, {_in_words(self._left_out)}.")
         self._left_out.clear()
 
-    def add_ground_truth(self, logs: dict[str, float] | None = None) -> None:
-        """Adds the samples to `data_table`."""
-        self._truth, _ = self._read_truth(self.samples.y)
-        images = self.sample_images()
-        self._shown_sizes = [
-            tuple(y[_SIZES]) if image is None else (image._height, image._width)
-            for image, y in zip(images, self.samples.y, strict=True)
-        ]
-        self._truth_layers = [
-            self._layer(i, truth) for i, truth in enumerate(self._truth)
-        ]
-        rows = [
-            [
-                index,
-                with_layers(image, self._classes, boxes={"ground_truth": layer}),
-                len(truth),
-                [self.class_names[label] for label in np.unique(truth.labels)],
-            ]
-            for index, image, layer, truth in zip(
-                self.samples.index, images, self._truth_layers, self._truth, strict=True
-            )
-        ]
-        self.add_rows(self.data_table, rows)
-
-    def add_model_predictions(
-        self, epoch: int, logs: dict[str, float] | None = None
-    ) -> None:
-        """Adds what the model predicts for the samples to `pred_table`."""
-        rows: list[list[Any]] = []
-        for part, outputs in self.predict_samples():
-            sizes = _sizes(self.samples.y[part])
-            found, _ = self._read_predictions(outputs, sizes)
-            for predictions in found:
-                rows.append([epoch, *self._row(len(rows), predictions)])
-        self.add_rows(self.pred_table, rows)
+    def read_batch(self, y: Any, outputs: Any) -> tuple[Any, Any]:
+        """True boxes and matched predictions, an object for each image."""
+        truth, _ = self._read_truth(y)
+        predictions, counts = self._read_predictions(outputs, _sizes(y))
+        thresholds = self.iou_threshold, self.score_threshold
+        matches = _Matches(
+            ImageMatch(*pair, *thresholds)
+            for pair in zip(truth, predictions, strict=True)
+        )
+        matches.left_out = counts
+        return truth, matches
 
     def new_metrics(self) -> Metrics:
         """What is measured over all of the validation data."""
         return _BatchMetrics(self)
 
-    def _row(self, i: int, predictions: Detections) -> list[Any]:
-        """The cells behind `epoch`, for one sample."""
-        index, image, num_boxes, _ = self.data_table_ref.data[i]
-        layers = {
-            "ground_truth": self._truth_layers[i],
-            "predictions": self._layer(i, predictions),
-        }
-        counts = count_image(
-            self._truth[i], predictions, self.iou_threshold, self.score_threshold
-        )
-        shown = predictions.above(self.score_threshold)
-        labels, inverse = np.unique(shown.labels, return_inverse=True)
-        sums = np.bincount(inverse, weights=shown.scores)
-        return [
-            index,
-            with_layers(image, self._classes, boxes=layers),
-            num_boxes,
-            len(shown),
-            counts.true_positives,
-            counts.false_positives,
-            counts.false_negatives,
-            counts.mean_iou,
-            [self.class_names[label] for label in labels],
-            (sums / np.bincount(inverse)).tolist(),
-        ]
+    def score_samples(self, truth: Any, predictions: Any) -> SampleScores:
+        """Counts of each image; 1 - F1 says how wrong it is, then the best wrong score.
 
-    def _layer(self, i: int, boxes: Detections) -> dict[str, Any]:
+        Among images of one F1, those come first whose false positives have the highest
+        score.
+        """
+        images: list[ImageMatch] = predictions
+        counts: dict[str, list[Any]] = {
+            "num_boxes": [len(image.truth) for image in images],
+            "num_predictions": [len(image.shown) for image in images],
+            "true_positives": [image.true_positives for image in images],
+            "false_positives": [image.false_positives for image in images],
+            "false_negatives": [image.false_negatives for image in images],
+            "mean_iou": [image.mean_iou for image in images],
+        }
+        wrongness = [(1 - image.f1, image.surest_mistake) for image in images]
+        return SampleScores(counts, np.reshape(wrongness, (-1, 2)))
+
+    def ground_truth_rows(
+        self, samples: Samples, images: Sequence[Any]
+    ) -> list[list[Any]]:
+        """Rows of `idx`, `image` with the true boxes, `num_boxes` and `classes`."""
+        read, _ = self._read_truth(samples.y)
+        rows = []
+        for index, image, truth, y in zip(
+            samples.index, images, read, samples.y, strict=True
+        ):
+            height, width = y[_SIZES]
+            if image is not None:
+                height, width = image._height, image._width
+            self._shown_sizes[index] = int(height), int(width)
+            layer = self._layer(index, truth, y[_SIZES])
+            names = [self.class_names[label] for label in np.unique(truth.labels)]
+            shown = with_layers(image, self._classes, boxes={"ground_truth": layer})
+            rows.append([index, shown, len(truth), names])
+        return rows
+
+    def prediction_rows(self, evaluated: EvaluatedSamples) -> list[list[Any]]:
+        """The image with predictions, the scores, and what was predicted."""
+        rows = []
+        for i, image in enumerate(evaluated.predictions):
+            scores = {name: column[i] for name, column in evaluated.scores.items()}
+            index, shown, *_ = evaluated.rows[i]
+            layer = self._layer(
+                index, image.shown, evaluated.y[i][_SIZES], image.kinds.tolist()
+            )
+            labels, inverse = np.unique(image.shown.labels, return_inverse=True)
+            sums = np.bincount(inverse, weights=image.shown.scores)
+            kinds = np.bincount(image.kinds, minlength=len(KINDS))[1:].tolist()
+            rows.append(
+                [
+                    index,
+                    with_layers(
+                        shown, self._classes, boxes={"predictions": layer}, keep=True
+                    ),
+                    *scores.values(),
+                    *kinds,
+                    [self.class_names[label] for label in labels],
+                    (sums / np.bincount(inverse)).tolist(),
+                ]
+            )
+        return rows
+
+    def explain(self, evaluation: Evaluation) -> dict[str, Any]:
+        """The worst mistakes, cut out of the images that are held."""
+        if not self._writes:
+            return {}
+        held = [evaluation.hardest, evaluation.fixed]
+        return worst_objects(held, self.images_of, self.class_names)
+
+    def _layer(
+        self, index: int, boxes: Detections, size: Any, kinds: list[int] | None = None
+    ) -> dict[str, Any]:
         """Boxes as a layer over the image of a sample, which may be shown enlarged."""
-        height, width = self._shown_sizes[i]
-        scale = np.array([width, height]) / self.samples.y[i][_SIZES][::-1]
+        height, width = self._shown_sizes[index]
+        scale = np.array([width, height]) / np.asarray(size)[::-1]
         if (scale != 1).any():
             corners = boxes.boxes * np.tile(scale, 2)
             boxes = Detections(corners, boxes.labels, boxes.scores)
-        threshold = self.score_threshold
-        return box_layer(boxes, self._class_labels, height, width, threshold)
+        return box_layer(
+            boxes,
+            self._class_labels,
+            height,
+            width,
+            self.score_threshold,
+            kinds=None if kinds is None else [KINDS[kind] for kind in kinds],
+        )
 
     def _read_truth(self, y: Any) -> tuple[list[Detections], Counter[str]]:
         num_classes = len(self.class_names)
@@ -309,6 +319,12 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
         return read_predictions(outputs, sizes, self._prediction_format, num_classes)
 
 
+class _Matches(list[ImageMatch]):
+    """The images of a batch, and how many boxes were left out of them, by reason."""
+
+    left_out: Counter[str]
+
+
 class _BatchMetrics:
     """`DetectionMetrics` of batches as they come, with what was left out of them."""
 
@@ -319,11 +335,9 @@ class _BatchMetrics:
         )
         self._left_out: Counter[str] = Counter()
 
-    def update(self, y: Any, outputs: Any) -> None:
-        truth, _ = self._callback._read_truth(y)
-        predictions, counts = self._callback._read_predictions(outputs, _sizes(y))
-        self._metrics.update(truth, predictions)
-        self._left_out += counts
+    def update(self, truth: Any, predictions: Any, /) -> None:
+        self._metrics.update_matches(predictions)
+        self._left_out += predictions.left_out
 
     def compute(self) -> dict[str, Any]:
         results = self._metrics.compute()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from wandb_eval.core import at_least
 from wandb_eval.detection.boxes import Detections
 
 MAX_BOXES = 100
@@ -18,6 +20,8 @@ def box_layer(
     height: int,
     width: int,
     score_threshold: float = 0.0,
+    *,
+    kinds: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Makes a layer for `wandb.Image(image, boxes={"predictions": layer})`.
 
@@ -32,6 +36,7 @@ def box_layer(
         height: Height of the image in pixels.
         width: Width of the image in pixels.
         score_threshold: Boxes with a lower score are left out.
+        kinds: What each box is, for its caption: `"right"`, or what is wrong with it.
 
     Returns:
         A dictionary with `box_data` and `class_labels`.
@@ -50,7 +55,7 @@ def box_layer(
     scores = detections.scores
     if scores is not None:
         best = np.argsort(-scores, kind="stable")
-        index = best[(shown & (scores >= score_threshold))[best]][:MAX_BOXES]
+        index = best[(shown & at_least(scores, score_threshold))[best]][:MAX_BOXES]
     else:
         index = np.flatnonzero(shown)
     positions = corners[index].round(2).tolist()
@@ -64,6 +69,9 @@ def box_layer(
         }
         for (left, top, right, bottom), label in zip(positions, labels, strict=True)
     ]
+    if kinds is not None:
+        for box, i in zip(box_data, index.tolist(), strict=True):
+            box["box_caption"] += f" {kinds[i]}" if kinds[i] != "right" else ""
     if scores is not None:
         for box, score in zip(box_data, scores[index].round(4).tolist(), strict=True):
             box["box_caption"] += f" {score:.2f}"

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import wandb
-from faster_coco_eval import COCO, COCOeval_faster
-from faster_coco_eval import mask as coco_mask
+from hotcoco import StreamingEval
 
-from wandb_eval.core import charts, check_class_names
-from wandb_eval.core.arguments import is_number
-from wandb_eval.detection.boxes import Bools, Detections, Floats, Ints
+from wandb_eval.core import charts, check_class_names, is_number
+from wandb_eval.detection.boxes import Detections, Floats, Ints
+from wandb_eval.detection.matching import CROWD, KINDS, ImageMatch, as_xywh
 
 COCO_FIGURES = (
     "mAP",
@@ -32,36 +30,12 @@ COCO_FIGURES = (
 """The twelve figures of COCO, in COCO's order."""
 
 _MAX_DETECTIONS = 100  # COCO's own limit, for each class in an image.
-_NO_MATCH = -1
-_CROWD = -2
-
-
-@dataclass(frozen=True)
-class ImageCounts:
-    """How a model did on one image.
-
-    Attributes:
-        true_positives: Predictions that match a true box of their class.
-        false_positives: Predictions that match none.
-        false_negatives: True boxes that no prediction matches.
-        ious: The IoU of each match.
-    """
-
-    true_positives: int
-    false_positives: int
-    false_negatives: int
-    ious: Floats
-
-    @property
-    def mean_iou(self) -> float | None:
-        """The mean IoU of the matches; `None` if there are none."""
-        return float(self.ious.mean()) if len(self.ious) else None
 
 
 class DetectionMetrics:
     """COCO's figures, precision, recall, F1 and a confusion matrix, batch by batch.
 
-    COCO's figures are faster-coco-eval's, with COCO's parameters: IoU from 0.5 to 0.95,
+    COCO's figures are hotcoco's, with COCO's parameters: IoU from 0.5 to 0.95,
     at most 100 predictions of a class in an image, objects below 32x32 pixels are
     small, above 96x96 large. They count predictions of any score.
 
@@ -123,8 +97,10 @@ class DetectionMetrics:
         self._predicted: Ints = np.zeros(num_classes, np.int64)
         self._matched: Ints = np.zeros(num_classes, np.int64)
         self._ious: list[Floats] = []
-        self._truth: list[Detections] = []
-        self._predictions: list[Detections] = []
+        self._kinds: Ints = np.zeros(len(KINDS), np.int64)
+        self._kinds_missed = self._num_images = self._num_true = 0
+        categories = [{"id": i, "name": n} for i, n in enumerate(self.class_names)]
+        self._coco = StreamingEval(categories)
 
     def update(
         self, truth: Sequence[Detections], predictions: Sequence[Detections]
@@ -135,37 +111,57 @@ class DetectionMetrics:
             truth: The true boxes of each image.
             predictions: The predicted boxes of each image, with scores.
         """
-        for true, predicted in zip(truth, predictions, strict=True):
-            self._truth.append(true)
-            self._predictions.append(_countable(predicted))
-            shown = predicted.above(self.score_threshold)
-            self._count(true, shown)
+        thresholds = self.iou_threshold, self.score_threshold
+        self.update_matches(
+            [
+                ImageMatch(true, predicted, *thresholds)
+                for true, predicted in zip(truth, predictions, strict=True)
+            ]
+        )
 
-    def _count(self, true: Detections, predicted: Detections) -> None:
-        ious = box_ious(predicted, true)
-        by_class = _match_classes(ious, predicted, true, self.iou_threshold)
+    def update_matches(self, matches: Sequence[ImageMatch]) -> None:
+        """Takes in a batch of images that are matched already."""
+        self._stream(matches)
+        for image in matches:
+            self._count(image)
+
+    def _stream(self, matches: Sequence[ImageMatch]) -> None:
+        """Hands a batch to COCO's evaluation."""
+        first, self._num_images = self._num_images, self._num_images + len(matches)
+        truth = [image.truth for image in matches]
+        predictions = [_countable(image.predictions) for image in matches]
+        images = [{"id": first + i} for i in range(len(matches))]
+        annotations = _annotations(truth, first, self._num_true)
+        self._num_true += len(annotations)
+        self._coco.update(images, annotations, _as_columns(predictions, first))
+
+    def _count(self, image: ImageMatch) -> None:
+        true, predicted = image.truth, image.shown
+        by_class, found = image.found, image.found_of_any_class
         hits = by_class >= 0
-        self._ious.append(ious[hits, by_class[hits]])
+        self._ious.append(image.ious)
         num_classes = len(self.class_names)
         self._true += _histogram(true.labels[~true.iscrowd], num_classes)
-        self._predicted += _histogram(predicted.labels[by_class != _CROWD], num_classes)
+        self._predicted += _histogram(predicted.labels[by_class != CROWD], num_classes)
         self._matched += _histogram(predicted.labels[hits], num_classes)
+        self._kinds += _histogram(image.kinds, len(KINDS))
+        self._kinds_missed += int(image.missed.sum())
 
-        found = _match(ious, predicted.known_scores(), true.iscrowd, self.iou_threshold)
         missed = ~true.iscrowd
         missed[found[found >= 0]] = False
         rows = np.append(true.labels, num_classes)[found]  # -1 is the background.
-        np.add.at(self.confusion_matrix, (rows, predicted.labels), found != _CROWD)
+        np.add.at(self.confusion_matrix, (rows, predicted.labels), found != CROWD)
         self.confusion_matrix[:, -1] += _histogram(true.labels[missed], num_classes + 1)
 
     def compute(self) -> dict[str, Any]:
         """What to log: numbers, the table by class, and charts."""
-        stats, precisions, classes = self._evaluate_coco()
-        results: dict[str, Any] = {
-            name: float(value)
-            for name, value in zip(COCO_FIGURES, stats, strict=True)
-            if value >= 0
+        numbers, precisions, classes = self._evaluate_coco()
+        results: dict[str, Any] = dict(numbers)
+        results |= {
+            f"errors/{kind}": int(count)
+            for kind, count in zip(KINDS[1:], self._kinds[1:], strict=True)
         }
+        results["errors/missed"] = self._kinds_missed
         sums = [counts.sum() for counts in (self._matched, self._predicted, self._true)]
         results |= {
             name: value
@@ -193,36 +189,28 @@ class DetectionMetrics:
             )
         return results
 
-    def _evaluate_coco(self) -> tuple[Floats, Floats, list[int]]:
-        """COCO's twelve figures, with -1 for what is not defined; and by class.
+    def _evaluate_coco(self) -> tuple[dict[str, float], Floats, list[int]]:
+        """COCO's figures that are defined, what errors cost, and precisions by class.
 
         Returns:
-            The figures; the precisions of shape `(10 IoUs, 101 recalls, classes)`; the
+            The numbers; the precisions of shape `(10 IoUs, 101 recalls, classes)`; the
             ids of these classes, the ones with true boxes. The others don't count.
         """
-        classes = np.flatnonzero(self._true).tolist()
-        if not classes:
-            return np.full(len(COCO_FIGURES), -1.0), np.zeros((10, 101, 0)), []
-        images = [{"id": index} for index in range(len(self._truth))]
-        sides = []
-        for boxes in (self._truth, self._predictions):
-            side = COCO()
-            side.dataset = {
-                "images": images,
-                "categories": [{"id": label} for label in classes],
-                "annotations": _annotations(boxes),
-            }
-            side.createIndex()
-            sides.append(side)
-        evaluator = COCOeval_faster(*sides, iouType="bbox", print_function=_ignore)
-        evaluator.evaluate()
+        if not self._true.any():
+            return {}, np.zeros((10, 101, 0)), []
+        evaluator = self._coco.finalize()
         evaluator.accumulate()
         evaluator.summarize()
+        numbers = {
+            name: float(value)
+            for name, value in zip(COCO_FIGURES, evaluator.stats, strict=False)
+            if value >= 0
+        }
+        assert evaluator.eval is not None
         precision = np.asarray(evaluator.eval["precision"])[:, :, :, 0, -1]
-        # Not defined for areas that are beyond COCO's.
+        # Not defined without true boxes, or for areas that are beyond COCO's.
         defined = np.flatnonzero((precision >= 0).all(axis=(0, 1))).tolist()
-        known = [classes[index] for index in defined]
-        return np.asarray(evaluator.stats)[:12], precision[:, :, defined], known
+        return numbers, precision[:, :, defined], defined
 
     def _per_class(self, precisions: Floats, classes: list[int]) -> wandb.Table:
         average = dict(zip(classes, precisions.mean(axis=(0, 1)), strict=True))
@@ -251,7 +239,7 @@ def count_image(
     predictions: Detections,
     iou_threshold: float = 0.5,
     score_threshold: float = 0.3,
-) -> ImageCounts:
+) -> ImageMatch:
     """Counts what is right and wrong in one image, as `DetectionMetrics` does.
 
     Args:
@@ -260,80 +248,11 @@ def count_image(
         iou_threshold: From which IoU on two boxes of a class match.
         score_threshold: From which score on predictions count.
     """
-    shown = predictions.above(score_threshold)
-    ious = box_ious(shown, truth)
-    found = _match_classes(ious, shown, truth, iou_threshold)
-    hits = np.flatnonzero(found >= 0)
-    return ImageCounts(
-        true_positives=len(hits),
-        false_positives=int((found == _NO_MATCH).sum()),
-        false_negatives=int((~truth.iscrowd).sum()) - len(hits),
-        ious=ious[hits, found[hits]],
-    )
-
-
-def box_ious(predictions: Detections, truth: Detections) -> Floats:
-    """Intersection over union of each prediction with each true box, as in COCO.
-
-    For a crowd it is the share of the prediction that lies in it.
-
-    Returns:
-        Array of shape `(predictions, true boxes)`.
-    """
-    shape = len(predictions), len(truth)
-    if 0 in shape:
-        return np.zeros(shape)
-    ious = coco_mask.iou(
-        _as_xywh(predictions.boxes), _as_xywh(truth.boxes), truth.iscrowd.tolist()
-    )
-    return np.asarray(ious)
+    return ImageMatch(truth, predictions, iou_threshold, score_threshold)
 
 
 def _histogram(labels: Ints, num_classes: int) -> Ints:
     return np.bincount(labels, minlength=num_classes)
-
-
-def _as_xywh(boxes: Floats) -> Floats:
-    return np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]])
-
-
-def _match_classes(
-    ious: Floats, predictions: Detections, truth: Detections, iou_threshold: float
-) -> Ints:
-    """Matches as `_match` does, but only boxes of the same class."""
-    same = predictions.labels[:, None] == truth.labels
-    return _match(
-        np.where(same, ious, 0.0),
-        predictions.known_scores(),
-        truth.iscrowd,
-        iou_threshold,
-    )
-
-
-def _match(ious: Floats, scores: Floats, iscrowd: Bools, iou_threshold: float) -> Ints:
-    """Gives each prediction, from the highest score on, the best free true box.
-
-    Args:
-        ious: Shape `(predictions, true boxes)`.
-        scores: Shape `(predictions,)`.
-        iscrowd: Shape `(true boxes,)`.
-        iou_threshold: The least IoU of a match.
-
-    Returns:
-        The index of the true box, `_NO_MATCH`, or `_CROWD`, of shape `(predictions,)`.
-    """
-    threshold = min(iou_threshold, 1 - 1e-10)  # COCO's way to make 1 reachable.
-    close = np.asarray(ious >= threshold)
-    in_crowd = close[:, iscrowd].any(axis=1)
-    found = np.where(in_crowd, _CROWD, _NO_MATCH)
-    free = np.where(close & ~iscrowd, ious, 0.0)
-    order = np.argsort(-scores, kind="stable")
-    for i in order[np.asarray(free.any(axis=1))[order]]:
-        best = int(free[i].argmax())
-        if free[i, best] > 0:
-            found[i] = best
-            free[:, best] = 0.0
-    return found
 
 
 def _precision_recall_f1(
@@ -361,34 +280,38 @@ def _countable(predictions: Detections) -> Detections:
     return predictions[kept]
 
 
-def _annotations(images: Sequence[Detections]) -> list[dict[str, Any]]:
-    """All boxes as COCO has them, with ids from 1."""
-    counts = [len(image) for image in images]
-    columns = (
-        np.repeat(np.arange(len(images)), counts),
-        np.concatenate([image.labels for image in images]),
-        _as_xywh(np.concatenate([image.boxes for image in images])),
-        np.concatenate([image.area for image in images]),
-        np.concatenate([image.iscrowd for image in images]).astype(np.int64),
-        np.concatenate(
-            [np.zeros(len(i)) if i.scores is None else i.scores for i in images]
-        ),
-    )
-    return [
-        {
-            "id": index,
-            "image_id": image,
-            "category_id": label,
-            "bbox": box,
-            "area": area,
-            "iscrowd": iscrowd,
-            "score": score,
-        }
-        for index, (image, label, box, area, iscrowd, score) in enumerate(
-            zip(*(column.tolist() for column in columns), strict=True), start=1
+def _annotations(
+    images: Sequence[Detections], first: int, num_before: int
+) -> list[dict[str, Any]]:
+    """True boxes as COCO has them, with ids from 1."""
+    found: list[dict[str, Any]] = []
+    for image, boxes in enumerate(images, start=first):
+        columns = (
+            boxes.labels.tolist(),
+            as_xywh(boxes.boxes).tolist(),
+            boxes.area.tolist(),
+            boxes.iscrowd.tolist(),
         )
-    ]
+        for label, box, area, iscrowd in zip(*columns, strict=True):
+            found.append(
+                {
+                    "id": num_before + len(found) + 1,
+                    "image_id": image,
+                    "category_id": label,
+                    "bbox": box,
+                    "area": area,
+                    "iscrowd": int(iscrowd),
+                }
+            )
+    return found
 
 
-def _ignore(message: Any) -> None:
-    """Takes what the evaluator would print."""
+def _as_columns(images: Sequence[Detections], first: int) -> Floats:
+    """Predicted boxes as an array of image, box, score and class, of shape `(n, 7)`."""
+    counts = [len(image) for image in images]
+    table = np.empty((sum(counts), 7))
+    table[:, 0] = np.repeat(np.arange(first, first + len(images)), counts)
+    table[:, 1:5] = as_xywh(np.concatenate([i.boxes for i in images]))
+    table[:, 5] = np.concatenate([i.known_scores() for i in images])
+    table[:, 6] = np.concatenate([i.labels for i in images])
+    return table

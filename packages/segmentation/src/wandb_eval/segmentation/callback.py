@@ -21,8 +21,8 @@ from wandb_eval.core import (
     with_layers,
 )
 from wandb_eval.core.arguments import check_bool, is_integer, is_number
+from wandb_eval.core.evaluation.data import NOT_BATCHED
 from wandb_eval.core.threads import Beside
-from wandb_eval.core.validation_data import NOT_BATCHED
 from wandb_eval.segmentation.masks import (
     MAX_CLASSES,
     NOT_A_NUMBER,

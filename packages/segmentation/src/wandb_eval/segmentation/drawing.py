@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wandb_eval.core import class_color
+from wandb_eval.core.evaluation.data import to_numpy
 from wandb_eval.core.images import to_rgb
 from wandb_eval.core.opencv import cv2
-from wandb_eval.core.validation_data import to_numpy
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _WRONG = (255, 30, 30)

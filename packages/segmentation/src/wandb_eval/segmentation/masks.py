@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit, softmax
 
-from wandb_eval.core.opencv import cv2
-from wandb_eval.core.threads import WORKERS, map_in_threads
-from wandb_eval.core.validation_data import (
+from wandb_eval.core.evaluation.data import (
     NOT_BATCHED,
     check_single,
     check_single_target,
     to_numpy,
 )
+from wandb_eval.core.opencv import cv2
+from wandb_eval.core.threads import WORKERS, map_in_threads
 
 Masks = NDArray[np.integer[Any]]
 

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 import numpy as np
 
 from wandb_eval.core.arguments import check_positive
+from wandb_eval.core.evaluation.fingerprint import Fingerprint
+from wandb_eval.core.evaluation.samples import Samples
+from wandb_eval.core.evaluation.trees import (
+    alike,
+    copy_sample,
+    describe,
+    map_leaves,
+    select,
+    size_of,
+    stack,
+    to_numpy,
+)
 from wandb_eval.core.progress import Progress
 
 NOT_BATCHED = (
@@ -50,43 +62,19 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Samples:
-    """The samples that are shown, the same ones in every epoch.
+class FirstWalk:
+    """What the walk before training found.
 
     Attributes:
-        index: Where in the validation data each one was, counted from 0.
-        x: The inputs of each sample, without a batch dimension.
-        y: The targets of each sample.
+        samples: The samples that were drawn.
+        fingerprint: What tells this data from other data, and its order.
+        shapes: An input of each shape that is among the data, and how many samples of
+            it a batch had at most.
     """
 
-    index: list[int]
-    x: list[Any]
-    y: list[Any]
-    _batches: dict[int, list[tuple[slice, Any]]] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def batches(self, size: int) -> list[tuple[slice, Any]]:
-        """The inputs in batches that a model takes, stacked once for all epochs.
-
-        Args:
-            size: How many samples a batch has at most; fewer where their shape changes.
-
-        Returns:
-            Which samples, and their inputs with a batch dimension. `x` has views of
-            these from then on, so that each sample is in memory once.
-        """
-        if size not in self._batches:
-            batches = self._batches[size] = []
-            for part in list(alike(self.x, size)):
-                stacked = stack(self.x[part])
-                count = part.stop - part.start
-                self.x[part] = [_select(stacked, i) for i in range(count)]
-                batches.append((part, stacked))
-        return self._batches[size]
+    samples: Samples
+    fingerprint: Fingerprint
+    shapes: list[tuple[Any, int]]
 
 
 class ValidationData:
@@ -110,6 +98,10 @@ class ValidationData:
 
     Attributes:
         num_batches: How many batches there are, or `None` where that is not known.
+        prepare: What is done to a batch `(x, y)` before it is unpacked, as a model with
+            a preprocessor does it; `None` for nothing.
+        is_refilled: Whether the arrays of a batch may be those of the one before, with
+            new content. Arrays and `tf.data` do not do that.
 
     Raises:
         TypeError: If it is none of these, or can be walked only once.
@@ -134,10 +126,13 @@ class ValidationData:
         self._unpack = unpack or unpack_x_y
         self._target = target
         self._arrays: Batch | None = None
-        self._batch_size = batch_size
+        self.batch_size = batch_size
         self._is_walked = True
+        self.prepare: Callable[[Any], Any] | None = None
         self.num_batches: int | None = None
+        self.is_refilled = not hasattr(data, "element_spec")
         if isinstance(data, tuple) or _is_list_of_arrays(data):
+            self.is_refilled = False
             self._arrays = _batch(*self._unpack(tuple(data)))
             self.num_batches = -(-self._arrays.size // batch_size)
             self._is_walked = False
@@ -148,7 +143,7 @@ class ValidationData:
             cardinality = int(data.cardinality())
             self.num_batches = _length(data, None if cardinality == -1 else cardinality)
         elif hasattr(data, "shape"):
-            raise TypeError(f"{_ACCEPTED} Received: {_describe(data)} alone")
+            raise TypeError(f"{_ACCEPTED} Received: {describe(data)} alone")
         elif isinstance(data, (str, bytes, Mapping)) or not isinstance(data, Iterable):
             raise TypeError(f"{_ACCEPTED} Received: an object of {type(data)}")
         elif isinstance(data, Iterator):
@@ -160,23 +155,37 @@ class ValidationData:
 
     def __iter__(self) -> Iterator[Batch]:
         """Yields the batches. What is wrong with one is raised as a ValueError."""
-        for whole in self._batches():
-            batch = replace(whole, y=self._target(whole.y))
-            if _is_uneven(batch.x):
-                yield from _even_batches(batch)
-            elif batch.size:
-                yield batch
-
-    def _batches(self) -> Iterator[Batch]:
-        if self._arrays is not None:
-            for start in range(0, self._arrays.size, self._batch_size):
-                yield _part(self._arrays, slice(start, start + self._batch_size))
+        if self._arrays is not None and self.prepare is None:
+            for part in self._parts(self._arrays):
+                yield from self._even(part)
             return
         for raw in self._raw_batches():
-            yield _batch(*self._unpack(raw))
+            yield from self.read(raw if self.prepare is None else self.prepare(raw))
+
+    def read(self, raw: Any) -> Iterator[Batch]:
+        """The batches that one of `fit` is: one, or several if its inputs are uneven.
+
+        Args:
+            raw: A batch as the data yields it, or as a step of `fit` gets it.
+        """
+        yield from self._even(_batch(*self._unpack(raw)))
+
+    def _even(self, whole: Batch) -> Iterator[Batch]:
+        batch = replace(whole, y=self._target(whole.y))
+        if _is_uneven(batch.x):
+            yield from _even_batches(batch)
+        elif batch.size:
+            yield batch
+
+    def _parts(self, arrays: Batch) -> Iterator[Batch]:
+        for start in range(0, arrays.size, self.batch_size):
+            yield _part(arrays, slice(start, start + self.batch_size))
 
     def _raw_batches(self) -> Iterator[Any]:
-        if isinstance(self._data, keras.utils.PyDataset):
+        if self._arrays is not None:
+            for part in self._parts(_batch(*unpack_x_y(tuple(self._data)))):
+                yield part.x, part.y
+        elif isinstance(self._data, keras.utils.PyDataset):
             yield from map(self._data.__getitem__, range(self.num_batches or 0))
         elif self.num_batches is not None:
             yield from itertools.islice(self._data, self.num_batches)
@@ -198,7 +207,7 @@ class ValidationData:
         seed: int,
         check: Callable[[Batch], None] = lambda batch: None,
         verbose: bool = True,
-    ) -> Samples:
+    ) -> FirstWalk:
         """Walks the data once, to draw samples and to check all of it.
 
         Each sample is drawn with the same probability, without replacement. The draw
@@ -211,7 +220,7 @@ class ValidationData:
             verbose: Whether to show progress when it takes long.
 
         Returns:
-            The samples, in the order of the data.
+            The samples, in the order of the data, and what else the walk found.
 
         Raises:
             ValueError: If there are no samples.
@@ -219,37 +228,54 @@ class ValidationData:
         """
         rng = np.random.default_rng(seed)
         drawn: list[tuple[float, int, Any, Any]] = []
-        position, worst = 0, np.inf
+        worst = np.inf
+        fingerprint = Fingerprint()
+        shapes: dict[str, tuple[Any, int]] = {}
         progress = Progress(
             "Drawing samples of validation_data", self.num_batches, verbose
         )
         for batch in self:
             check(batch)
+            _note_shape(shapes, batch)
             priorities = rng.random(batch.size)
             for i in np.flatnonzero(priorities < worst):
-                x, y = _copy(_select(batch.x, int(i))), _copy(_select(batch.y, int(i)))
-                drawn.append((float(priorities[i]), position + int(i), x, y))
+                x, y = _sample(batch, int(i))
+                drawn.append((float(priorities[i]), fingerprint.count + int(i), x, y))
             if num_samples is not None and len(drawn) > 2 * num_samples:
                 drawn = sorted(drawn, key=lambda sample: sample[0])[:num_samples]
                 worst = drawn[-1][0]
-            position += batch.size
+            fingerprint.add(batch.y)
             progress.add()
         progress.close()
-        if not position:
+        if not fingerprint.count:
             raise ValueError("`validation_data` is empty: there are no samples in it.")
         if self._is_walked and next(iter(self._data), None) is None:
             raise TypeError(f"{_ACCEPTED} Received: {type(self._data)}, which {_ONCE}")
         drawn = sorted(drawn, key=lambda sample: sample[0])[:num_samples]
         drawn.sort(key=lambda sample: sample[1])
         _, index, xs, ys = zip(*drawn, strict=True)
-        return Samples(list(index), list(xs), list(ys))
+        samples = Samples(list(index), list(xs), list(ys))
+        return FirstWalk(samples, fingerprint, list(shapes.values()))
+
+
+def _sample(batch: Batch, i: int) -> tuple[Any, Any]:
+    return copy_sample(select(batch.x, i)), copy_sample(select(batch.y, i))
+
+
+def _note_shape(shapes: dict[str, tuple[Any, int]], batch: Batch) -> None:
+    leaves = keras.tree.flatten(batch.x)
+    key = str([tuple(leaf.shape[1:]) for leaf in leaves])
+    if key not in shapes:
+        shapes[key] = (copy_sample(select(batch.x, 0)), batch.size)
+    elif batch.size > shapes[key][1]:
+        shapes[key] = (shapes[key][0], batch.size)
 
 
 def unpack_x_y(batch: Any) -> tuple[Any, Any]:
     """Gets `(x, y)` out of a batch, which may have sample weights behind them."""
     if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
         raise ValueError(
-            f"{_ACCEPTED} Received {_describe(batch)}, where (x, y) or (x, y, "
+            f"{_ACCEPTED} Received {describe(batch)}, where (x, y) or (x, y, "
             "sample_weight) was expected."
         )
     return batch[0], batch[1]
@@ -258,7 +284,7 @@ def unpack_x_y(batch: Any) -> tuple[Any, Any]:
 def check_single(outputs: Any) -> None:
     """Raises a ValueError if a model has several outputs."""
     if not hasattr(outputs, "shape"):
-        found = list(outputs) if isinstance(outputs, dict) else _describe(outputs)
+        found = list(outputs) if isinstance(outputs, dict) else describe(outputs)
         raise ValueError(
             f"The model has several outputs: {found}. Pass `output_key`, a key or an "
             "index, to name the one to evaluate."
@@ -275,59 +301,19 @@ def check_single_target(y: Any, what: str) -> None:
         )
 
 
-def alike(samples: Sequence[Any], most: int) -> Iterator[slice]:
-    """Cuts samples where their shape changes, into parts of at most `most`.
-
-    A model takes one shape at a time; the samples of a part can be stacked.
-    """
-    start = 0
-    for _, group in itertools.groupby(samples, _shapes):
-        stop = start + len(list(group))
-        for first in range(start, stop, most):
-            yield slice(first, min(first + most, stop))
-        start = stop
-
-
-def stack(samples: Sequence[Any]) -> Any:
-    """Makes a batch of samples of equal shape: of arrays, tuples or dicts of them."""
-    first = samples[0]
-    if isinstance(first, dict):
-        return {key: stack([sample[key] for sample in samples]) for key in first}
-    if isinstance(first, (tuple, list)):
-        return tuple(stack(part) for part in zip(*samples, strict=True))
-    return np.stack(samples)
-
-
-def to_numpy(tensor: Any) -> Any:
-    """A tensor of any framework as a NumPy array; a ragged tensor as it is.
-
-    Dtypes that NumPy itself does not have, such as bfloat16, become float32. The byte
-    order becomes the machine's: NumPy before 2.2.2 crashes when it compares integers of
-    the other one.
-    """
-    if hasattr(tensor, "row_splits"):
-        return tensor
-    if hasattr(tensor, "detach"):  # Torch's
-        tensor = tensor.detach().cpu()
-        tensor = tensor.float() if "bfloat16" in str(tensor.dtype) else tensor
-        return tensor.numpy()
-    array = np.asarray(tensor)
-    if array.dtype.kind == "V" and np.can_cast(array.dtype, np.float32):
-        return array.astype(np.float32)
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
-
-
 def _batch(x: Any, y: Any) -> Batch:
     """Makes a batch; lists of several inputs or outputs become tuples."""
-    x = _map(lambda leaf: leaf if keras.ops.is_tensor(leaf) else to_numpy(leaf), x)
-    y = _map(to_numpy, y)
+    x = map_leaves(
+        lambda leaf: leaf if keras.ops.is_tensor(leaf) else to_numpy(leaf), x
+    )
+    y = map_leaves(to_numpy, y)
     for x_read, y_read in itertools.product(_readings(x), _readings(y)):
-        size = _size((x_read, y_read))
+        size = size_of((x_read, y_read))
         if size is not None:
             return Batch(x_read, y_read, size)
     raise ValueError(
         "x and y of `validation_data` must have the same number of samples, along "
-        f"their first axis. Received: x = {_describe(x)}, y = {_describe(y)}. "
+        f"their first axis. Received: x = {describe(x)}, y = {describe(y)}. "
         + NOT_BATCHED
     )
 
@@ -337,50 +323,9 @@ def _readings(node: Any) -> list[Any]:
     return [tuple(node), node] if isinstance(node, list) else [node]
 
 
-def _map(function: Callable[[Any], Any], node: Any) -> Any:
-    """Applies a function to the leaves of dicts, tuples and lists."""
-    if isinstance(node, Mapping):
-        return {key: _map(function, value) for key, value in node.items()}
-    if isinstance(node, (tuple, list)):
-        if not node or np.isscalar(node[0]):
-            return np.asarray(node)
-        kind = tuple if isinstance(node, tuple) else list
-        return kind(_map(function, value) for value in node)
-    return function(node)
-
-
-def _size(node: Any) -> int | None:
-    """How many samples there are, or `None` if the parts do not agree."""
-    if isinstance(node, list):
-        return len(node)
-    if isinstance(node, (dict, tuple)):
-        sizes = {_size(p) for p in (node.values() if isinstance(node, dict) else node)}
-        return sizes.pop() if len(sizes) == 1 else None
-    return int(node.shape[0]) if len(node.shape) else None
-
-
-def _select(node: Any, index: int | slice) -> Any:
-    """One sample, or some, of a part of a batch."""
-    if isinstance(node, dict):
-        return {key: _select(value, index) for key, value in node.items()}
-    if isinstance(node, tuple):
-        return tuple(_select(part, index) for part in node)
-    return node[index]
-
-
 def _part(batch: Batch, part: slice) -> Batch:
     size = len(range(*part.indices(batch.size)))
-    return Batch(_select(batch.x, part), _select(batch.y, part), size)
-
-
-def _copy(node: Any) -> Any:
-    """Arrays of one sample that do not keep the arrays of their batch alive."""
-    return _map(lambda leaf: np.array(_dense(leaf)), node)
-
-
-def _dense(leaf: Any) -> Any:
-    # What is ragged in one sample: an array if it is even, or else an array of arrays.
-    return leaf.numpy() if hasattr(leaf, "row_splits") else to_numpy(leaf)
+    return Batch(select(batch.x, part), select(batch.y, part), size)
 
 
 def _is_uneven(x: Any) -> bool:
@@ -391,14 +336,10 @@ def _is_uneven(x: Any) -> bool:
 
 def _even_batches(batch: Batch) -> Iterator[Batch]:
     """Cuts a batch with lists or ragged tensors in x into such that a model takes."""
-    samples = [_copy(_select(batch.x, i)) for i in range(batch.size)]
+    samples = [copy_sample(select(batch.x, i)) for i in range(batch.size)]
     for part in alike(samples, batch.size):
-        y = _select(batch.y, part)
+        y = select(batch.y, part)
         yield Batch(stack(samples[part]), y, part.stop - part.start)
-
-
-def _shapes(sample: Any) -> Any:
-    return [np.shape(leaf) for leaf in keras.tree.flatten(sample)]
 
 
 def _py_dataset_length(data: Any) -> int | None:
@@ -419,15 +360,3 @@ def _length(data: Any, num_batches: int | None) -> int | None:
 
 def _is_list_of_arrays(data: Any) -> bool:
     return isinstance(data, list) and bool(data) and hasattr(data[0], "shape")
-
-
-def _describe(node: Any) -> str:
-    if isinstance(node, dict):
-        return "{" + ", ".join(f"{k!r}: {_describe(v)}" for k, v in node.items()) + "}"
-    if isinstance(node, (tuple, list)):
-        parts = ", ".join(map(_describe, node[:4])) + (", ..." if len(node) > 4 else "")
-        return f"({parts})" if isinstance(node, tuple) else f"[{parts}]"
-    if hasattr(node, "shape"):
-        dtype = getattr(node, "dtype", type(node).__name__)
-        return f"{getattr(dtype, 'name', dtype)} {tuple(node.shape)}"
-    return type(node).__name__

@@ -1,0 +1,372 @@
+"""When a callback evaluates the model, and what it logs of an evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import wandb
+
+from wandb_eval.core import _wandb
+from wandb_eval.core.arguments import is_number
+from wandb_eval.core.best_version import BestVersion
+from wandb_eval.core.callback import WandbEvalCallback, call
+from wandb_eval.core.evaluation.evaluation import Evaluation
+from wandb_eval.core.evaluation.evaluator import Evaluator
+from wandb_eval.core.evaluation.samples import EvaluatedSamples, Samples
+from wandb_eval.core.evaluation.task import EvalTask
+from wandb_eval.core.evaluation.trees import to_numpy
+from wandb_eval.core.monitor import Monitor
+from wandb_eval.core.neighbours import Neighbours
+from wandb_eval.core.sample_rows import SampleRows
+from wandb_eval.core.shown import Shown
+
+
+@dataclass(frozen=True)
+class VersionOnly:
+    """A table that `explain` has for the version alone, not for the run's page."""
+
+    table: wandb.Table
+
+
+MOST_SCORES = 10_000
+"""Above so many samples, not every version has the scores of all of them."""
+
+
+class EvaluatingCallback(EvalTask, WandbEvalCallback):
+    """The hooks of `fit` for a callback that evaluates with an `Evaluator`.
+
+    `WandbTaskEvalCallback`, the one subclass, has what a task is told to do. This one
+    has the course of things: before training, at the end of an epoch, and between.
+    """
+
+    _evaluator: Evaluator
+    _monitor: Monitor
+    _sample_rows: SampleRows
+    _shown: Shown
+    _task_columns: tuple[int, list[str]]
+    every_n_epochs: int
+    every_n_batches: int | None
+    name: str
+
+    def _begin(self) -> None:
+        """Sets up what changes from one training to the next."""
+        self._neighbours = Neighbours(self)
+        self._evaluation: Evaluation | None = None
+        self._evaluated: tuple[int, int | None] | None = None
+        self._last: tuple[int, dict[str, Any]] | None = None
+        self._batch = 0
+        self._calls = 0
+        self._in_fit = False
+        self._computes = True
+        self._shown_evaluation: Evaluation | None = None
+        self._evaluated_batch: int | None = None
+
+    # --- Hooks --------------------------------------------------------------------
+
+    def set_model(self, model: Any) -> None:
+        """Evaluates this model from now on."""
+        super().set_model(model)
+        self._evaluator.set_model(model)
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Draws the samples, checks data and outputs, and logs the ground truth."""
+        self._begin()
+        self._monitor.set_model(self.model)
+        self._take_run()
+        prefix = f"{self.prefix}/"
+        self._neighbours.warn_of_order(prefix)
+        if self.every_n_epochs > 1:
+            self._neighbours.expect_gaps(prefix)
+        # Numbers may steer the training also where nothing is logged.
+        self._computes = not self._skips or self._neighbours.monitors(prefix)
+        if self._computes:
+            self._check_model()
+        super().on_train_begin(logs)
+        self._in_fit = True
+
+    def _check_model(self) -> None:
+        """Tries what will be predicted, and looks at what comes out."""
+        self._evaluator.check()
+        _, outputs = next(self._evaluator.predict_samples(self._evaluator.samples))
+        self.check_outputs(outputs)
+        column = self._shown.set_samples(self._evaluator.samples)
+        if column == "input" and self._writes:
+            for columns in (self.data_table_columns, self.pred_table_columns):
+                columns[:] = ["input" if c == "image" else c for c in columns]
+            self._task_columns = self._task_columns[0], list(self.pred_table_columns)
+
+    def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Looks on while `fit` validates, if that epoch is to be evaluated."""
+        if self._in_fit and self._computes and self._is_due(self._epoch):
+            self._evaluator.begin_validation()
+
+    def on_test_end(self, logs: dict[str, float] | None = None) -> None:
+        """Looks on no longer."""
+        self._evaluator.end_validation()
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Notes which epoch it is."""
+        super().on_epoch_begin(epoch, logs)
+        self._batch = 0
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Evaluates the model, if it is time to, and adds the numbers to `logs`."""
+        self._last = epoch, dict(logs or {})
+        if self._is_due(epoch):
+            numbers = self._evaluate(epoch, self._last[1])
+            if logs is not None:
+                logs.update(numbers)
+        else:
+            self._evaluator.drop()
+
+    def _after_batch(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """What `on_train_batch_end` is where `every_n_batches` is set."""
+        self._batch = batch + 1
+        is_last = self._batch == (self.params or {}).get("steps")
+        if self._batch % (self.every_n_batches or 1) or is_last:
+            return  # The last one is evaluated as the end of the epoch.
+        if hasattr(self.model, "jax_state_sync"):
+            self.model.jax_state_sync()
+        self._evaluate(self._epoch, dict(logs or {}), self._batch)
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        """Evaluates the model, if training ended early and that was not known yet."""
+        if self._last is not None and (
+            self._evaluated is None or self._evaluated[0] != self._last[0]
+        ):
+            self._evaluate(*self._last)
+        self._in_fit = False
+        if self._evaluation is not None and self._writes:
+            with self._reported("What was learned of the samples could not be logged"):
+                self._sum_up(self._evaluation)
+        self._evaluation = None
+        super().on_train_end(logs)
+
+    def _is_due(self, epoch: int) -> bool:
+        is_last = epoch + 1 == (self.params or {}).get("epochs")
+        return bool(
+            is_last
+            or self.model.stop_training
+            or (epoch + 1) % self.every_n_epochs == 0
+        )
+
+    # --- Evaluations --------------------------------------------------------------
+
+    def _evaluate(
+        self, epoch: int, logs: dict[str, Any], batch: int | None = None
+    ) -> dict[str, float]:
+        """Evaluates the model, logs what there is to log, and returns the numbers."""
+        if batch is None and self._evaluated == (epoch, self._batch):
+            return self._numbers  # Nothing was trained since.
+        self._epoch, self._evaluated = epoch, (epoch, batch)
+        self._evaluated_batch = batch
+        self._numbers: dict[str, float] = {}
+        if not self._computes:
+            return {}
+        evaluation: Evaluation | None = None
+        with self._version(Exception):
+            with self._neighbours.validation_weights():
+                evaluation = self._evaluator.evaluate(epoch)
+            metrics = {} if evaluation.metrics is None else evaluation.metrics.compute()
+            results = self._with_prefix(metrics)
+            self._numbers = {k: v for k, v in results.items() if is_number(v)}
+        if evaluation is not None and self._writes:
+            with self._one_row(epoch):
+                self._log_evaluation(evaluation, results, epoch, logs, batch)
+            self._evaluation = evaluation
+        return self._numbers
+
+    def _log_evaluation(
+        self,
+        evaluation: Evaluation,
+        results: dict[str, Any],
+        epoch: int,
+        logs: dict[str, Any],
+        batch: int | None,
+    ) -> None:
+        label = f"epoch_{epoch}" if batch is None else f"epoch_{epoch}_batch_{batch}"
+        aliases = ["latest", label]
+        if self._best.is_beaten_by(
+            epoch, self._monitor.value({**logs, **self._numbers})
+        ):
+            aliases.append("best")
+        metadata: dict[str, Any] = {"epoch": epoch, **self._numbers}
+        if self.every_n_batches is not None:
+            metadata["batch"] = batch
+        self.init_pred_table(self._columns_of_predictions())
+        with self._version(Exception) as failures:
+            self._ensure_ground_truth()
+            self._shown_evaluation = evaluation
+            evaluation.fixed.rows = self.data_table_ref.data
+            call(self.add_model_predictions, epoch, logs=logs)
+            tables = self._more_tables(evaluation, "best" in aliases)
+            results |= self._with_prefix(self._explanations(evaluation, tables))
+            self.log_pred_table(aliases=aliases, metadata=metadata, more_tables=tables)
+        with self._reported("The metrics could not be logged"):
+            self.log_metrics(results, epoch)
+        if failures:
+            self._sample_rows.forget()  # Their files are gone.
+        elif "best" in aliases:
+            self._best.say(self._run)
+
+    def _more_tables(
+        self, evaluation: Evaluation, is_best: bool
+    ) -> dict[str, wandb.Table]:
+        """The tables of a version beside that of the fixed samples."""
+        tables: dict[str, wandb.Table] = {}
+        if len(evaluation.hardest):
+            self._give_rows(evaluation.hardest)
+            table = wandb.Table(columns=list(self.pred_table.columns))
+            self._add_predictions(table, evaluation.hardest)
+            tables["hardest"] = table
+        count = evaluation.fingerprint.count
+        if evaluation.scores and (count <= MOST_SCORES or is_best or self._is_last()):
+            columns = {"idx": list(range(count)), **evaluation.scores}
+            if evaluation.learning is not None:
+                columns |= evaluation.learning.columns()
+            table = wandb.Table(columns=list(columns), allow_mixed_types=True)
+            self.add_rows(table, list(zip(*columns.values(), strict=True)))
+            tables["scores"] = table
+        return tables
+
+    def _explanations(
+        self, evaluation: Evaluation, tables: dict[str, wandb.Table]
+    ) -> dict[str, Any]:
+        """What the task says beyond that; what is for the version alone goes there."""
+        found = self.explain(evaluation)
+        for key, value in found.items():
+            if isinstance(value, VersionOnly):
+                tables[key] = value.table
+        return {k: v for k, v in found.items() if not isinstance(v, VersionOnly)}
+
+    def _sum_up(self, evaluation: Evaluation) -> None:
+        self._give_rows(evaluation.suspects)
+        self._log_values(self._with_prefix(self.sum_up(evaluation)), self._epoch)
+
+    def _evaluate_without_fit(
+        self, model: keras.Model, logs: dict[str, Any]
+    ) -> dict[str, float]:
+        if self.model is not model or self._began is not self._current_run():
+            self.set_model(model)
+            self.on_train_begin(logs)
+            self._in_fit = False
+        if not self._computes:  # The numbers are asked for.
+            self._computes = True
+            self._check_model()
+        numbers = self._evaluate(self._calls, logs)
+        self._calls += 1
+        super().on_train_end(logs)
+        return numbers
+
+    # --- Tables ---------------------------------------------------------------------
+
+    def add_ground_truth(self, logs: dict[str, float] | None = None) -> None:
+        """Adds the fixed samples to `data_table`, with `ground_truth_rows`."""
+        self.add_rows(self.data_table, self._rows_of(self._evaluator.samples))
+
+    def add_model_predictions(
+        self, epoch: int, logs: dict[str, float] | None = None
+    ) -> None:
+        """Adds predictions for the fixed samples, with `prediction_rows`."""
+        assert self._shown_evaluation is not None
+        self._add_predictions(self.pred_table, self._shown_evaluation.fixed)
+
+    def _add_predictions(self, table: wandb.Table, evaluated: EvaluatedSamples) -> None:
+        """Adds rows to a table that has the columns of `pred_table`.
+
+        Columns that a subclass has added to the table of ground truth come behind those
+        of the task; samples that are not fixed have nothing there.
+        """
+        standard, names = self._task_columns
+        added = self._added_columns()
+        rows = []
+        for i, cells in enumerate(self.prediction_rows(evaluated)):
+            row = dict(zip(names, [*self._place_in_time(), *cells], strict=False))
+            row |= dict(zip(added, evaluated.rows[i][standard:], strict=False))
+            rows.append([row.get(str(name)) for name in table.columns])
+        self.add_rows(table, rows)
+
+    def _columns_of_predictions(self) -> list[str]:
+        columns = list(self.pred_table_columns)
+        return columns + [n for n in self._added_columns() if n not in columns]
+
+    def _added_columns(self) -> list[str]:
+        return list(map(str, self.data_table.columns[self._task_columns[0] :]))
+
+    def _place_in_time(self) -> list[Any]:
+        """The cells of a row that say when it was predicted."""
+        in_batches = self.every_n_batches is not None
+        return [self._epoch, self._evaluated_batch] if in_batches else [self._epoch]
+
+    def _rows_of(self, samples: Samples) -> list[list[Any]]:
+        return self.ground_truth_rows(samples, self._images_of(samples))
+
+    def _images_of(self, samples: Samples) -> list[Any]:
+        cells = self._shown.cells(samples)
+        if not self._writes:
+            return [None] * len(cells)
+        return self._shown.encoded(cells, self.data_folder)
+
+    def log_data_table(
+        self,
+        name: str | None = None,
+        type: str = "dataset",
+        table_name: str = "val_data",
+    ) -> None:
+        """Logs `data_table`, in the artifact that the constructor's `name` names."""
+        super().log_data_table(name or self.name, type, table_name)
+
+    def log_pred_table(
+        self,
+        type: str = "evaluation",
+        table_name: str = "eval_data",
+        aliases: list[str] | None = None,
+        *,
+        name: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        more_tables: dict[str, wandb.Table] | None = None,
+    ) -> None:
+        """Logs `pred_table`; unless `self.name` is `"val"`, it is in the name, too."""
+        if name is None and self.name != "val" and self._run is not None:
+            name = _wandb.artifact_name(f"run_{self._run.id}_{self.name}_pred")
+        super().log_pred_table(
+            type,
+            table_name,
+            aliases,
+            name=name,
+            metadata=metadata,
+            more_tables=more_tables,
+        )
+
+    def _give_rows(self, evaluated: EvaluatedSamples) -> None:
+        self._sample_rows.know(self._evaluator.samples.index, self.data_table_ref.data)
+        self._sample_rows.give(evaluated)
+
+    def _with_prefix(self, values: dict[str, Any]) -> dict[str, Any]:
+        return {f"{self.prefix}/{key}": _number(v) for key, v in values.items()}
+
+    # --- What becomes of versions ---------------------------------------------------
+
+    def _take_run(self) -> None:
+        before = self._began
+        super()._take_run()
+        if self._began is not before:
+            self._sample_rows.forget()
+            self._best = BestVersion(self.prefix, self._monitor)
+            self._best.recall(self._recall)
+
+    def _mark_missing(
+        self, run: wandb.Run | None, epoch: int, missing: bool = True
+    ) -> None:
+        super()._mark_missing(run, epoch, missing)
+        if missing and run is self._run and self._best.forget(epoch):
+            self._best.say(self._run)
+
+
+def _number(value: Any) -> Any:
+    """A number of any framework as Python's own; anything else as it is."""
+    if getattr(value, "shape", None) == ():
+        return to_numpy(value).item()
+    return value

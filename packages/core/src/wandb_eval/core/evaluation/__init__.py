@@ -1,0 +1,1 @@
+"""Evaluating a model on validation data; nothing here knows of W&B."""

@@ -1,0 +1,170 @@
+"""One evaluation: a walk through the validation data with the model's outputs."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+
+from wandb_eval.core.evaluation.data import Batch
+from wandb_eval.core.evaluation.fingerprint import Fingerprint, content_key
+from wandb_eval.core.evaluation.learning import Learning
+from wandb_eval.core.evaluation.samples import (
+    EvaluatedSamples,
+    KeptSample,
+    MostWrong,
+    Samples,
+)
+from wandb_eval.core.evaluation.task import EvalTask
+from wandb_eval.core.evaluation.trees import copy_sample, select, to_numpy
+from wandb_eval.core.threads import Beside
+
+NUM_SUSPECTS = 50
+"""How many samples are kept whose label may be wrong."""
+
+
+class Evaluation:
+    """What is known of a model after one walk through the validation data.
+
+    Batches are looked at in a thread beside the predicting of the next one.
+
+    Args:
+        task: Reads and scores batches.
+        samples: The fixed samples.
+        num_hardest: How many of the hardest samples to keep.
+        learning: What was known of the samples before; `None` where it is not kept.
+        is_refilled: Whether a batch must be copied, before the next one is read.
+
+    Attributes:
+        metrics: What was measured; `None` if the task measures nothing.
+        fixed: The fixed samples.
+        hardest: The samples that the model gets most wrong, those first.
+        suspects: The samples whose label may be wrong, where the task can tell.
+        scores: What is known of all samples, by column, in their order.
+        fingerprint: What the walk saw.
+        in_order: Whether the fixed samples were where they were before training.
+    """
+
+    def __init__(
+        self,
+        task: EvalTask,
+        samples: Samples,
+        num_hardest: int,
+        learning: Learning | None,
+        is_refilled: bool,
+    ) -> None:
+        self.metrics = task.new_metrics()
+        self.fixed = EvaluatedSamples()
+        self.hardest = EvaluatedSamples()
+        self.suspects = EvaluatedSamples()
+        self.scores: dict[str, list[Any]] = {}
+        self.fingerprint = Fingerprint()
+        self.in_order = True
+        self.learning = learning
+        self._task = task
+        self._samples = samples
+        self._places = {place: i for i, place in enumerate(samples.index)}
+        self._is_refilled = is_refilled
+        self._most_wrong = MostWrong(num_hardest)
+        self._suspects = MostWrong(NUM_SUSPECTS)
+        self._correct: list[Any] = []
+        self._confidence: list[Any] = []
+        self._beside = Beside(self._take)
+
+    @property
+    def measures(self) -> bool:
+        """Whether a walk through all of the data is of any use."""
+        return self.metrics is not None or self._task.scores_samples
+
+    def add(self, batches: Iterable[Batch], outputs: Any) -> None:
+        """Takes in a batch of the data, whose parts the outputs are for, in order."""
+        parts = list(batches)
+        if self._is_refilled:
+            parts = copy.deepcopy(parts)
+        self._beside(parts, outputs)
+
+    def finish(self) -> None:
+        """Waits until all batches are looked at."""
+        self._beside.close()
+        self.in_order = self.in_order and len(self.fixed) == len(self._samples)
+        for kept, evaluated in (
+            (self._most_wrong, self.hardest),
+            (self._suspects, self.suspects),
+        ):
+            for sample in kept.samples():
+                evaluated.add(sample)
+
+    def learn(self, epoch: int) -> None:
+        """Adds what was seen to what is known of the samples from before."""
+        if self.learning is not None and self._correct:
+            correct = np.concatenate(self._correct)
+            confidence = np.concatenate(self._confidence)
+            self.learning.update(correct, confidence, epoch)
+        else:
+            self.learning = None
+
+    def close(self) -> None:
+        """Lets go of an evaluation that comes to nothing."""
+        with contextlib.suppress(Exception):
+            self._beside.close()
+
+    def _take(self, parts: list[Batch], outputs: Any) -> None:
+        outputs = keras.tree.map_structure(to_numpy, self._task.select_output(outputs))
+        start = 0
+        for part in parts:
+            whole = len(parts) == 1
+            stop = start + part.size
+            cut = outputs if whole else select(outputs, slice(start, stop))
+            self._take_batch(part, cut)
+            start = stop
+
+    def _take_batch(self, batch: Batch, outputs: Any) -> None:
+        first = self.fingerprint.count
+        self.fingerprint.add(batch.y)
+        truth, predictions = self._task.read_batch(batch.y, outputs)
+        if self.metrics is not None:
+            self.metrics.update(truth, predictions)
+        scores = self._task.score_samples(truth, predictions)
+
+        def keep(i: int) -> KeptSample:
+            return KeptSample(
+                first + i,
+                copy_sample(select(batch.x, i)),
+                copy_sample(select(batch.y, i)),
+                copy.deepcopy(select(truth, i)),
+                copy.deepcopy(select(predictions, i)),
+                {} if scores is None else scores.row(i),
+            )
+
+        self._take_fixed(keep, first, batch.size)
+        if scores is None:
+            return
+        for name, column in scores.columns.items():
+            values = column.tolist() if isinstance(column, np.ndarray) else column
+            self.scores.setdefault(name, []).extend(values)
+        self._most_wrong.offer(scores.wrongness, keep)
+        if scores.correct is None or scores.confidence is None:
+            return
+        self._correct.append(scores.correct)
+        self._confidence.append(scores.confidence)
+        if self.learning is not None:
+            mean = self.learning.mean_confidence(first, scores.confidence)
+            # What the model agrees with is no suspect.
+            self._suspects.offer(np.where(scores.correct, -np.inf, 1 - mean), keep)
+
+    def _take_fixed(
+        self, keep: Callable[[int], KeptSample], first: int, n: int
+    ) -> None:
+        for place in range(first, first + n) if self.in_order else ():
+            i = self._places.get(place)
+            if i is None:
+                continue
+            sample = keep(place - first)
+            if content_key(sample.x) != self._samples.key(i):
+                self.in_order = False
+            self.fixed.add(replace(sample, x=self._samples.x[i]))

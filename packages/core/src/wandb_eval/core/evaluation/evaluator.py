@@ -1,0 +1,315 @@
+"""Evaluates a model: in the pass of `fit`'s own validation, or in one of its own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from wandb_eval.core.evaluation import fit_pass
+from wandb_eval.core.evaluation.data import FirstWalk, ValidationData
+from wandb_eval.core.evaluation.evaluation import Evaluation
+from wandb_eval.core.evaluation.fingerprint import content_key
+from wandb_eval.core.evaluation.frame import preprocessing
+from wandb_eval.core.evaluation.learning import Learning
+from wandb_eval.core.evaluation.predict import Predictor
+from wandb_eval.core.evaluation.samples import EvaluatedSamples, KeptSample, Samples
+from wandb_eval.core.evaluation.task import EvalTask
+from wandb_eval.core.evaluation.trees import select, stack_or_list, to_numpy
+from wandb_eval.core.processes import is_alone
+
+logger = logging.getLogger(__name__)
+
+
+class Evaluator:
+    """Draws the fixed samples, and evaluates the model as often as it is asked to.
+
+    Args:
+        task: What to do with a batch.
+        data: The validation data.
+        num_samples: How many fixed samples to draw. `None` for all.
+        seed: The seed of the draw.
+        num_hardest: How many of the hardest samples to keep.
+        batch_size: The size of batches of shapes that were not seen in the data.
+        one_pass: Whether to take the outputs from the validation of `fit`.
+        in_frame: Whether data is looked at as the model's preprocessor makes it.
+
+    Attributes:
+        reason: Why the last evaluation had a pass of its own; `None` if it had none.
+    """
+
+    def __init__(
+        self,
+        task: EvalTask,
+        data: ValidationData,
+        *,
+        num_samples: int | None,
+        seed: int,
+        num_hardest: int,
+        batch_size: int,
+        one_pass: bool,
+        in_frame: bool,
+    ) -> None:
+        self.data = data
+        self.reason: str | None = None
+        self._task = task
+        self._num_samples = num_samples
+        self._seed = seed
+        self._num_hardest = num_hardest
+        self._batch_size = batch_size
+        self._one_pass = one_pass
+        self._in_frame = in_frame
+        self._model: Any = None
+        self._walk: FirstWalk | None = None
+        self._ids: dict[Any, int] = {}
+        self._learning = Learning()
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._learning = Learning()
+        self._predictor: Predictor | None = None
+        self._fit_pass: fit_pass.FitPass | None = None
+        self._of_fit: Evaluation | None = None
+        self._unverified: tuple[Any, Any] | None = None
+        self._must_verify = False
+        self._why_not: str | None = None
+
+    def set_model(self, model: Any) -> None:
+        """Evaluates this model from now on, and knows nothing of what was before."""
+        self._begin_anew()
+        self._model = model
+        self._must_verify = fit_pass.has_own_test_step(model)
+        self._why_not = fit_pass.why_not(model)
+        self.data.prepare = prepare = preprocessing(model)
+        if prepare is not None and not self._in_frame:
+            self.data.prepare = None
+            self._why_not = "`fit` sees inputs that the preprocessor has changed"
+        if not self._one_pass:
+            self._why_not = "`one_pass` is False"
+        elif not is_alone():
+            self._why_not = "several processes share the batches"
+
+    @property
+    def walk(self) -> FirstWalk:
+        """What the first walk found; the data is walked when it is first asked for."""
+        if self._walk is None:
+            self._walk = self.data.draw(
+                self._num_samples,
+                self._seed,
+                self._task.check_batch,
+                self._task.verbose,
+            )
+            samples = self._walk.samples
+            self._ids = {samples.key(i): at for i, at in enumerate(samples.index)}
+        return self._walk
+
+    @property
+    def samples(self) -> Samples:
+        """The fixed samples."""
+        return self.walk.samples
+
+    @property
+    def predictor(self) -> Predictor:
+        """Predicts in batches of one size."""
+        if self._predictor is None:
+            self._predictor = Predictor(
+                self._model,
+                self.walk.shapes,
+                self._batch_size,
+                in_frame=self.data.prepare is not None,
+            )
+        return self._predictor
+
+    def check(self) -> None:
+        """Predicts a batch of each shape that there is.
+
+        Raises:
+            ValueError: If the model can't.
+        """
+        for x, _ in self.walk.shapes:
+            self.predictor.check(x)
+
+    def predict_samples(self, samples: Samples) -> Iterator[tuple[slice, Any]]:
+        """Predicts samples alone: which part of them, and the outputs as arrays."""
+        progress = self._task.progress("Predicting samples", len(samples))
+        size = self.predictor.size(
+            keras.tree.map_structure(lambda leaf: leaf[None], samples.x[0])
+        )
+        for part, x in samples.batches(size):
+            yield part, self.outputs(x)
+            progress.add(part.stop - part.start)
+        progress.close()
+
+    def outputs(self, x: Any) -> Any:
+        """The output of the model that is looked at, for a batch, as arrays."""
+        outputs = self._task.select_output(self.predictor(x))
+        return keras.tree.map_structure(to_numpy, outputs)
+
+    # --- The pass of fit --------------------------------------------------------------
+
+    def begin_validation(self) -> None:
+        """Looks on while `fit` validates."""
+        self.drop()
+        if self._why_not is not None:
+            return
+        evaluation = self._new_evaluation()
+        if not evaluation.measures:
+            return
+        if self._fit_pass is None:
+            self._fit_pass = fit_pass.FitPass(self._model)
+        self._of_fit = evaluation
+        self._fit_pass.begin(self._take_of_fit)
+
+    def end_validation(self) -> None:
+        """Looks on no longer."""
+        if self._fit_pass is not None:
+            self._fit_pass.end()
+
+    def drop(self) -> None:
+        """Forgets what was seen of a validation."""
+        evaluation, self._of_fit = self._of_fit, None
+        if evaluation is not None:
+            evaluation.close()
+        self.end_validation()
+
+    def _take_of_fit(self, raw: Any, outputs: Any) -> None:
+        if self._of_fit is None:
+            return
+        if outputs is None:
+            self._give_up("`test_step` of the model does not call `compute_metrics`")
+            return
+        try:
+            parts = list(self.data.read(raw))
+            if self._must_verify and self._unverified is None:
+                self._unverified = parts[0].x, outputs
+            self._of_fit.add(parts, outputs)
+        except Exception as error:  # It is `fit` that would end.
+            logger.debug("What fit validates on can't be read", exc_info=error)
+            evaluation, self._of_fit = self._of_fit, None
+            evaluation.close()
+
+    def _give_up(self, reason: str) -> None:
+        self._why_not = reason
+        self.drop()
+
+    def _finished_of_fit(self) -> tuple[Evaluation | None, str | None]:
+        """The evaluation that came from `fit`, or why there is none."""
+        evaluation, self._of_fit = self._of_fit, None
+        if self._why_not is not None:
+            return None, self._why_not
+        if evaluation is None:
+            return None, "`fit` did not validate on this data"
+        try:
+            evaluation.finish()
+        except Exception as error:
+            return None, f"its batches could not be evaluated: {error}"
+        if evaluation.fingerprint.compare(self.walk.fingerprint) == "other":
+            return None, "`fit` validates on other data"
+        unverified, self._unverified = self._unverified, None
+        if unverified is not None:
+            x, outputs = unverified
+            if not _are_close(self._task.select_output(outputs), self.outputs(x)):
+                self._why_not = "`test_step` does not put out what `predict` does"
+                return None, self._why_not
+            self._must_verify = False
+        return evaluation, None
+
+    # --- Evaluations ------------------------------------------------------------------
+
+    def evaluate(self, epoch: int) -> Evaluation:
+        """What is known of the model now."""
+        evaluation, reason = self._finished_of_fit()
+        if evaluation is None:
+            evaluation = self._new_evaluation()
+            if evaluation.measures:
+                if reason != self.reason:
+                    logger.info("The validation data is walked again: %s.", reason)
+                self._walk_through(evaluation)
+            evaluation.finish()
+        self.reason = reason
+        order = evaluation.fingerprint.compare(self.walk.fingerprint)
+        # Processes have to predict alike, whatever order each of them sees.
+        in_order = order == "same" and evaluation.in_order and is_alone()
+        if in_order:
+            evaluation.learn(epoch)
+        else:
+            evaluation.learning = None
+            evaluation.fixed = self._evaluate_alone(self.samples)
+        for kept in (evaluation.hardest, evaluation.suspects):
+            kept.index = [
+                self._id(place, x, in_order)
+                for place, x in zip(kept.index, kept.x, strict=True)
+            ]
+        evaluation.in_order = in_order
+        return evaluation
+
+    def _new_evaluation(self) -> Evaluation:
+        return Evaluation(
+            self._task,
+            self.samples,
+            self._num_hardest,
+            self._learning,
+            self.data.is_refilled,
+        )
+
+    def _walk_through(self, evaluation: Evaluation) -> None:
+        progress = self._task.progress(
+            "Evaluating validation_data", self.data.num_batches
+        )
+        try:
+            for batch in self.data:
+                evaluation.add([batch], self.predictor(batch.x))
+                progress.add()
+        except BaseException:
+            evaluation.close()
+            raise
+        progress.close()
+
+    def _evaluate_alone(self, samples: Samples) -> EvaluatedSamples:
+        evaluated = EvaluatedSamples()
+        for part, outputs in self.predict_samples(samples):
+            y = stack_or_list(samples.y[part])
+            truth, predictions = self._task.read_batch(y, outputs)
+            scores = self._task.score_samples(truth, predictions)
+            for i, place in enumerate(samples.index[part]):
+                evaluated.add(
+                    KeptSample(
+                        place,
+                        samples.x[part.start + i],
+                        samples.y[part.start + i],
+                        select(truth, i),
+                        select(predictions, i),
+                        {} if scores is None else scores.row(i),
+                    )
+                )
+        return evaluated
+
+    def _id(self, place: int, x: Any, in_order: bool) -> int:
+        """What tells a sample from others: its place, or where places change, x.
+
+        A sample that is seen for the first time gets its place as its id, unless
+        another one has that; then one beyond all places.
+        """
+        key = content_key(x)
+        if in_order:
+            self._ids.setdefault(key, place)
+            return place
+        if key not in self._ids:
+            taken = set(self._ids.values())
+            beyond = max(*taken, self.walk.fingerprint.count - 1) + 1
+            self._ids[key] = beyond if place in taken else place
+        return self._ids[key]
+
+
+def _are_close(outputs: Any, others: Any) -> bool:
+    leaves = [to_numpy(leaf) for leaf in keras.tree.flatten(outputs)]
+    other_leaves = keras.tree.flatten(others)
+    if len(leaves) != len(other_leaves):
+        return False
+    return all(
+        a.shape == np.shape(b) and np.allclose(a, b, rtol=1e-3, atol=1e-4)
+        for a, b in zip(leaves, other_leaves, strict=True)
+    )

@@ -1,0 +1,110 @@
+"""Tells whether two walks saw the same samples, and whether in the same order."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any, Literal
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from wandb_eval.core.evaluation.trees import copy_sample, select, size_of, to_numpy
+
+Comparison = Literal["same", "reordered", "other"]
+
+_FEW_BYTES = 64
+_Checksums = NDArray[np.uint64]
+
+
+class Fingerprint:
+    """How many samples a walk saw, and checksums of their targets.
+
+    One checksum depends on the order of the samples, one does not. They do not depend
+    on how the samples were batched, nor on dtypes and axes of length 1, because Keras
+    changes these on the way from the data to a step of `fit`.
+
+    Attributes:
+        count: How many samples there were.
+
+    Example:
+
+    >>> walks = [Fingerprint(), Fingerprint(), Fingerprint()]
+    >>> for walk, labels in zip(walks, ([3, 1, 2], [3, 2, 1], [3, 3, 1])):
+    ...     walk.add(np.array(labels))
+    >>> [walks[0].compare(walk) for walk in walks]
+    ['same', 'reordered', 'other']
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._ordered = self._unordered = 0
+
+    def add(self, y: Any) -> None:
+        """Takes in the targets of a batch."""
+        sums = _checksums(y)
+        places = np.arange(self.count, self.count + len(sums), dtype=np.uint64)
+        self.count += len(sums)
+        self._unordered = _add(self._unordered, sums)
+        self._ordered = _add(self._ordered, _mix(sums ^ _mix(places)))
+
+    def compare(self, other: Fingerprint) -> Comparison:
+        """Whether the other walk saw the same, the same in another order, or other."""
+        if (self.count, self._unordered) != (other.count, other._unordered):
+            return "other"
+        return "same" if self._ordered == other._ordered else "reordered"
+
+
+def content_key(x: Any) -> tuple[int, ...]:
+    """What tells one sample from another: checksums of its arrays."""
+    leaves = [to_numpy(leaf) for leaf in keras.tree.flatten(x)]
+    return tuple(_crc(leaf) for leaf in leaves)
+
+
+def _checksums(y: Any) -> _Checksums:
+    """A checksum of each sample of a batch, of shape `(batch,)`."""
+    leaves = keras.tree.flatten(y)
+    arrays = [leaf for leaf in leaves if isinstance(leaf, np.ndarray)]
+    if len(arrays) < len(leaves) or isinstance(y, list):  # Ragged: one by one.
+        size = size_of(y) or 0
+        samples = (copy_sample(select(y, i)) for i in range(size))
+        keys = [hash(content_key(sample)) for sample in samples]
+        return np.array(keys, np.int64).view(np.uint64)
+    sums = np.zeros(size_of(y) or 0, np.uint64)
+    for leaf in arrays:
+        sums = _mix(sums ^ _array_checksums(leaf))
+    return sums
+
+
+def _array_checksums(array: NDArray[Any]) -> _Checksums:
+    rows = array.reshape(len(array), -1)
+    if array.dtype.kind in "biuf" and rows.nbytes <= _FEW_BYTES * len(rows):
+        # Numbers of up to 32 bits are the same in float64, whatever dtype they have.
+        words = rows.astype(np.float32).astype(np.float64).view(np.uint64)
+        sums = np.zeros(len(rows), np.uint64)
+        for column in words.T:
+            sums = _mix(sums ^ column)
+        return sums
+    return np.array([_crc(row) for row in rows], np.uint64)
+
+
+def _crc(array: NDArray[Any]) -> int:
+    if array.dtype.kind == "f":
+        array = array.astype(np.float32, copy=False)
+    elif array.dtype.kind == "O":  # Strings.
+        return zlib.crc32(repr(array.tolist()).encode())
+    elif array.dtype.kind in "biu" and array.dtype.itemsize != 1:
+        array = array.astype(np.int32, copy=False)
+    return zlib.crc32(np.ascontiguousarray(array).data.cast("B"))
+
+
+def _mix(words: _Checksums) -> _Checksums:
+    """Scatters 64 bits, as splitmix64 does (Steele et al. 2014)."""
+    words = words + np.uint64(0x9E3779B97F4A7C15)
+    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return words ^ (words >> np.uint64(31))
+
+
+def _add(total: int, words: _Checksums) -> int:
+    return (total + int(words.sum(dtype=np.uint64))) % 2**64

@@ -1,0 +1,168 @@
+"""The outputs of the model, out of the validation that `fit` does anyway.
+
+`evaluate` looks up `model.test_function` for each batch. While it runs, a function of
+ours is there: it takes a batch from the same iterator, and runs a step that Keras has
+compiled from the model's own `test_step`, with one more output: the `y_pred` that the
+step passes to `compute_metrics`. Logs, metrics and the progress bar are untouched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from wandb_eval.core.evaluation.predict import has_own_predict_step
+
+Take = Callable[[Any, Any], None]
+"""Takes a batch as the step of `fit` got it, and the outputs of the model for it."""
+
+
+class FitPass:
+    """Hands on the batches that `fit` validates on, with the outputs for them.
+
+    Args:
+        model: The model.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self._step_function: Any = None
+        self._original: Any = None
+        self._installed: Any = None
+
+    def begin(self, take: Take) -> None:
+        """Puts our function in the place of `model.test_function`.
+
+        Args:
+            take: Called after each batch. What it raises would end `fit`.
+        """
+        self.end()
+        self._original = self.model.test_function
+        if self._step_function is None:
+            self._step_function = self._make_step_function()
+        run = _RUNNERS[keras.backend.backend()]
+
+        def test_function(*args: Any) -> Any:
+            try:
+                return run(self._step_function, take, *args)
+            except BaseException:  # The end of the data, too.
+                self.end()
+                raise
+
+        self._installed = self.model.test_function = test_function
+
+    def end(self) -> None:
+        """Gives `model.test_function` back."""
+        if self._installed is not None and (
+            self.model.test_function is self._installed
+        ):
+            self.model.test_function = self._original
+        self._installed = self._original = None
+
+    def _make_step_function(self) -> Any:
+        """What Keras makes of a `test_step` that also returns the outputs."""
+        model = self.model
+        own = vars(model)
+        test_step = model.test_step
+        before = own.get("test_step")
+        own["test_step"] = _with_outputs(model, test_step)
+        try:
+            model.make_test_function(force=True)
+            return model.test_function
+        finally:
+            if before is None:
+                del own["test_step"]
+            else:
+                own["test_step"] = before
+            model.test_function = self._original
+
+
+def why_not(model: Any) -> str | None:
+    """Why the outputs can't be had from `fit`'s validation; `None` if they can."""
+    strategy = getattr(model, "distribute_strategy", None)
+    if getattr(strategy, "num_replicas_in_sync", 1) > 1 or (
+        keras.distribution.distribution() is not None
+    ):
+        return "several devices share the batches"
+    if getattr(model, "steps_per_execution", 1) > 1:
+        return "`steps_per_execution` is above 1"
+    if has_own_predict_step(model):
+        return "`predict_step` of the model does more than call it"
+    if _is_nnx_enabled():
+        return "Keras runs on NNX"
+    if getattr(type(model), "make_test_function", None) is not (
+        keras.Model.make_test_function
+    ):
+        return "the model has a `make_test_function` of its own"
+    return None
+
+
+def has_own_test_step(model: Any) -> bool:
+    """Whether the model says itself what a step of validation is."""
+    test_step = getattr(type(model), "test_step", None)
+    return test_step is not keras.Model.test_step or "test_step" in vars(model)
+
+
+def _is_nnx_enabled() -> bool:
+    config = getattr(keras, "config", None)
+    is_enabled = getattr(config, "is_nnx_enabled", None)
+    return bool(is_enabled and is_enabled())
+
+
+def _with_outputs(model: Any, test_step: Callable[..., Any]) -> Callable[..., Any]:
+    """A `test_step` whose logs come with what was passed to `compute_metrics`."""
+
+    def step(*args: Any) -> Any:
+        seen: list[Any] = []
+        compute_metrics = model.compute_metrics
+        own = vars(model)
+        before = own.get("compute_metrics")
+
+        def noting(x: Any, y: Any, y_pred: Any, *more: Any, **named: Any) -> Any:
+            seen.append(y_pred)
+            return compute_metrics(x, y, y_pred, *more, **named)
+
+        own["compute_metrics"] = noting
+        try:
+            result = test_step(*args)
+        finally:
+            if before is None:
+                del own["compute_metrics"]
+            else:
+                own["compute_metrics"] = before
+        outputs = seen[0] if len(seen) == 1 else None
+        if keras.backend.backend() == "jax":  # It returns the state, too.
+            logs, state = result
+            return (logs, outputs), state
+        return result, outputs
+
+    return step
+
+
+def _run_tensorflow(function: Any, take: Take, iterator: Any) -> Any:
+    data = next(iterator)
+    logs, outputs = function([data])
+    take(data, outputs)
+    return logs
+
+
+def _run_jax(function: Any, take: Take, state: Any, iterator: Any) -> Any:
+    data = next(iterator)
+    (logs, outputs), state = function(state, iter([data]))
+    take(data, outputs)
+    return logs, state
+
+
+def _run_torch(function: Any, take: Take, batches: Any) -> Any:
+    logs, outputs = function(batches)
+    take(batches[0], outputs)
+    return logs
+
+
+_RUNNERS: dict[str, Callable[..., Any]] = {
+    "tensorflow": _run_tensorflow,
+    "jax": _run_jax,
+    "torch": _run_torch,
+}

@@ -1,0 +1,90 @@
+"""How a model learns each sample of the validation data, over the epochs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Learning:
+    """What is known of each sample from all evaluations so far, in a few numbers each.
+
+    A sample is forgotten when it was right and is wrong in the next evaluation (Toneva
+    et al. 2019, https://arxiv.org/abs/1812.05159), and learned in the evaluation since
+    which it was right. Mean and spread of the probability of its label are those of
+    dataset cartography (Swayamdipta et al. 2020, https://arxiv.org/abs/2009.10795).
+
+    Example:
+
+    >>> learning = Learning()
+    >>> learning.update(np.array([False, True]), np.array([0.2, 0.9]), epoch=0)
+    >>> learning.update(np.array([True, False]), np.array([0.6, 0.3]), epoch=1)
+    >>> {name: values for name, values in learning.columns().items()}["forgotten"]
+    [0, 1]
+    >>> learning.columns()["learned_in"]
+    [1, None]
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._sum: NDArray[np.float64] = np.zeros(0)
+        self._squares: NDArray[np.float64] = np.zeros(0)
+        self._forgotten: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._learned_in: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._correct: NDArray[np.bool_] = np.zeros(0, np.bool_)
+
+    def update(
+        self,
+        correct: NDArray[np.bool_],
+        confidence: NDArray[np.floating[Any]],
+        epoch: int,
+    ) -> None:
+        """Takes in an evaluation of all samples, in their order.
+
+        Args:
+            correct: Whether each sample was right, of shape `(samples,)`.
+            confidence: The probability of its label, of shape `(samples,)`. NaN is 0.
+            epoch: The epoch, from 0.
+        """
+        confidence = np.nan_to_num(np.asarray(confidence, np.float64))
+        if len(correct) != len(self._correct):  # The first, or other data.
+            self.__init__()  # type: ignore[misc]
+            self._sum, self._squares = np.zeros((2, len(correct)))
+            self._forgotten = np.zeros(len(correct), np.int64)
+            self._learned_in = np.full(len(correct), -1)
+            self._correct = np.zeros(len(correct), np.bool_)
+        self._count += 1
+        self._sum += confidence
+        self._squares += confidence**2
+        self._forgotten += self._correct & ~correct
+        self._learned_in[correct & ~self._correct] = epoch
+        self._learned_in[~correct] = -1
+        self._correct = np.array(correct, np.bool_)
+
+    def mean_confidence(
+        self, first: int, confidence: NDArray[np.floating[Any]]
+    ) -> NDArray[np.float64]:
+        """The means of some samples, this evaluation included, before `update`.
+
+        Args:
+            first: The place of the first of the samples.
+            confidence: The probability of their labels now, of shape `(batch,)`.
+        """
+        now = np.nan_to_num(np.asarray(confidence, np.float64))
+        before = self._sum[first : first + len(now)]
+        if len(before) != len(now):
+            return now
+        return np.asarray((before + now) / (self._count + 1))
+
+    def columns(self) -> dict[str, list[Any]]:
+        """What is known of each sample, by name, as plain values."""
+        mean = self._sum / max(self._count, 1)
+        variance = np.maximum(self._squares / max(self._count, 1) - mean**2, 0)
+        return {
+            "learned_in": [None if e < 0 else e for e in self._learned_in.tolist()],
+            "forgotten": self._forgotten.tolist(),
+            "mean_confidence": mean.tolist(),
+            "confidence_spread": np.sqrt(variance).tolist(),
+        }

@@ -1,0 +1,111 @@
+"""Predicts batches, all of one size: a model may be made for one alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from wandb_eval.core.evaluation.trees import describe, resize, shapes_of, size_of
+
+
+class Predictor:
+    """Predicts batches of any size by such of one size.
+
+    A batch is filled up with its last sample, and the outputs are cut; a larger one is
+    predicted in parts. So a model is traced or compiled once for each shape of image,
+    and one that takes a single size of batch gets that.
+
+    Args:
+        model: The model.
+        shapes: An input of each shape there is, and how many samples of it a batch has
+            at most: what `FirstWalk.shapes` is.
+        default: The size of batches of other shapes.
+        in_frame: Whether inputs went through the model's preprocessor already.
+    """
+
+    def __init__(
+        self, model: Any, shapes: list[tuple[Any, int]], default: int, in_frame: bool
+    ) -> None:
+        self._model = model
+        self._in_frame = in_frame
+        self._default = default
+        self._fixed = _fixed_size(model)
+        self._sizes = {str(shapes_of(x)): size for x, size in shapes}
+        # `predict_on_batch` hands `(x,)` to `predict_step` where `predict` hands x:
+        # KerasHub's object detectors fail on that. And it would have every replica
+        # predict the whole batch.
+        strategy = getattr(model, "distribute_strategy", None)
+        replicas = getattr(strategy, "num_replicas_in_sync", 1)
+        self._by_predict = replicas > 1 or has_own_predict_step(model)
+
+    def size(self, x: Any) -> int:
+        """How many samples a batch of these inputs has when it is predicted."""
+        if self._fixed is not None:
+            return self._fixed
+        leaves = keras.tree.flatten(x)
+        return self._sizes.get(
+            str([tuple(leaf.shape[1:]) for leaf in leaves]), self._default
+        )
+
+    def __call__(self, x: Any) -> Any:
+        """The outputs of the model for a batch, as arrays or tensors."""
+        count, size = size_of(x) or 0, self.size(x)
+        parts = [
+            self._cut(_part(x, start, size), min(size, count - start), size)
+            for start in range(0, count, size)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        return keras.tree.map_structure(
+            lambda *leaves: keras.ops.concatenate(leaves), *parts
+        )
+
+    def check(self, x: Any) -> None:
+        """Predicts a batch of one sample again and again, before training needs it.
+
+        Raises:
+            ValueError: If the model can't.
+        """
+        batch = keras.tree.map_structure(lambda leaf: leaf[None], x)
+        size = self.size(batch)
+        try:
+            self(resize(batch, size))
+        except Exception as error:
+            fed = describe(resize(batch, size))
+            raise ValueError(
+                "The model can't predict a batch of `validation_data`. It was given "
+                f"{fed}. Received: {type(error).__name__}: {error}"
+            ) from error
+
+    def _cut(self, x: Any, count: int, size: int) -> Any:
+        outputs = self._predict(resize(x, size), size)
+        if count == size:
+            return outputs
+        return keras.tree.map_structure(lambda leaf: leaf[:count], outputs)
+
+    def _predict(self, x: Any, size: int) -> Any:
+        # A model with a preprocessor applies it in these methods of its own class.
+        owner = keras.Model if self._in_frame else type(self._model)
+        if self._by_predict:
+            return owner.predict(self._model, x, batch_size=size, verbose=0)
+        return owner.predict_on_batch(self._model, x)
+
+
+def has_own_predict_step(model: Any) -> bool:
+    """Whether predicting is more than calling the model."""
+    predict_step = getattr(type(model), "predict_step", None)
+    return predict_step is not keras.Model.predict_step
+
+
+def _fixed_size(model: Any) -> int | None:
+    """The size of batches that the inputs of a model are declared with."""
+    inputs = getattr(model, "inputs", None) or []
+    sizes = {tensor.shape[0] for tensor in inputs if len(tensor.shape)}
+    return next((int(size) for size in sizes if size), None)
+
+
+def _part(x: Any, start: int, size: int) -> Any:
+    if start == 0 and (size_of(x) or 0) <= size:
+        return x
+    return keras.tree.map_structure(lambda leaf: leaf[start : start + size], x)

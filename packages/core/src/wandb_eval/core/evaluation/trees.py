@@ -1,0 +1,136 @@
+"""Batches and samples of arrays and tensors, and of tuples and dicts of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+
+def to_numpy(tensor: Any) -> Any:
+    """A tensor of any framework as a NumPy array; a ragged tensor as it is.
+
+    Dtypes that NumPy itself does not have, such as bfloat16, become float32. The byte
+    order becomes the machine's: NumPy before 2.2.2 crashes when it compares integers of
+    the other one.
+    """
+    if hasattr(tensor, "row_splits"):
+        return tensor
+    if hasattr(tensor, "detach"):  # Torch's
+        tensor = tensor.detach().cpu()
+        tensor = tensor.float() if "bfloat16" in str(tensor.dtype) else tensor
+        return tensor.numpy()
+    array = np.asarray(tensor)
+    if array.dtype.kind == "V" and np.can_cast(array.dtype, np.float32):
+        return array.astype(np.float32)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def map_leaves(function: Callable[[Any], Any], node: Any) -> Any:
+    """Applies a function to the leaves of dicts, tuples and lists."""
+    if isinstance(node, Mapping):
+        return {key: map_leaves(function, value) for key, value in node.items()}
+    if isinstance(node, (tuple, list)):
+        if not node or np.isscalar(node[0]):
+            return np.asarray(node)
+        kind = tuple if isinstance(node, tuple) else list
+        return kind(map_leaves(function, value) for value in node)
+    return function(node)
+
+
+def size_of(node: Any) -> int | None:
+    """How many samples there are, or `None` if the parts do not agree."""
+    if isinstance(node, list):
+        return len(node)
+    if isinstance(node, (dict, tuple)):
+        parts = node.values() if isinstance(node, dict) else node
+        sizes = {size_of(part) for part in parts}
+        return sizes.pop() if len(sizes) == 1 else None
+    return int(node.shape[0]) if len(node.shape) else None
+
+
+def select(node: Any, index: int | slice) -> Any:
+    """One sample, or some, of a batch."""
+    if isinstance(node, dict):
+        return {key: select(value, index) for key, value in node.items()}
+    if isinstance(node, tuple):
+        return tuple(select(part, index) for part in node)
+    return node[index]
+
+
+def copy_sample(node: Any) -> Any:
+    """Arrays of one sample that do not keep the arrays of their batch alive."""
+    return map_leaves(lambda leaf: np.array(_dense(leaf)), node)
+
+
+def _dense(leaf: Any) -> Any:
+    # What is ragged in one sample: an array if it is even, or else an array of arrays.
+    return leaf.numpy() if hasattr(leaf, "row_splits") else to_numpy(leaf)
+
+
+def stack(samples: Sequence[Any]) -> Any:
+    """Makes a batch of samples of equal shape: of arrays, tuples or dicts of them."""
+    first = samples[0]
+    if isinstance(first, dict):
+        return {key: stack([sample[key] for sample in samples]) for key in first}
+    if isinstance(first, (tuple, list)):
+        return tuple(stack(part) for part in zip(*samples, strict=True))
+    return np.stack(samples)
+
+
+def stack_or_list(samples: Sequence[Any]) -> Any:
+    """`stack` where the samples have one shape; else a list with an entry for each."""
+    first = shapes_of(samples[0])
+    alike = all(shapes_of(sample) == first for sample in samples)
+    return stack(samples) if alike else list(samples)
+
+
+def shapes_of(sample: Any) -> list[tuple[int, ...]]:
+    """The shape of each leaf."""
+    return [tuple(np.shape(leaf)) for leaf in keras.tree.flatten(sample)]
+
+
+def alike(samples: Sequence[Any], most: int) -> Iterator[slice]:
+    """Cuts samples where their shape changes, into parts of at most `most`.
+
+    A model takes one shape at a time; the samples of a part can be stacked.
+    """
+    start = 0
+    for _, group in itertools.groupby(samples, shapes_of):
+        stop = start + len(list(group))
+        for first in range(start, stop, most):
+            yield slice(first, min(first + most, stop))
+        start = stop
+
+
+def resize(batch: Any, size: int) -> Any:
+    """A batch of `size` samples: cut, or with its last sample as often as it takes."""
+    return keras.tree.map_structure(lambda leaf: _resize(leaf, size), batch)
+
+
+def _resize(leaf: Any, size: int) -> Any:
+    count = leaf.shape[0]
+    if count == size:
+        return leaf
+    if count > size:
+        return leaf[:size]
+    index = np.minimum(np.arange(size), count - 1)
+    if keras.ops.is_tensor(leaf):
+        return keras.ops.take(leaf, index, axis=0)
+    return to_numpy(leaf)[index]
+
+
+def describe(node: Any) -> str:
+    """Shapes and dtypes, for messages."""
+    if isinstance(node, dict):
+        return "{" + ", ".join(f"{k!r}: {describe(v)}" for k, v in node.items()) + "}"
+    if isinstance(node, (tuple, list)):
+        parts = ", ".join(map(describe, node[:4])) + (", ..." if len(node) > 4 else "")
+        return f"({parts})" if isinstance(node, tuple) else f"[{parts}]"
+    if hasattr(node, "shape"):
+        dtype = getattr(node, "dtype", type(node).__name__)
+        return f"{getattr(dtype, 'name', dtype)} {tuple(node.shape)}"
+    return type(node).__name__

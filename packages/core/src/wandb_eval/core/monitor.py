@@ -1,0 +1,103 @@
+"""Which number says how good an epoch is, and in which direction."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any, Literal
+
+import keras
+import wandb
+
+Mode = Literal["auto", "min", "max"]
+
+_LOWER_IS_BETTER = re.compile(
+    r"loss|error|entropy|brier|(?<![a-z])(mae|mape|mse|msle|rmse|ece)(?![a-z])"
+)
+_HIGHER_IS_BETTER = re.compile(
+    r"accuracy|precision|recall"
+    r"|(?<![a-z])(acc|ap|ar|auc|dice|f1|iou|io_u|map)(?![a-z])"
+)
+
+
+class Monitor:
+    """A number of the logs that says which version is the best.
+
+    Args:
+        name: The name of the number, or `None`.
+        mode: `"min"`, `"max"`, or `"auto"`: told by the metric of that name that the
+            model is compiled with, where that declares a direction, else by the name.
+
+    Raises:
+        ValueError: If an argument is none of these.
+    """
+
+    def __init__(self, name: str | None, mode: Mode) -> None:
+        if not isinstance(mode, str) or mode not in ("auto", "min", "max"):
+            raise ValueError(
+                f"`mode` must be 'auto', 'min' or 'max'. Received: {mode!r}"
+            )
+        if name is not None and not isinstance(name, str):
+            raise ValueError(f"`monitor` must be a string or None. Received: {name!r}")
+        self.name = name
+        self._mode = mode
+        self.sign = -1.0 if mode == "min" else 1.0
+
+    def set_model(self, model: Any) -> None:
+        """Learns the direction from what the model is compiled with.
+
+        Raises:
+            ValueError: If `mode="auto"` can't tell the direction.
+        """
+        if self.name is None or self._mode != "auto":
+            return
+        sign = _declared(model, self.name) or _told_by_name(self.name)
+        if sign is None:
+            raise ValueError(
+                f"`mode='auto'` can't tell whether more of {self.name!r} is better or "
+                "less. Pass `mode='min'` or `mode='max'`."
+            )
+        self.sign = sign
+
+    def value(self, numbers: dict[str, Any]) -> float:
+        """How good an epoch with these numbers is: the more, the better."""
+        if self.name is None:
+            return -math.inf
+        if self.name not in numbers:
+            wandb.termwarn(
+                f"`monitor` names {self.name!r}, which is not among what was "
+                f"measured: {', '.join(sorted(numbers))}. No version is the best one.",
+                repeat=False,
+            )
+            return -math.inf
+        return self.sign * float(numbers[self.name])
+
+
+def _declared(model: Any, name: str) -> float | None:
+    """The direction that a compiled metric declares, as Keras' callbacks read it."""
+    wanted = name.removeprefix("val_")
+    for metric in _metrics(getattr(model, "metrics", [])):
+        direction = getattr(metric, "_direction", None)
+        if metric.name == wanted and direction is not None:
+            return 1.0 if direction == "up" else -1.0
+    return None
+
+
+def _metrics(metrics: Any) -> list[Any]:
+    found = []
+    for metric in metrics:
+        within = getattr(metric, "metrics", None)
+        if within is None or isinstance(metric, keras.Model):
+            found.append(metric)
+        else:  # What the model was compiled with is one metric to Keras.
+            found += _metrics(within)
+    return found
+
+
+def _told_by_name(name: str) -> float | None:
+    name = name.rpartition("/")[2].lower()
+    if _LOWER_IS_BETTER.search(name):
+        return -1.0
+    if _HIGHER_IS_BETTER.search(name):
+        return 1.0
+    return None

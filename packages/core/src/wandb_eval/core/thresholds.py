@@ -1,0 +1,31 @@
+"""Comparing scores with thresholds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def at_least(scores: NDArray[Any], threshold: float) -> NDArray[np.bool_]:
+    """Whether scores reach a threshold, compared in the dtype of the scores.
+
+    0.7 in float32 is a little less than the float64 that Python has for it, and yet it
+    is what a user means by 0.7.
+
+    Args:
+        scores: Floats of any shape.
+        threshold: The threshold.
+
+    Returns:
+        An array of that shape.
+
+    Example:
+
+    >>> at_least(np.array([0.7, 0.69], np.float32), 0.7)
+    array([ True, False])
+    """
+    if scores.dtype.kind != "f":
+        return np.asarray(scores >= threshold)
+    return np.asarray(scores >= scores.dtype.type(threshold))
