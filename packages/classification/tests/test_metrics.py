@@ -62,19 +62,25 @@ def test_single_label(case):
     assert results["log_loss"] == pytest.approx(
         metrics.log_loss(labels, outputs, labels=everything), rel=1e-12
     )
-    if classes > 2:  # For two classes scikit-learn wants the scores of one.
+    assert (f"top_{top_k}_accuracy" in results) == (top_k < classes)
+    if (
+        classes > 2 and top_k < classes
+    ):  # For two classes scikit-learn wants the scores of one.
         expected = metrics.top_k_accuracy_score(
             labels, outputs, k=top_k, labels=everything
         )
         assert results[f"top_{top_k}_accuracy"] == pytest.approx(expected, rel=1e-12)
 
     table = results["per_class"]
-    assert table.columns == ["class", "precision", "recall", "f1", "support"]
+    columns = ["class", "precision", "recall", "f1", "support"]
+    assert table.columns[:5] == columns
+    assert table.columns[5:] == (["best_threshold", "best_f1"] if classes == 2 else [])
     columns = metrics.precision_recall_fscore_support(
         labels, predicted, labels=everything, zero_division=0
     )
     names = [f"class {i}" for i in everything]
-    assert table.data == [list(row) for row in zip(names, *columns, strict=True)]
+    rows = [list(row) for row in zip(names, *columns, strict=True)]
+    assert [row[:5] for row in table.data] == rows
 
     matrix = metrics.confusion_matrix(labels, predicted, labels=everything)
     counts = [row[2] for row in results["confusion_matrix"].table.data]
@@ -116,7 +122,8 @@ def test_multi_label(seed, samples, classes, batch_size):
     )
     names = [f"class {i}" for i in range(classes)]
     rows = [list(row) for row in zip(names, *columns, strict=True)]
-    assert results["per_class"].data == rows
+    assert [row[:5] for row in results["per_class"].data] == rows
+    assert results["brier"] == pytest.approx(((outputs - labels) ** 2).mean())
     assert not any("top" in key or "confusion" in key for key in results)
     with_curve = [i for i in range(classes) if 0 < labels[:, i].sum() < samples]
     roc = curve_of(results["roc"]) if with_curve else {}
@@ -147,7 +154,7 @@ def test_logits_are_measured_as_probabilities():
     labels, outputs = predictions(0, 40, 5, 3)
     expected = measure(labels, outputs)
     results = measure(labels, np.log(outputs) + 7, from_logits=True)
-    for key in ("accuracy", "top_5_accuracy", "log_loss", "macro_f1"):
+    for key in ("accuracy", "brier", "log_loss", "macro_f1"):
         assert results[key] == pytest.approx(expected[key], rel=1e-12)
 
 
@@ -174,7 +181,7 @@ def test_nan_is_left_out_and_counted(seed, samples, classes, batch_size):
         assert results == {}
         return
     expected = measure(labels[~wrong], outputs[~wrong])
-    for key in ("accuracy", "top_5_accuracy", "log_loss", "macro_f1"):
+    for key in ("accuracy", "brier", "log_loss", "macro_f1"):
         assert results[key] == pytest.approx(expected[key], rel=1e-12)
     assert results["per_class"].data == expected["per_class"].data
 
@@ -184,6 +191,7 @@ def test_numbers_are_plain_floats():
     outputs[0] = np.nan
     results = measure(labels, outputs, top_k=2)
     numbers = ["left_out", "accuracy", "top_2_accuracy", "log_loss", "macro_f1"]
+    numbers += ["brier", "ece"]
     assert {key for key, value in results.items() if type(value) is float} == {*numbers}
     assert results["left_out"] == 1.0
 
@@ -258,12 +266,11 @@ def test_a_label_without_output_is_refused():
 
 def test_losses_of_samples():
     labels, outputs = predictions(0, 10, 3, 3)
-    eps = np.finfo(outputs.dtype).eps
-    losses = sample_losses(labels, outputs, multi_label=False, eps=eps)
+    losses = sample_losses(labels, outputs, multi_label=False)
     for label, output, loss in zip(labels, outputs, losses, strict=True):
         expected = metrics.log_loss([label], [output], labels=range(3))
         assert loss == pytest.approx(expected)
     hot = np.eye(3)[labels]
-    losses = sample_losses(hot, outputs, multi_label=True, eps=eps)
+    losses = sample_losses(hot, outputs, multi_label=True)
     for truth, output, loss in zip(hot, outputs, losses, strict=True):
         assert loss == pytest.approx(metrics.log_loss(truth, output))

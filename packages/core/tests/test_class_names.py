@@ -47,7 +47,6 @@ def test_unique_names_never_change(names):
     [
         ("cat", r"'cat' \(of type str\)"),
         (b"cat", "of type bytes"),
-        ({0: "cat"}, "of type dict"),
         ({"cat"}, "of type set"),
         (10, "of type int"),
         ([], "an empty list"),
@@ -58,13 +57,36 @@ def test_unique_names_never_change(names):
     ],
 )
 def test_what_are_no_names(names, message):
-    with pytest.raises(ValueError, match=f"`class_names` must be a list.*{message}"):
+    with pytest.raises(ValueError, match=f"`class_names`.*{message}"):
         check_class_names(names)
 
 
 def test_ids_where_there_are_no_names():
     assert name_classes(None, 3) == ["0", "1", "2"]
     assert name_classes(["a", "b", "c"], 2) == ["a", "b", "c"]
+    with pytest.raises(ValueError, match="3 names, but the model has outputs for 2"):
+        name_classes(["a", "b", "c"], 2, exactly=True)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ({0: "cat", 1: "dog"}, ["cat", "dog"]),
+        ({np.int64(2): "dog", 0: "cat"}, ["cat", "1", "dog"]),
+        ({"cat": 0, "dog": np.int32(3)}, ["cat", "1", "2", "dog"]),
+    ],
+)
+def test_dictionaries_of_names(names, expected):
+    assert check_class_names(names) == expected
+
+
+@pytest.mark.parametrize(
+    "names",
+    [{-1: "cat"}, {"cat": "dog"}, {"cat": 0, "dog": 0}, {"cat": True}, {0: 1, "a": 2}],
+)
+def test_dictionaries_that_name_no_classes(names):
+    with pytest.raises(ValueError, match="`class_names`"):
+        check_class_names(names)
 
 
 def test_too_few_names():

@@ -44,9 +44,9 @@ def photo(height=48, width=64, channels=3, seed=0):
     ("values", "dtype", "expected"),
     [
         ([0, 7, 255], "uint8", [0, 7, 255]),
-        ([0, 1, 1], "uint8", [0, 1, 1]),
+        ([0, 1, 1], "uint8", [0, 255, 255]),
         ([False, True, False], "bool", [0, 255, 0]),
-        ([0, 1, 1], "int64", [0, 1, 1]),
+        ([0, 1, 1], "int64", [0, 255, 255]),
         ([0, 200, 255], "uint16", [0, 200, 255]),
         ([0, 100, 127], "int8", [0, 100, 127]),
         ([0.0, 0.5, 1.0], "float32", [0, 128, 255]),
@@ -56,11 +56,14 @@ def photo(height=48, width=64, channels=3, seed=0):
         ([-0.5, 0.0, 0.25], "float64", [64, 128, 159]),
         ([0.0, 1.5, 254.6], "float32", [0, 2, 255]),
         ([0.0, 128.0, 255.0], "float64", [0, 128, 255]),
-        # A range may be left by a thousandth.
+        # A range may be left by a quarter.
         ([-0.0009, 0.5, 1.0009], "float32", [0, 128, 255]),
         ([-1.0009, 0.0, 1.0], "float32", [0, 128, 255]),
         ([-0.2, 128.0, 255.2], "float32", [0, 128, 255]),
-        ([0.0, 0.5, 1.002], "float32", [0, 0, 1]),
+        ([0.0, 0.5, 1.002], "float32", [0, 128, 255]),
+        ([-0.2, 0.5, 1.2], "float32", [0, 128, 255]),
+        ([-1.4, 0.0, 1.4], "float32", [0, 128, 255]),
+        ([-8.6, 100.0, 278.0], "float32", [0, 100, 255]),
     ],
 )
 def test_the_rules(values, dtype, expected):
@@ -97,7 +100,9 @@ def test_no_samples_are_no_images():
     [
         ([0, 256], "int64", "int64 with values from 0 to 256"),
         ([-1, 0], "int8", "int8 with values from -1 to 0"),
-        ([0, 300.0], "float32", "float32 with values from 0 to 300"),
+        ([0, 330.0], "float32", "float32 with values from 0 to 330"),
+        ([0, 1.6], "float32", "float32 with values from 0 to 1.6"),
+        ([-3, 3.0], "float32", "float32 with values from -3 to 3"),
         ([-128.0, 127.0], "float32", "from -128 to 127"),
         ([-2.1, 2.6], "float64", "from -2.1 to 2.6"),
     ],

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wandb_eval.core import ValidationData
-from wandb_eval.core import validation_data as module
+from wandb_eval.core.evaluation import data as module
 from wandb_eval.core.evaluation.trees import alike, stack, to_numpy
 
 N = 10

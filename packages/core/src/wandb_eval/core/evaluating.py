@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +59,7 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
         self._last: tuple[int, dict[str, Any]] | None = None
         self._batch = 0
         self._calls = 0
-        self._in_fit = False
+        self._in_fit = self._summed_up = False
         self._computes = True
         self._shown_evaluation: Evaluation | None = None
         self._evaluated_batch: int | None = None
@@ -138,19 +139,21 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
         ):
             self._evaluate(*self._last)
         self._in_fit = False
-        if self._evaluation is not None and self._writes:
+        if self._evaluation is not None and self._writes and not self._summed_up:
             with self._reported("What was learned of the samples could not be logged"):
-                self._sum_up(self._evaluation)
+                found = self._with_prefix(self._sum_up(self._evaluation))
+                self._log_values(found, self._epoch)
         self._evaluation = None
         super().on_train_end(logs)
 
-    def _is_due(self, epoch: int) -> bool:
-        is_last = epoch + 1 == (self.params or {}).get("epochs")
+    def _is_last(self, epoch: int) -> bool:
+        """Whether it is the last epoch, as far as that is known."""
         return bool(
-            is_last
-            or self.model.stop_training
-            or (epoch + 1) % self.every_n_epochs == 0
+            epoch + 1 == (self.params or {}).get("epochs") or self.model.stop_training
         )
+
+    def _is_due(self, epoch: int) -> bool:
+        return self._is_last(epoch) or (epoch + 1) % self.every_n_epochs == 0
 
     # --- Evaluations --------------------------------------------------------------
 
@@ -202,8 +205,17 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
             evaluation.fixed.rows = self.data_table_ref.data
             call(self.add_model_predictions, epoch, logs=logs)
             tables = self._more_tables(evaluation, "best" in aliases)
-            results |= self._with_prefix(self._explanations(evaluation, tables))
-            self.log_pred_table(aliases=aliases, metadata=metadata, more_tables=tables)
+            explained = self.explain(evaluation)
+            if batch is None and self._is_last(epoch):
+                explained |= self._sum_up(evaluation)
+            results |= self._with_prefix(_without_tables(explained))
+            tables |= _tables_of(explained)
+            self.log_pred_table(
+                aliases=aliases,
+                metadata=metadata,
+                more_tables=tables,
+                in_history={"hardest", *_keys_of_tables(explained)},
+            )
         with self._reported("The metrics could not be logged"):
             self.log_metrics(results, epoch)
         if failures:
@@ -222,7 +234,9 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
             self._add_predictions(table, evaluation.hardest)
             tables["hardest"] = table
         count = evaluation.fingerprint.count
-        if evaluation.scores and (count <= MOST_SCORES or is_best or self._is_last()):
+        if evaluation.scores and (
+            count <= MOST_SCORES or is_best or self._is_last(self._epoch)
+        ):
             columns = {"idx": list(range(count)), **evaluation.scores}
             if evaluation.learning is not None:
                 columns |= evaluation.learning.columns()
@@ -231,19 +245,11 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
             tables["scores"] = table
         return tables
 
-    def _explanations(
-        self, evaluation: Evaluation, tables: dict[str, wandb.Table]
-    ) -> dict[str, Any]:
-        """What the task says beyond that; what is for the version alone goes there."""
-        found = self.explain(evaluation)
-        for key, value in found.items():
-            if isinstance(value, VersionOnly):
-                tables[key] = value.table
-        return {k: v for k, v in found.items() if not isinstance(v, VersionOnly)}
-
-    def _sum_up(self, evaluation: Evaluation) -> None:
+    def _sum_up(self, evaluation: Evaluation) -> dict[str, Any]:
+        """What can be said at the end of training, of its last evaluation."""
+        self._summed_up = True
         self._give_rows(evaluation.suspects)
-        self._log_values(self._with_prefix(self.sum_up(evaluation)), self._epoch)
+        return self.sum_up(evaluation)
 
     def _evaluate_without_fit(
         self, model: keras.Model, logs: dict[str, Any]
@@ -284,8 +290,9 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
         rows = []
         for i, cells in enumerate(self.prediction_rows(evaluated)):
             row = dict(zip(names, [*self._place_in_time(), *cells], strict=False))
-            row |= dict(zip(added, evaluated.rows[i][standard:], strict=False))
-            rows.append([row.get(str(name)) for name in table.columns])
+            more = evaluated.rows[i][standard:] or [None] * len(added)
+            row |= dict(zip(added, more, strict=False))
+            rows.append([row[str(n)] for n in table.columns if str(n) in row])
         self.add_rows(table, rows)
 
     def _columns_of_predictions(self) -> list[str]:
@@ -327,6 +334,7 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
         name: str | None = None,
         metadata: dict[str, Any] | None = None,
         more_tables: dict[str, wandb.Table] | None = None,
+        in_history: Collection[str] = (),
     ) -> None:
         """Logs `pred_table`; unless `self.name` is `"val"`, it is in the name, too."""
         if name is None and self.name != "val" and self._run is not None:
@@ -338,6 +346,7 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
             name=name,
             metadata=metadata,
             more_tables=more_tables,
+            in_history=in_history,
         )
 
     def _give_rows(self, evaluated: EvaluatedSamples) -> None:
@@ -370,3 +379,22 @@ def _number(value: Any) -> Any:
     if getattr(value, "shape", None) == ():
         return to_numpy(value).item()
     return value
+
+
+def _keys_of_tables(values: dict[str, Any]) -> list[str]:
+    """The tables that go to the run's page as well."""
+    return [key for key, value in values.items() if isinstance(value, wandb.Table)]
+
+
+def _tables_of(values: dict[str, Any]) -> dict[str, wandb.Table]:
+    """The tables, which go into the version: so their images are those of others."""
+    return {
+        key: value.table if isinstance(value, VersionOnly) else value
+        for key, value in values.items()
+        if isinstance(value, (wandb.Table, VersionOnly))
+    }
+
+
+def _without_tables(values: dict[str, Any]) -> dict[str, Any]:
+    tables = _tables_of(values)
+    return {key: value for key, value in values.items() if key not in tables}

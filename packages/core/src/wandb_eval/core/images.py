@@ -187,8 +187,8 @@ def _scale(low: float, high: float, dtype: np.dtype[Any]) -> tuple[float, float]
     if dtype.kind == "f" and low >= -1 - 2 * beyond and high <= 1 + 2 * beyond:
         return 127.5, 127.5
     # What lies below 0 is little beside what lies above: -3 to 3 is another range.
-    below = max(-low, 0.0)
-    fits = below <= beyond * min(high, 255) and high <= 255 * (1 + beyond)
+    beyond = beyond if dtype.kind == "f" else 0.0
+    fits = max(-low, 0.0) <= beyond * min(high, 255) and high <= 255 * (1 + beyond)
     if fits and (dtype.kind != "f" or high > 2):
         return 1.0, 0.0
     if not np.isfinite([low, high]).all():

@@ -21,6 +21,7 @@ from wandb_eval.core import (
     TaskArguments,
     WandbTaskEvalCallback,
     check_class_names,
+    encode_images,
     with_layers,
 )
 from wandb_eval.detection.boxes import (
@@ -286,7 +287,10 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
         if not self._writes:
             return {}
         held = [evaluation.hardest, evaluation.fixed]
-        return worst_objects(held, self.images_of, self.class_names)
+        return worst_objects(held, self.images_of, self._encode, self.class_names)
+
+    def _encode(self, images: Sequence[Any]) -> Sequence[Any]:
+        return encode_images(list(images), self.prediction_folder)
 
     def _layer(
         self, index: int, boxes: Detections, size: Any, kinds: list[int] | None = None

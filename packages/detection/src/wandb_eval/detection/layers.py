@@ -69,11 +69,11 @@ def box_layer(
         }
         for (left, top, right, bottom), label in zip(positions, labels, strict=True)
     ]
-    if kinds is not None:
-        for box, i in zip(box_data, index.tolist(), strict=True):
-            box["box_caption"] += f" {kinds[i]}" if kinds[i] != "right" else ""
     if scores is not None:
         for box, score in zip(box_data, scores[index].round(4).tolist(), strict=True):
             box["box_caption"] += f" {score:.2f}"
             box["scores"] = {"score": score}
+    if kinds is not None:
+        for box, i in zip(box_data, index.tolist(), strict=True):
+            box["box_caption"] += f" ({kinds[i]})"
     return {"box_data": box_data, "class_labels": class_labels}

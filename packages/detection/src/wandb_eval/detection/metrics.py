@@ -29,6 +29,15 @@ COCO_FIGURES = (
 )
 """The twelve figures of COCO, in COCO's order."""
 
+_TIDE_NAMES = {
+    "class": "Cls",
+    "location": "Loc",
+    "both": "Both",
+    "duplicate": "Dupe",
+    "background": "Bkg",
+    "missed": "Miss",
+}
+
 _MAX_DETECTIONS = 100  # COCO's own limit, for each class in an image.
 
 
@@ -200,14 +209,15 @@ class DetectionMetrics:
             return {}, np.zeros((10, 101, 0)), []
         evaluator = self._coco.finalize()
         evaluator.accumulate()
-        evaluator.summarize()
-        numbers = {
-            name: float(value)
-            for name, value in zip(COCO_FIGURES, evaluator.stats, strict=False)
-            if value >= 0
-        }
         assert evaluator.eval is not None
-        precision = np.asarray(evaluator.eval["precision"])[:, :, :, 0, -1]
+        precision = np.asarray(evaluator.eval["precision"])
+        numbers = _coco_figures(precision, np.asarray(evaluator.eval["recall"]))
+        costs = evaluator.tide_errors()["delta_ap"]
+        numbers |= {
+            f"errors/{kind}_AP_cost": float(costs[name])
+            for kind, name in _TIDE_NAMES.items()
+        }
+        precision = precision[:, :, :, 0, -1]
         # Not defined without true boxes, or for areas that are beyond COCO's.
         defined = np.flatnonzero((precision >= 0).all(axis=(0, 1))).tolist()
         return numbers, precision[:, :, defined], defined
@@ -232,6 +242,34 @@ class DetectionMetrics:
                 for label, name in enumerate(self.class_names)
             ],
         )
+
+
+def _coco_figures(precision: Floats, recall: Floats) -> dict[str, float]:
+    """COCO's twelve figures, as `COCOeval.summarize` of pycocotools has them.
+
+    Args:
+        precision: Shape `(10 IoUs, 101 recalls, classes, 4 areas, 3 limits)`; -1 for
+            what is not defined.
+        recall: Shape `(10 IoUs, classes, 4 areas, 3 limits)`.
+
+    Returns:
+        Those that are defined, rounded to 12 digits: pycocotools has a precision of
+        1 - 2e-16 where all is right.
+    """
+    parts = [
+        precision[:, :, :, 0, 2],
+        precision[0, :, :, 0, 2],
+        precision[5, :, :, 0, 2],
+    ]
+    parts += [precision[:, :, :, area, 2] for area in (1, 2, 3)]
+    parts += [recall[:, :, 0, limit] for limit in (0, 1, 2)]
+    parts += [recall[:, :, area, 2] for area in (1, 2, 3)]
+    known = [part[part > -1] for part in parts]
+    return {
+        name: round(float(np.mean(part)), 12)
+        for name, part in zip(COCO_FIGURES, known, strict=True)
+        if part.size
+    }
 
 
 def count_image(

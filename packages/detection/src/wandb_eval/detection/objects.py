@@ -23,13 +23,17 @@ ShownImages = Callable[[EvaluatedSamples], Sequence[Any]]
 
 
 def worst_objects(
-    held: Sequence[EvaluatedSamples], show: ShownImages, class_names: Sequence[str]
+    held: Sequence[EvaluatedSamples],
+    show: ShownImages,
+    encode: Callable[[Sequence[Any]], Sequence[Any]],
+    class_names: Sequence[str],
 ) -> dict[str, wandb.Table]:
     """False positives with the highest scores, and the largest missed objects.
 
     Args:
         held: The samples that are held; what is in several of them counts once.
         show: Gives their images.
+        encode: Makes images of W&B of arrays.
         class_names: The name of each class.
 
     Returns:
@@ -54,10 +58,15 @@ def worst_objects(
     if not chosen:
         return {}
     shown = {id(samples): show(samples) for samples in held}
-    rows = []
-    for _, _, (index, *cells), (samples, i, box) in chosen:
-        crop = _crop(shown[id(samples)][i], box, samples.y[i]["image_sizes"])
-        rows.append([index, crop, *cells])
+    crops = [
+        _crop(shown[id(samples)][i], box, samples.y[i]["image_sizes"])
+        for *_, (samples, i, box) in chosen
+    ]
+    images = iter(encode([crop for crop in crops if crop is not None]))
+    rows = [
+        [index, None if crop is None else next(images), *cells]
+        for (*_, (index, *cells), _), crop in zip(chosen, crops, strict=True)
+    ]
     columns = ["idx", "object", "kind", "class", "score", "iou"]
     return {"objects": charts.table(columns, rows)}
 
@@ -80,7 +89,7 @@ def _mistakes(
         yield True, float(truth.area[i]), cells, truth.boxes[i]
 
 
-def _crop(image: Any, box: Floats, size: Any) -> wandb.Image | None:
+def _crop(image: Any, box: Floats, size: Any) -> NDArray[np.uint8] | None:
     if not isinstance(image, np.ndarray):
         return None
     height, width = image.shape[:2]
@@ -91,4 +100,4 @@ def _crop(image: Any, box: Floats, size: Any) -> wandb.Image | None:
     if right <= left or bottom <= top:
         return None
     crop: NDArray[np.uint8] = image[top:bottom, left:right]
-    return wandb.Image(np.ascontiguousarray(crop))
+    return crop

@@ -2,46 +2,42 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Unpack
 
 import keras
 import numpy as np
 import wandb
-from numpy.typing import NDArray
 
 from wandb_eval.core import (
+    NOT_BATCHED,
     Batch,
+    EvaluatedSamples,
+    FromLogits,
     Metrics,
+    Samples,
+    SampleScores,
+    TaskArguments,
     WandbTaskEvalCallback,
+    check_bool,
     check_class_names,
+    check_from_logits,
     encode_masks,
+    is_integer,
+    is_number,
+    look_like_probabilities,
     name_classes,
+    told_from_logits,
     with_layers,
 )
-from wandb_eval.core.arguments import check_bool, is_integer, is_number
-from wandb_eval.core.evaluation.data import NOT_BATCHED
-from wandb_eval.core.threads import Beside
+from wandb_eval.segmentation.advice import check_ids, check_single_name, is_volume
+from wandb_eval.segmentation.kinds import Exclusive, MultiLabel
 from wandb_eval.segmentation.masks import (
     MAX_CLASSES,
-    NOT_A_NUMBER,
-    Masks,
     channels_last,
     depends_on_logits,
     num_outputs,
-    read_masks,
-    read_outputs,
 )
-from wandb_eval.segmentation.metrics import (
-    Scores,
-    SegmentationMetrics,
-    count_pixels,
-    or_none,
-)
-
-_IGNORED = "ignored"
-_NOT_A_NUMBER = "NaN"
 
 
 class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
@@ -53,6 +49,10 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
     `epoch`, `idx`, `image` with the layers `ground_truth` and `predictions`,
     `mean_iou`, `mean_dice`, `pixel_accuracy`, `classes` (present in truth or
     prediction) with their `class_iou`, and `worst_class`, the one with the lowest IoU.
+    A third layer, `errors`, shows where the model is right and wrong. A version also
+    has the same rows for the hardest of all samples, and a table of what is known of
+    every sample, without images.
+
     Over all of the validation data it logs `eval/mean_iou`, `eval/mean_dice`,
     `eval/pixel_accuracy`, `eval/frequency_weighted_iou`, a table of IoU, Dice,
     precision, recall and pixels by class, and the confusion matrix of pixels.
@@ -69,30 +69,27 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
             or any iterable of batches that can be iterated again. Masks are class ids
             of shape `(batch, height, width[, 1])`, or one-hot of shape `(batch, height,
             width, num_classes)`; channels first if Keras says so.
-        class_names: The name of each class id. `None`: the ids.
+        class_names: The name of each class id, as a list, `{id: name}` or `{name: id}`.
+            `None`: the ids.
         ignore_index: The id in masks of pixels that count nowhere. They are shown as a
             class of their own in the ground truth, `ignored`: under their own id if it
             is one of 0 to 255, else under 255. If it is the id of a class, they are
             shown as that class. In one-hot masks, pixels of zeros are ignored.
         from_logits: Whether outputs are logits, before softmax or sigmoid. It makes a
-            difference for a single output channel, and for outputs of another size than
-            the masks.
-        threshold: From what probability on a single output channel means class 1.
-        num_samples: How many samples to show. `None` for all.
-        every_n_epochs: Evaluate every so many epochs, and always after the last one.
-        batch_size: For predicting; data that is batched already keeps its batches.
-        image_fn: Takes one sample of x and returns the image to show: a uint8 array of
-            shape `(height, width)` or `(height, width, channels)`, of the size of the
-            mask. `None`: uint8, or floats of 0 to 1, -1 to 1 or 0 to 255, are shown as
-            such.
-        image_format: `"png"`, lossless, or `"jpg"`, which is smaller and faster. Masks
-            are always lossless.
-        monitor: The name of a number in the logs of `fit` (`"val_loss"`), or of one
-            logged here (`"eval/mean_iou"`); the version where it improved is `best`.
-        mode: `"min"`, `"max"`, or `"auto"`: told by the name.
-        seed: Seed of the draw of the samples.
-        **kwargs: `output_key`, `name`, `log_to_history` and `on_error`, see
-            `wandb_eval.core.WandbTaskEvalCallback`.
+            difference for a single output channel, for `multi_label`, and for outputs
+            of another size than the masks. `"auto"`: told by the loss that the model is
+            compiled with, else by the activation of its last layer, else by the
+            outputs.
+        multi_label: Whether a pixel may have several classes, or none: masks are
+            multi-hot of shape `(batch, height, width, num_classes)`, outputs those of a
+            sigmoid unit for each class. Each class has a layer of its own, in the truth
+            and in the prediction; there is no confusion matrix and no pixel accuracy.
+        threshold: From what probability on a single output channel means class 1; with
+            `multi_label`, from what probability on a pixel has a class.
+        boundary_iou: Whether to measure `eval/boundary_iou` as well (Cheng et al.
+            2021): IoU of what lies within 2 % of the image's diagonal of the contours.
+        **kwargs: What all tasks have, see `wandb_eval.core.WandbTaskEvalCallback`. An
+            image that `image_fn` returns must have the size of the mask.
 
     Raises:
         wandb.Error: If there is no active run.
@@ -117,23 +114,19 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
     ```
     """
 
+    looks_as_model = True
+
     def __init__(
         self,
         validation_data: Any,
-        class_names: Sequence[str] | None = None,
+        class_names: Sequence[str] | Mapping[Any, Any] | None = None,
         *,
         ignore_index: int | None = None,
-        from_logits: bool = True,
+        from_logits: FromLogits = "auto",
+        multi_label: bool = False,
         threshold: float = 0.5,
-        num_samples: int | None = 100,
-        every_n_epochs: int = 1,
-        batch_size: int = 8,
-        image_fn: Callable[[Any], Any] | None = None,
-        image_format: str = "png",
-        monitor: str | None = None,
-        mode: Literal["auto", "min", "max"] = "auto",
-        seed: int = 0,
-        **kwargs: Any,
+        boundary_iou: bool = False,
+        **kwargs: Unpack[TaskArguments],
     ) -> None:
         if not (ignore_index is None or is_integer(ignore_index)):
             raise ValueError(
@@ -143,44 +136,51 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
             raise ValueError(
                 f"`threshold` must be a number between 0 and 1. Received: {threshold!r}"
             )
-        check_bool("from_logits", from_logits)
+        check_bool("multi_label", multi_label)
+        check_bool("boundary_iou", boundary_iou)
+        if multi_label and (ignore_index is not None or boundary_iou):
+            raise ValueError(
+                "With `multi_label=True` there is no `ignore_index` and no "
+                "`boundary_iou`. Received: "
+                f"ignore_index={ignore_index!r}, boundary_iou={boundary_iou!r}"
+            )
         self.class_names = check_class_names(class_names)
         if self.class_names is not None:
             _check_num_classes(len(self.class_names))
         self.ignore_index = None if ignore_index is None else int(ignore_index)
-        self.from_logits = from_logits
+        self.from_logits = check_from_logits(from_logits)
+        self.multi_label = multi_label
         self.threshold = threshold
+        self.boundary_iou = boundary_iou
+        kwargs.setdefault("batch_size", 8)
+        kind = MultiLabel if multi_label else Exclusive
         super().__init__(
             validation_data,
             data_table_columns=["idx", "image", "classes"],
-            pred_table_columns=[
-                "epoch",
-                "idx",
-                "image",
-                "mean_iou",
-                "mean_dice",
-                "pixel_accuracy",
-                "classes",
-                "class_iou",
-                "worst_class",
-            ],
-            num_samples=num_samples,
-            every_n_epochs=every_n_epochs,
-            batch_size=batch_size,
-            image_fn=image_fn,
-            image_format=image_format,
-            monitor=monitor,
-            mode=mode,
-            seed=seed,
+            pred_table_columns=["epoch", "idx", "image", *kind.SCORES],
             **kwargs,
         )
         self._num_labels = 0
         self._names: list[str] = []
-        self._truth: list[Any] = []
+        self._kind = self._new_kind(False)
+
+    def _new_kind(self, are_logits: bool) -> Exclusive | MultiLabel:
+        names = self._names or name_classes(self.class_names, self._num_labels)
+        if self.multi_label:
+            return MultiLabel(names, are_logits, self.threshold)
+        return Exclusive(
+            names, self.ignore_index, are_logits, self.threshold, self.boundary_iou
+        )
 
     def check_batch(self, batch: Batch) -> None:
         """Checks masks against the images and the class names."""
-        masks = read_masks(batch.y, self.ignore_index)
+        if is_volume(batch.x) or is_volume(batch.y):
+            raise ValueError(
+                "Volumes are not supported: pass slices, of shape (batch, height, "
+                f"width, channels). Received: x of shape {np.shape(batch.x)}, masks of "
+                f"shape {np.shape(batch.y)}"
+            )
+        masks = self._kind.read_truth(batch.y)
         size = _image_size(batch.x)
         if len(np.shape(batch.x)) == 3 and masks.shape[2] == 1:
             raise ValueError(
@@ -188,237 +188,163 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
                 f"{np.shape(batch.y)} are no batch of images. {NOT_BATCHED}"
             )
         if self.image_fn is None and size is not None:
-            _check_size(size, masks.shape[1:])
-        counted = (
-            masks if self.ignore_index is None else masks[masks != self.ignore_index]
-        )
-        if not counted.size:
+            _check_size(size, masks.shape[1:3])
+        if self.multi_label:
+            self._num_labels = masks.shape[3]
             return
-        low, high = int(counted.min()), int(counted.max())
         limit = MAX_CLASSES if self.class_names is None else len(self.class_names)
-        if low < 0 or high >= limit:
-            raise ValueError(
-                f"Masks must have class ids of 0 to {limit - 1}"
-                f"{'' if self.class_names is None else ', as `class_names` has them'}. "
-                f"Received: {low if low < 0 else high} among them. If those pixels are "
-                "to be ignored, pass their id as `ignore_index`."
-            )
-        self._num_labels = max(self._num_labels, high + 1)
+        highest = check_ids(masks, self.ignore_index, limit, self.class_names)
+        self._num_labels = max(self._num_labels, highest + 1)
 
     def check_outputs(self, outputs: Any) -> None:
         """Checks the outputs against the masks and the class names."""
+        channels = int(channels_last(outputs).shape[-1]) if _has_4_axes(outputs) else 0
         num_classes = num_outputs(outputs)
+        if self.multi_label:
+            num_classes = channels
+            if channels != self._num_labels:
+                raise ValueError(
+                    "With `multi_label=True` the model must have an output channel for "
+                    f"each class of the masks. Received: {channels} channels and "
+                    f"masks for {self._num_labels} classes"
+                )
+        elif channels == 1:
+            check_single_name(self.class_names)
         _check_num_classes(num_classes)
         needed = max(self._num_labels, len(self.class_names or []))
         if needed > num_classes:
+            hint = ""
+            if self._num_labels == num_classes + 1 and not self.multi_label:
+                hint = (
+                    " If the ids in the masks begin with 1, subtract 1 from them: ids "
+                    "are from 0."
+                )
             raise ValueError(
                 f"The model has outputs for {num_classes} classes, but masks and "
-                f"`class_names` have {needed}."
+                f"`class_names` have {needed}.{hint}"
             )
         self._names = name_classes(self.class_names, num_classes)
-        self._ignored_id()
-        self._check_logits(outputs)
+        self._warn_of_a_single_class()
+        self._kind = self._new_kind(self._find_out_logits(outputs))
 
-    def _check_logits(self, outputs: Any) -> None:
-        """Checks whether outputs can be what `from_logits` says, if that matters."""
-        mask = read_masks(self.samples.y[0][None], self.ignore_index)
-        if not depends_on_logits(outputs, mask.shape[1:]):
-            return
-        if self.from_logits:
-            self.warn_of_probabilities(channels_last(outputs))
-            return
-        finite = outputs[np.isfinite(outputs)]
-        low, high = finite.min(initial=np.inf), finite.max(initial=-np.inf)
-        if low < -1e-3 or high > 1 + 1e-3:
-            raise ValueError(
-                f"The outputs of the model are not probabilities: they are {low:.3g} "
-                f"to {high:.3g}. If its last layer has no softmax or sigmoid, pass "
-                "`from_logits=True`."
+    def _warn_of_a_single_class(self) -> None:
+        counted = set(range(len(self._names))) - {self.ignore_index}
+        if len(counted) < 2 and not self.multi_label and self._writes:
+            wandb.termwarn(
+                f"With `ignore_index={self.ignore_index}` a single class is measured: "
+                "a model that puts it everywhere is right everywhere. If it is the "
+                "background that is ignored, leave `ignore_index` out."
             )
 
-    def add_ground_truth(self, logs: dict[str, float] | None = None) -> None:
-        """Adds the samples, with their masks, to `data_table`."""
-        images = self.sample_images()
-        labels = self._labels()
-        classes = _classes(labels)
-        masks = [
-            self._shown(read_masks(y[None], self.ignore_index)[0])
-            for y in self.samples.y
-        ]
-        for image, mask in zip(images, masks, strict=True):
-            if image is not None:
-                _check_size(image.image.size[::-1], mask.shape)
-        layers: list[Any] = [None] * len(masks)
-        if self._writes:
-            progress = self.progress("Encoding masks", len(masks))
-            layers = encode_masks(
-                masks, self.data_folder, "ground_truth", labels, progress.add
-            )
-            progress.close()
-        self._truth = layers
-        rows = [
-            [
-                index,
-                with_layers(image, classes, masks={"ground_truth": layer}),
-                [labels[int(id_)] for id_ in np.flatnonzero(np.bincount(mask.ravel()))],
-            ]
-            for index, image, layer, mask in zip(
-                self.samples.index, images, layers, masks, strict=True
-            )
-        ]
-        self.add_rows(self.data_table, rows)
+    def _find_out_logits(self, outputs: Any) -> bool:
+        """Whether outputs are logits, as far as that matters."""
+        mask = self._kind.read_truth(self.samples.y[0][None])
+        matters = self.multi_label or depends_on_logits(outputs, mask.shape[1:3])
+        scores = channels_last(outputs)
+        exclusive = not self.multi_label
+        if self.from_logits == "auto":
+            told = told_from_logits(self.model, self.output_key)
+            if told is not None or not matters:
+                told = bool(told)
+            else:
+                told = not look_like_probabilities(scores, exclusive)
+                wandb.termlog(
+                    "The outputs of the model are taken for "
+                    f"{'logits' if told else 'probabilities'}, as they look like that. "
+                    "Pass `from_logits` if they are not."
+                )
+        else:
+            told = self.from_logits
+            if told and matters:
+                self.warn_of_probabilities(scores, exclusive)
+        if not told and matters:
+            _check_probabilities(outputs)
+        return told
 
-    def add_model_predictions(
-        self, epoch: int, logs: dict[str, float] | None = None
-    ) -> None:
-        """Adds what the model predicts for the samples to `pred_table`."""
-        labels, nan_id = self._labels(), self._nan_id()
-        labels_with_nan = {nan_id: _NOT_A_NUMBER} | labels
-        shown = {
-            False: (labels, _classes(labels)),
-            True: (labels_with_nan, _classes(labels_with_nan)),
-        }
-        with Beside(self._add_predictions) as add_predictions:
-            for part, outputs in self.predict_samples():
-                add_predictions(epoch, part, outputs, shown, nan_id)
-
-    def _add_predictions(
-        self,
-        epoch: int,
-        part: slice,
-        outputs: Any,
-        shown: dict[bool, tuple[dict[int, str], wandb.data_types.Classes]],
-        nan_id: int,
-    ) -> None:
-        """Adds the rows of a batch; `shown` has the classes without and with NaN."""
-        masks = read_masks(np.stack(self.samples.y[part]), self.ignore_index)
-        predicted = self._read(outputs, masks)
-        lost = predicted == NOT_A_NUMBER
-        labels, classes = shown[bool(lost.any())]
-        layers = encode_masks(
-            list(np.where(lost, nan_id, predicted).astype(np.uint8)),
-            self.prediction_folder,
-            "predictions",
-            labels,
-        )
-        rows = [
-            [
-                epoch,
-                row[0],
-                with_layers(
-                    row[1],
-                    classes,
-                    masks={"ground_truth": truth, "predictions": layer},
-                ),
-                *scores,
-            ]
-            for row, truth, layer, scores in zip(
-                self.data_table_ref.data[part],
-                self._truth[part],
-                layers,
-                self._sample_scores(masks, predicted),
-                strict=True,
-            )
-        ]
-        self.add_rows(self.pred_table, rows)
+    def read_batch(self, y: Any, outputs: Any) -> tuple[Any, Any]:
+        """Masks, and what was predicted and counted."""
+        return self._kind.read(y, outputs)
 
     def new_metrics(self) -> Metrics:
         """What is measured over all of the validation data."""
-        return _BatchMetrics(self)
+        return self._kind.new_metrics(self._writes)
 
-    def _read(self, outputs: Any, masks: Masks) -> Masks:
-        size = (masks.shape[1], masks.shape[2])
-        return read_outputs(outputs, size, self.from_logits, self.threshold)
+    def score_samples(self, truth: Any, predictions: Any) -> SampleScores:
+        """Figures of each image; 1 - mean IoU says how wrong it is."""
+        return self._kind.score(predictions)
 
-    def _sample_scores(self, masks: Masks, predicted: Masks) -> list[list[Any]]:
-        """The cells behind `image`, for each row."""
-        counts = count_pixels(masks, predicted, len(self._names), self.ignore_index)
-        scores = Scores(counts)
-        means = zip(
-            scores.mean_iou, scores.mean_dice, scores.pixel_accuracy, strict=True
-        )
-        rows: list[list[Any]] = []
-        for iou, cells in zip(scores.iou, means, strict=True):
-            present = np.flatnonzero(~np.isnan(iou))
-            names = [self._names[int(index)] for index in present]
-            values = iou[present].tolist()
-            worst = names[int(np.argmin(values))] if values else None
-            rows.append([*map(or_none, cells), names, values, worst])
+    def ground_truth_rows(
+        self, samples: Samples, images: Sequence[Any]
+    ) -> list[list[Any]]:
+        """Rows of `idx`, `image` with the true masks, and `classes`."""
+        if not self._names:  # Disabled, the outputs were not looked at.
+            self._kind = self._new_kind(False)
+        masks = [self._kind.read_truth(y[None])[0] for y in samples.y]
+        for image, mask in zip(images, masks, strict=True):
+            if image is not None:
+                _check_size((image._height, image._width), mask.shape[:2])
+        rows = []
+        layers = [self._kind.truth_layers(mask) for mask in masks]
+        encoded = self._encode(layers, self.data_folder) if self._writes else None
+        for i, (index, image) in enumerate(zip(samples.index, images, strict=True)):
+            shown = None if encoded is None else encoded[i]
+            names = self._kind.present(masks[i])
+            rows.append(
+                [index, with_layers(image, self._kind.classes, masks=shown), names]
+            )
         return rows
 
-    def _shown(self, mask: Masks) -> NDArray[np.uint8]:
-        """A mask of class ids as W&B shows it, in 8 bits."""
-        ignored = self._ignored_id()
-        if ignored is not None:
-            mask = np.where(mask == self.ignore_index, ignored, mask)
-        return mask.astype(np.uint8)
+    def prediction_rows(self, evaluated: EvaluatedSamples) -> list[list[Any]]:
+        """The image with predictions and errors, and the scores."""
+        pairs = zip(evaluated.truth, evaluated.predictions, strict=True)
+        layers = [self._kind.prediction_layers(*pair) for pair in pairs]
+        encoded = self._encode(layers, self.prediction_folder)
+        scores = zip(*(evaluated.scores[n] for n in self._kind.SCORES), strict=True)
+        return [
+            [
+                row[0],
+                with_layers(row[1], self._kind.classes, masks=shown, keep=True),
+                *values,
+            ]
+            for row, shown, values in zip(evaluated.rows, encoded, scores, strict=True)
+        ]
 
-    def _ignored_id(self) -> int | None:
-        """The id that ignored pixels are shown with."""
-        if self.ignore_index is None or 0 <= self.ignore_index < MAX_CLASSES:
-            return self.ignore_index
-        if len(self._names) == MAX_CLASSES:
-            raise ValueError(
-                f"With `ignore_index={self.ignore_index}` there is no id left to show "
-                "ignored pixels: W&B's masks have 8 bits, and there are 256 classes."
-            )
-        return MAX_CLASSES - 1
-
-    def _nan_id(self) -> int:
-        """The id that pixels without a prediction are shown with: a free one, or 0."""
-        return min(set(range(MAX_CLASSES)) - set(self._labels()), default=0)
-
-    def _labels(self) -> dict[int, str]:
-        """The name of each id that masks are shown with."""
-        names = self._names or name_classes(self.class_names, self._num_labels)
-        labels = dict(enumerate(names))
-        ignored = self._ignored_id()
-        if ignored is not None:
-            labels.setdefault(ignored, _IGNORED)
-        return labels
-
-
-class _BatchMetrics:
-    """`SegmentationMetrics` of batches as they come."""
-
-    def __init__(self, callback: WandbSegmentationEvalCallback) -> None:
-        self._callback = callback
-        self._metrics = SegmentationMetrics(callback._names, callback.ignore_index)
-        self._unread: list[ValueError] = []
-        self._update_beside = Beside(self._update)
-
-    def update(self, y: Any, outputs: Any) -> None:
-        # A copy: whoever made the batch may fill its arrays with the next one.
-        self._update_beside(copy.deepcopy(y), outputs)
-
-    def _update(self, y: Any, outputs: Any) -> None:
-        try:
-            truth = read_masks(y, self._callback.ignore_index)
-        except ValueError as error:
-            self._unread.append(error)
-        else:
-            self._metrics.update(truth, self._callback._read(outputs, truth))
-
-    def compute(self) -> dict[str, Any]:
-        self._update_beside.close()
-        left_out = self._metrics.left_out
-        if left_out and self._callback._writes:
-            wandb.termwarn(
-                f"The numbers leave out {left_out} pixels of the validation data: "
-                "their outputs are NaN, or their id in the mask is that of no class."
-            )
-        if self._unread and self._callback._writes:
-            wandb.termwarn(
-                f"The numbers leave out {len(self._unread)} batches of the validation "
-                f"data that could be read before training. {self._unread[0]}"
-            )
-        return self._metrics.compute()
+    def _encode(
+        self, layers: Sequence[Mapping[str, Any]], folder: Any
+    ) -> list[dict[str, Any]]:
+        """Layers of masks as files: all those of one name and labels together."""
+        progress = self.progress("Encoding masks", sum(map(len, layers)))
+        encoded: list[dict[str, Any]] = [{} for _ in layers]
+        groups: dict[Any, list[tuple[int, Any]]] = {}
+        labels_by_group = {}
+        for i, of_image in enumerate(layers):
+            for key, (mask, labels) in of_image.items():
+                group = (key, tuple(labels))
+                labels_by_group[group] = labels
+                groups.setdefault(group, []).append((i, mask))
+        for group, members in groups.items():
+            key, labels = group[0], labels_by_group[group]
+            masks = [mask for _, mask in members]
+            files = encode_masks(masks, folder, key, labels, progress.add)
+            for (i, _), file in zip(members, files, strict=True):
+                encoded[i][key] = file
+        progress.close()
+        return encoded
 
 
-def _classes(labels: dict[int, str]) -> wandb.data_types.Classes:
-    return wandb.data_types.Classes(
-        [{"id": index, "name": name} for index, name in labels.items()]
-    )
+def _has_4_axes(outputs: Any) -> bool:
+    return len(getattr(outputs, "shape", ())) == 4
+
+
+def _check_probabilities(outputs: Any) -> None:
+    finite = outputs[np.isfinite(outputs)]
+    low, high = finite.min(initial=np.inf), finite.max(initial=-np.inf)
+    if low < -1e-3 or high > 1 + 1e-3:
+        raise ValueError(
+            f"The outputs of the model are not probabilities: they are {low:.3g} to "
+            f"{high:.3g}. If its last layer has no softmax or sigmoid, pass "
+            "`from_logits=True`."
+        )
 
 
 def _image_size(x: Any) -> tuple[int, ...] | None:

@@ -8,10 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wandb_eval.core import class_color
-from wandb_eval.core.evaluation.data import to_numpy
-from wandb_eval.core.images import to_rgb
-from wandb_eval.core.opencv import cv2
+from wandb_eval.core import class_color, cv2, to_numpy, to_rgb
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _WRONG = (255, 30, 30)

@@ -9,14 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit, softmax
 
-from wandb_eval.core.evaluation.data import (
+from wandb_eval.core import (
     NOT_BATCHED,
+    WORKERS,
+    at_least,
     check_single,
     check_single_target,
+    cv2,
+    map_in_threads,
     to_numpy,
 )
-from wandb_eval.core.opencv import cv2
-from wandb_eval.core.threads import WORKERS, map_in_threads
 
 Masks = NDArray[np.integer[Any]]
 
@@ -153,7 +155,7 @@ def read_outputs(
                 target[...] = _choose_resized(image, size, from_logits, threshold)
             elif image.shape[-1] == 1:
                 cut = float(logit(threshold)) if from_logits else threshold
-                target[...] = image[..., 0] >= cut
+                target[...] = at_least(image[..., 0], cut)
                 target[np.isnan(image[..., 0])] = NOT_A_NUMBER
             else:
                 best_channel(image, target)
@@ -224,7 +226,7 @@ def _choose_resized(
     ids = np.zeros(size, np.int32)
     best = _resize(channels[0], size)
     if binary:
-        ids[best >= threshold] = 1
+        ids[at_least(best, threshold)] = 1
     for index, channel in enumerate(channels[1:], start=1):
         score = _resize(channel, size)
         np.copyto(ids, index, where=score > best)

@@ -96,6 +96,20 @@ class Scores:
         self.pixels: Counts = counts.sum(axis=-1)
         self._predicted = counts.sum(axis=-2)
 
+    @classmethod
+    def of_classes(cls, right: Counts, true: Counts, predicted: Counts) -> Scores:
+        """Those of classes that do not exclude each other.
+
+        Args:
+            right: How many pixels of each class are right, of shape `(...,
+                num_classes)`.
+            true: How many it has in the truth.
+            predicted: How many it has in the prediction.
+        """
+        scores = cls.__new__(cls)
+        scores._right, scores.pixels, scores._predicted = right, true, predicted
+        return scores
+
     @cached_property
     def iou(self) -> NDArray[np.float64]:
         """Intersection over union, of shape `(..., num_classes)`."""
@@ -178,9 +192,19 @@ class SegmentationMetrics:
         """
         counts = count_pixels(
             truth, prediction, len(self.class_names), self.ignore_index
-        ).sum(axis=0)
-        self.confusion_matrix += counts
-        self.left_out += truth.size - int(counts.sum())
+        )
+        self.update_counts(truth, counts)
+
+    def update_counts(self, truth: NDArray[Any], counts: Counts) -> None:
+        """Takes in a batch whose pixels are counted already.
+
+        Args:
+            truth: Class ids of shape `(batch, height, width)`.
+            counts: What `count_pixels` returns.
+        """
+        total = counts.sum(axis=0)
+        self.confusion_matrix += total
+        self.left_out += truth.size - int(total.sum())
         if self.ignore_index is not None:
             self.left_out -= int((truth == self.ignore_index).sum())
 

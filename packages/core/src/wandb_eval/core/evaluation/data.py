@@ -207,6 +207,16 @@ class ValidationData:
         seed: int,
         check: Callable[[Batch], None] = lambda batch: None,
         verbose: bool = True,
+    ) -> Samples:
+        """Draws samples, as `first_walk` does."""
+        return self.first_walk(num_samples, seed, check, verbose).samples
+
+    def first_walk(
+        self,
+        num_samples: int | None,
+        seed: int,
+        check: Callable[[Batch], None] = lambda batch: None,
+        verbose: bool = True,
     ) -> FirstWalk:
         """Walks the data once, to draw samples and to check all of it.
 

@@ -96,7 +96,7 @@ class Evaluator:
     def walk(self) -> FirstWalk:
         """What the first walk found; the data is walked when it is first asked for."""
         if self._walk is None:
-            self._walk = self.data.draw(
+            self._walk = self.data.first_walk(
                 self._num_samples,
                 self._seed,
                 self._task.check_batch,

@@ -63,17 +63,22 @@ def content_key(x: Any) -> tuple[int, ...]:
 
 def _checksums(y: Any) -> _Checksums:
     """A checksum of each sample of a batch, of shape `(batch,)`."""
-    leaves = keras.tree.flatten(y)
-    arrays = [leaf for leaf in leaves if isinstance(leaf, np.ndarray)]
-    if len(arrays) < len(leaves) or isinstance(y, list):  # Ragged: one by one.
-        size = size_of(y) or 0
+    size = size_of(y) or 0
+    if not _is_even(y):
         samples = (copy_sample(select(y, i)) for i in range(size))
         keys = [hash(content_key(sample)) for sample in samples]
         return np.array(keys, np.int64).view(np.uint64)
-    sums = np.zeros(size_of(y) or 0, np.uint64)
-    for leaf in arrays:
+    sums = np.zeros(size, np.uint64)
+    for leaf in keras.tree.flatten(y):
         sums = _mix(sums ^ _array_checksums(leaf))
     return sums
+
+
+def _is_even(y: Any) -> bool:
+    """Whether it is made of arrays alone, without lists or ragged tensors."""
+    if isinstance(y, (dict, tuple)):
+        return all(map(_is_even, y.values() if isinstance(y, dict) else y))
+    return isinstance(y, np.ndarray)
 
 
 def _array_checksums(array: NDArray[Any]) -> _Checksums:
@@ -95,7 +100,7 @@ def _crc(array: NDArray[Any]) -> int:
         return zlib.crc32(repr(array.tolist()).encode())
     elif array.dtype.kind in "biu" and array.dtype.itemsize != 1:
         array = array.astype(np.int32, copy=False)
-    return zlib.crc32(np.ascontiguousarray(array).data.cast("B"))
+    return zlib.crc32(np.ascontiguousarray(array).tobytes())
 
 
 def _mix(words: _Checksums) -> _Checksums:

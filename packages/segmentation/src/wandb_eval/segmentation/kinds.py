@@ -1,0 +1,270 @@
+"""The two kinds of segmentation: classes that exclude each other, and such that don't.
+
+Both have the same methods, so that the callback need not ask which it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import wandb
+
+from wandb_eval.core import Metrics, SampleScores, at_least
+from wandb_eval.segmentation.boundary import BoundaryIou
+from wandb_eval.segmentation.layers import ERROR_LABELS, MaskLayers
+from wandb_eval.segmentation.masks import channels_last, read_masks, read_outputs
+from wandb_eval.segmentation.metrics import (
+    Scores,
+    SegmentationMetrics,
+    count_pixels,
+    or_none,
+)
+from wandb_eval.segmentation.multi_label import (
+    MultiLabelMetrics,
+    classes_of,
+    count_hot,
+    layer_labels,
+    layer_masks,
+    read_multi_hot,
+    read_probabilities,
+)
+from wandb_eval.segmentation.thresholds import IouByThreshold
+
+Layers = Mapping[str, tuple[Any, dict[int, str]]]
+"""By name, a mask of ids in 8 bits, and the names of the ids."""
+
+
+class Exclusive:
+    """Each pixel has one class.
+
+    Args:
+        names: The name of each class.
+        ignore_index: The id in masks of pixels that count nowhere.
+        are_logits: Whether outputs are logits.
+        threshold: From what probability on a single channel means class 1.
+        boundary_iou: Whether to measure it.
+    """
+
+    SCORES = (
+        "mean_iou",
+        "mean_dice",
+        "pixel_accuracy",
+        "classes",
+        "class_iou",
+        "worst_class",
+    )
+
+    def __init__(
+        self,
+        names: list[str],
+        ignore_index: int | None,
+        are_logits: bool,
+        threshold: float,
+        boundary_iou: bool,
+    ) -> None:
+        self._names = names
+        self._ignore_index = ignore_index
+        self._are_logits = are_logits
+        self._threshold = threshold
+        self._boundary_iou = boundary_iou
+        self._layers = MaskLayers(names, ignore_index)
+        self.classes = classes_of(self._layers.labels_with_nan | ERROR_LABELS)
+
+    def read_truth(self, y: Any) -> Any:
+        """Masks of class ids."""
+        return read_masks(y, self._ignore_index)
+
+    def read(self, y: Any, outputs: Any) -> tuple[Any, Any]:
+        """Masks; and predicted masks, counts, and probabilities where they are needed.
+
+        Of a single channel, the probabilities are kept as counts over the thresholds.
+        """
+        truth = self.read_truth(y)
+        size = (truth.shape[1], truth.shape[2])
+        ids = read_outputs(outputs, size, self._are_logits, self._threshold)
+        counts = count_pixels(truth, ids, len(self._names), self._ignore_index)
+        predictions: dict[str, Any] = {"ids": ids.astype(np.int16), "counts": counts}
+        if channels_last(outputs).shape[-1] == 1:
+            predictions["by_threshold"] = self._by_threshold(truth, outputs, size)
+        return truth, predictions
+
+    def _by_threshold(self, truth: Any, outputs: Any, size: tuple[int, int]) -> Any:
+        chances = read_probabilities(outputs, size, self._are_logits)
+        counted = np.isfinite(chances[..., 0]) & (truth >= 0) & (truth <= 1)
+        if self._ignore_index is not None:
+            counted &= truth != self._ignore_index
+        return np.stack(
+            [
+                IouByThreshold.histograms(
+                    (mask[kept] == 1)[None, None, :, None], chance[kept][None, None]
+                )
+                for mask, chance, kept in zip(truth, chances, counted, strict=True)
+            ]
+        )
+
+    def new_metrics(self, warns: bool) -> Metrics:
+        """What is measured over all of the data."""
+        return _ExclusiveMetrics(
+            self._names, self._ignore_index, self._boundary_iou, warns
+        )
+
+    def score(self, predictions: Any) -> SampleScores:
+        """Figures of each image."""
+        scores = Scores(predictions["counts"])
+        columns = _columns(scores, self._names)
+        columns["pixel_accuracy"] = list(map(or_none, scores.pixel_accuracy))
+        return SampleScores(
+            {name: columns[name] for name in self.SCORES}, 1 - scores.mean_iou
+        )
+
+    def present(self, mask: Any) -> list[str]:
+        """The names of what is in a mask."""
+        shown = self._layers.truth(mask)
+        ids = np.flatnonzero(np.bincount(shown.ravel()))
+        return [self._layers.labels[int(index)] for index in ids]
+
+    def truth_layers(self, mask: Any) -> Layers:
+        """The layers of the ground truth."""
+        return {"ground_truth": (self._layers.truth(mask), self._layers.labels)}
+
+    def prediction_layers(self, truth: Any, prediction: Any) -> Layers:
+        """The layers of a prediction."""
+        layers = {"predictions": self._layers.prediction(prediction["ids"])}
+        errors = self._layers.errors(truth, prediction["ids"])
+        if errors is not None:
+            layers["errors"] = (errors, ERROR_LABELS)
+        return layers
+
+
+class MultiLabel:
+    """A pixel may have several classes, or none.
+
+    Args:
+        names: The name of each class.
+        are_logits: Whether outputs are logits.
+        threshold: From what probability on a pixel has a class.
+    """
+
+    SCORES = ("mean_iou", "mean_dice", "classes", "class_iou", "worst_class")
+
+    def __init__(self, names: list[str], are_logits: bool, threshold: float) -> None:
+        self._names = names
+        self._are_logits = are_logits
+        self._threshold = threshold
+        self._labels = layer_labels(names)
+        self.classes = classes_of(self._labels)
+
+    def read_truth(self, y: Any) -> Any:
+        """Multi-hot masks."""
+        return read_multi_hot(y)
+
+    def read(self, y: Any, outputs: Any) -> tuple[Any, Any]:
+        """Multi-hot masks; and those predicted, counts, and counts over thresholds."""
+        truth = self.read_truth(y)
+        size = (truth.shape[1], truth.shape[2])
+        chances = read_probabilities(outputs, size, self._are_logits)
+        hot = at_least(chances, self._threshold)
+        by_threshold = [
+            IouByThreshold.histograms(mask[None], chance[None])
+            for mask, chance in zip(truth, chances, strict=True)
+        ]
+        counts = count_hot(truth, hot)
+        return truth, {"hot": hot, "counts": counts, "by_threshold": by_threshold}
+
+    def new_metrics(self, warns: bool) -> Metrics:
+        """What is measured over all of the data."""
+        return _HotMetrics(self._names)
+
+    def score(self, predictions: Any) -> SampleScores:
+        """Figures of each image."""
+        scores = Scores.of_classes(*np.moveaxis(predictions["counts"], -1, 0))
+        columns = _columns(scores, self._names)
+        return SampleScores(
+            {name: columns[name] for name in self.SCORES}, 1 - scores.mean_iou
+        )
+
+    def present(self, mask: Any) -> list[str]:
+        """The names of what is in a mask."""
+        there = mask.any(axis=(0, 1))
+        return [name for name, here in zip(self._names, there, strict=True) if here]
+
+    def truth_layers(self, mask: Any) -> Layers:
+        """A layer for each class of the ground truth."""
+        return self._of_classes("truth", mask)
+
+    def prediction_layers(self, truth: Any, prediction: Any) -> Layers:
+        """A layer for each class of a prediction."""
+        return self._of_classes("prediction", prediction["hot"])
+
+    def _of_classes(self, what: str, hot: Any) -> Layers:
+        return {
+            f"{what}_{index}": (mask, {index + 1: self._names[index]})
+            for index, mask in enumerate(layer_masks(hot))
+        }
+
+
+class _ExclusiveMetrics:
+    """`SegmentationMetrics` of batches that are counted already, and more."""
+
+    def __init__(
+        self, names: list[str], ignore_index: int | None, boundary: bool, warns: bool
+    ) -> None:
+        self._metrics = SegmentationMetrics(names, ignore_index)
+        self._boundary = BoundaryIou(len(names), ignore_index) if boundary else None
+        self._by_threshold: IouByThreshold | None = None
+        self._warns = warns
+
+    def update(self, truth: Any, predictions: Any, /) -> None:
+        self._metrics.update_counts(truth, predictions["counts"])
+        if self._boundary is not None:
+            self._boundary.update(truth, predictions["ids"])
+        if "by_threshold" in predictions:
+            if self._by_threshold is None:
+                self._by_threshold = IouByThreshold(1)
+            self._by_threshold.update(predictions["by_threshold"].sum(axis=0))
+
+    def compute(self) -> dict[str, Any]:
+        left_out = self._metrics.left_out
+        if left_out and self._warns:
+            wandb.termwarn(
+                f"The numbers leave out {left_out} pixels of the validation data: "
+                "their outputs are NaN, or their id in the mask is that of no class."
+            )
+        results = self._metrics.compute()
+        if self._boundary is not None:
+            results |= self._boundary.compute()
+        if self._by_threshold is not None:
+            [(threshold, iou)] = self._by_threshold.best()
+            if threshold is not None:
+                results |= {"best_threshold": threshold, "best_iou": iou}
+            names = self._metrics.class_names[-1:]
+            results["iou_threshold"] = self._by_threshold.chart(names)
+        return results
+
+
+class _HotMetrics(MultiLabelMetrics):
+    """`MultiLabelMetrics` of batches that are counted already."""
+
+    def update(self, truth: Any, predictions: Any, /) -> None:
+        self.update_counts(predictions["counts"], sum(predictions["by_threshold"]))
+
+
+def _columns(scores: Scores, names: list[str]) -> dict[str, list[Any]]:
+    """What is known of each image, by name."""
+    columns: dict[str, list[Any]] = {
+        "mean_iou": list(map(or_none, scores.mean_iou)),
+        "mean_dice": list(map(or_none, scores.mean_dice)),
+        "classes": [],
+        "class_iou": [],
+        "worst_class": [],
+    }
+    for iou in scores.iou:
+        present = np.flatnonzero(~np.isnan(iou))
+        there = [names[int(index)] for index in present]
+        values = iou[present].tolist()
+        columns["classes"].append(there)
+        columns["class_iou"].append(values)
+        columns["worst_class"].append(there[int(np.argmin(values))] if values else None)
+    return columns
