@@ -913,6 +913,12 @@ def table_cell(run: wandb.Run, table: wandb.Table, key: str) -> dict[str, Any]:
     """
     target = table._artifact_target
     assert target is not None
+    if len(table.data) > table.MAX_ROWS:
+        wandb.termwarn(
+            f"The table '{key}' has {len(table.data)} rows. The run's page shows the "
+            f"first {table.MAX_ROWS}; the artifact has all of them.",
+            repeat=False,
+        )
     bound: Any = copy.copy(table)
     _bind_to_run(bound, run, key)
     cell: dict[str, Any] = bound.to_json(run)

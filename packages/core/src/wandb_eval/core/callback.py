@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import copy
 import inspect
 import logging
 import os
@@ -100,6 +101,9 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
     _patience = 120.0
     _patience_at_end = 10.0
 
+    _run: wandb.Run | None
+    _given_run: wandb.Run | None
+
     def __new__(cls, *args: Any, **kwargs: Any) -> WandbEvalCallback:
         """Says which methods a subclass must have, when one is missing."""
         missing = sorted(cls.__abstractmethods__)
@@ -138,6 +142,12 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
         self.log_to_history = log_to_history
         self.on_error = on_error
         self.prefix = "eval"
+        self._reset()
+        self._given_run = run
+        self._run = self._current_run()
+
+    def _reset(self) -> None:
+        """Sets up what belongs to a run and a training, and not to a copy."""
         self._epoch = 0
         self._missing: list[int] = []
         self._missing_lock = threading.Lock()
@@ -153,9 +163,30 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
         self._defined: set[str] = set()
         self._open_row: dict[str, Any] | None = None
         self._row_step: int | None = None
-        self._given_run = run
-        self._run = self._current_run()
+        self._run = self._given_run = None
         self._began: wandb.Run | None = None
+        self._model: Any = None  # Keras' own, as the next one.
+        self.params: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy has: arguments, and what a subclass has set; no run, no model."""
+        blank = object.__new__(type(self))
+        blank._reset()
+        left_out = {*vars(blank), "data_table", "pred_table"}
+        return {k: v for k, v in vars(self).items() if k not in left_out}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Makes a copy that logs to the run that is active when it is used."""
+        self._reset()
+        self.__dict__.update(state)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> WandbEvalCallback:
+        """A copy, as KerasTuner makes for each trial: it keeps the run it was given."""
+        made: WandbEvalCallback = type(self).__new__(type(self))
+        memo[id(self)] = made
+        made.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        made._given_run = self._given_run
+        return made
 
     def _current_run(self) -> wandb.Run | None:
         run = wandb.run if self._given_run is None else self._given_run
@@ -260,6 +291,12 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
                 "them."
             )
         self._uploads = []
+        if self._writes and self._run is not None and _wandb.offline(self._run):
+            wandb.termlog(
+                "To send this run later, also from another folder or machine: python "
+                f"-m wandb_eval.core.sync {self._run.settings.sync_dir}",
+                repeat=False,
+            )
 
     def _ensure_ground_truth(self) -> None:
         with self._reported("Files that were to be uploaded are gone") as failures:

@@ -51,6 +51,10 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
     every_n_batches: int | None
     name: str
 
+    def _reset(self) -> None:
+        super()._reset()
+        self._begin()
+
     def _begin(self) -> None:
         """Sets up what changes from one training to the next."""
         self._neighbours = Neighbours(self)
@@ -68,8 +72,15 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
 
     def set_model(self, model: Any) -> None:
         """Evaluates this model from now on."""
+        if type(model).__module__.partition(".")[0] == "tf_keras":
+            raise TypeError(
+                f"{type(self).__name__} needs a model of Keras 3 (`import keras`). "
+                f"Received: {type(model)}, of Keras 2. With TensorFlow 2.16 or newer, "
+                "unset TF_USE_LEGACY_KERAS to have `tf.keras` be Keras 3."
+            )
         super().set_model(model)
         self._evaluator.set_model(model)
+        self._shown.model = model
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Draws the samples, checks data and outputs, and logs the ground truth."""

@@ -24,6 +24,10 @@ class SampleRows:
         self._make = make
         self._rows: dict[int, list[Any]] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy has no rows: they belong to a run."""
+        return {"_make": self._make, "_rows": {}}
+
     def forget(self) -> None:
         """Makes all rows anew: those that there are belong to another run."""
         self._rows = {}

@@ -39,6 +39,10 @@ class Shown:
         self._progress = progress
         self._rule: ImageRule | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy knows no model."""
+        return vars(self) | {"model": None}
+
     def set_samples(self, samples: Samples) -> str:
         """Learns from the fixed samples how all are shown.
 

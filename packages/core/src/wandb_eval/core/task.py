@@ -191,7 +191,6 @@ class WandbTaskEvalCallback(EvaluatingCallback):
             one_pass=bool(one_pass),
             in_frame=self.looks_as_model,
         )
-        self._begin()
 
     # --- What a task may use --------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, replace
@@ -152,6 +153,34 @@ class ValidationData:
             # A DataLoader on an iterable data set has the method, but no length.
             with contextlib.suppress(TypeError, NotImplementedError):
                 self.num_batches = len(data) if isinstance(data, Sized) else None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ValidationData:
+        """Shares the data itself, which nobody changes and not all of which can be."""
+        made = copy.copy(self)
+        made._unpack = copy.deepcopy(self._unpack, memo)
+        made._target = copy.deepcopy(self._target, memo)
+        return made
+
+    def __copy__(self) -> ValidationData:
+        """Without what the model does to it."""
+        made = object.__new__(type(self))
+        vars(made).update(vars(self))
+        made.prepare = None
+        return made
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled.
+
+        Raises:
+            TypeError: If the data is a `tf.data.Dataset`.
+        """
+        if hasattr(self._data, "element_spec"):
+            raise TypeError(
+                "A callback whose `validation_data` is a tf.data.Dataset can't be "
+                "pickled. Make the callback where it is used, or pass arrays or a "
+                "keras.utils.PyDataset. (`copy.deepcopy` works: it shares the data.)"
+            )
+        return vars(self) | {"prepare": None}
 
     def __iter__(self) -> Iterator[Batch]:
         """Yields the batches. What is wrong with one is raised as a ValueError."""

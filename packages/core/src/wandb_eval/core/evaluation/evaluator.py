@@ -77,6 +77,19 @@ class Evaluator:
         self._must_verify = False
         self._why_not: str | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy knows no model, and draws its samples anew: the same ones."""
+        left_out = {"_model", "_walk", "_predictor", "_fit_pass", "_of_fit"}
+        left_out |= {"_unverified", "_learning", "_ids"}
+        return {k: v for k, v in vars(self).items() if k not in left_out}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Makes a copy that begins anew."""
+        self.__dict__.update(state)
+        self._model = self._walk = None
+        self._ids = {}
+        self._begin_anew()
+
     def set_model(self, model: Any) -> None:
         """Evaluates this model from now on, and knows nothing of what was before."""
         self._begin_anew()

@@ -100,9 +100,9 @@ class EvalTask:
         Not overridden, they are the rows of ground truth and the columns of
         `score_samples`.
         """
-        scores = zip(*evaluated.scores.values(), strict=True)
         return [
-            [*row, *values] for row, values in zip(evaluated.rows, scores, strict=True)
+            [*row, *(column[i] for column in evaluated.scores.values())]
+            for i, row in enumerate(evaluated.rows)
         ]
 
     def explain(self, evaluation: Evaluation) -> dict[str, Any]:

@@ -1,0 +1,83 @@
+"""Sends offline runs to W&B, from wherever their folders are now.
+
+    python -m wandb_eval.core.sync RUN_FOLDER [RUN_FOLDER ...] [options of wandb sync]
+
+The log of an offline run names the files of its artifacts by their absolute paths. When
+the folder was moved or copied, `wandb sync` does not find them: it says that it has
+finished, and the artifacts stay pending. This brings the paths in the log up to date
+first, and leaves the rest to `wandb sync`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from wandb_eval.core.offline_log import (
+    find_log,
+    moved_file,
+    read_records,
+    write_records,
+)
+
+
+def update_paths(folder: str | os.PathLike[str]) -> int:
+    """Makes the log of an offline run name its files where they are now.
+
+    Args:
+        folder: The folder of the run.
+
+    Returns:
+        How many paths were changed. The log is written only if there are any.
+
+    Raises:
+        FileNotFoundError: If there is no log in the folder, or files are nowhere.
+        ValueError: If it is no log of wandb.
+    """
+    log = find_log(folder)
+    records = list(read_records(log))
+    changed = 0
+    missing = []
+    for record in records:
+        if record.WhichOneof("record_type") != "artifact":
+            continue
+        for entry in record.artifact.manifest.contents:
+            if not entry.local_path:
+                continue
+            path = moved_file(entry.local_path, log.parent)
+            if not os.path.exists(path):
+                missing.append(path)
+            changed += path != entry.local_path
+            entry.local_path = path
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} files of the run are neither where they were written nor "
+            f"in {log.parent}. Copy the whole folder of the run. The first one: "
+            f"{missing[0]}"
+        )
+    if changed:
+        write_records(log, records)
+    return changed
+
+
+def main(arguments: list[str]) -> int:
+    """Updates the folders among the arguments, and calls `wandb sync` with all."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(__doc__)
+        return 0 if arguments else 2
+    for folder in (a for a in arguments if not a.startswith("-") and Path(a).exists()):
+        try:
+            changed = update_paths(folder)
+        except (OSError, ValueError) as error:
+            print(f"{folder}: {error}", file=sys.stderr)
+            return 1
+        if changed:
+            print(f"{folder}: {changed} paths of files were brought up to date.")
+    command = [sys.executable, "-m", "wandb", "sync", *arguments]
+    return subprocess.run(command, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

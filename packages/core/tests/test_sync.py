@@ -1,0 +1,115 @@
+"""Offline runs that are sent from another place than where they were recorded."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import wandb
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from wandb.proto import wandb_internal_pb2
+
+from wandb_eval.core import WandbTaskEvalCallback
+from wandb_eval.core.offline_log import find_log, read_records, write_records
+from wandb_eval.core.sync import update_paths
+
+X = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 1), dtype=np.uint8)
+
+
+class Evaluation(WandbTaskEvalCallback):
+    def __init__(self):
+        super().__init__(
+            (X, np.arange(6.0)),
+            data_table_columns=["idx", "image"],
+            pred_table_columns=["epoch", "idx", "image"],
+        )
+
+
+def record():
+    model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    with wandb.init(mode="offline") as run:
+        model.fit(X, np.zeros(6), epochs=3, verbose=0, callbacks=[Evaluation()])
+    return run
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+def test_a_folder_that_was_moved_is_sent_whole(loopback, tmp_path, renamed):
+    run = record()
+    old = Path(run.settings.sync_dir)
+    new = tmp_path / "elsewhere" / ("renamed" if renamed else old.name)
+    shutil.copytree(old, new)
+    shutil.rmtree(old)
+    command = [
+        sys.executable,
+        "-m",
+        "wandb_eval.core.sync",
+        str(new),
+        "--no-mark-synced",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "brought up to date" in done.stdout
+    versions = [*loopback.versions("val"), *loopback.versions(f"run_{run.id}_pred")]
+    assert [version.state for version in versions] == ["COMMITTED"] * 4
+    for version in versions:
+        for path in version.manifest:
+            assert loopback.resolve(version, path)
+
+
+def test_files_that_are_gone_are_named_before_anything_is_sent(loopback, tmp_path):
+    run = record()
+    new = tmp_path / "elsewhere"
+    shutil.copytree(run.settings.sync_dir, new)
+    shutil.rmtree(run.settings.sync_dir)
+    for path in (new / "eval-media").iterdir():
+        path.unlink()
+    with pytest.raises(FileNotFoundError, match="Copy the whole folder"):
+        update_paths(new)
+
+
+def test_a_folder_that_was_not_moved_is_left_alone(loopback):
+    run = record()
+    log = find_log(run.settings.sync_dir)
+    before = log.read_bytes()
+    assert update_paths(run.settings.sync_dir) == 0
+    assert log.read_bytes() == before
+    with pytest.raises(FileNotFoundError, match="one offline run"):
+        find_log(os.path.dirname(run.settings.sync_dir))
+
+
+def test_wandbs_own_log_is_read_and_written(loopback, tmp_path):
+    log = find_log(record().settings.sync_dir)
+    copy = tmp_path / "run-copy.wandb"
+    write_records(copy, read_records(log))
+    assert list(read_records(copy)) == list(read_records(log))
+    assert len(list(read_records(log))) > 10
+
+
+@settings(max_examples=40, deadline=None)
+@given(sizes=st.lists(st.integers(0, 100_000), max_size=6), cut=st.integers(0, 200))
+def test_logs_of_any_records_also_torn_ones(tmp_path_factory, sizes, cut):
+    log = tmp_path_factory.mktemp("log") / "run-x.wandb"
+    records = []
+    for number, size in enumerate(sizes):
+        record = wandb_internal_pb2.Record(num=number)
+        record.output.line = "x" * size
+        records.append(record)
+    write_records(log, records)
+    assert list(read_records(log)) == records
+    content = log.read_bytes()
+    log.write_bytes(content[: max(len(content) - cut, 7)])
+    found = list(read_records(log))
+    assert found == records[: len(found)]
+
+
+def test_what_is_no_log_is_refused(tmp_path):
+    path = tmp_path / "run-x.wandb"
+    path.write_bytes(b"something else")
+    with pytest.raises(ValueError, match="no log of a run"):
+        list(read_records(path))
