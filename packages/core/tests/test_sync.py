@@ -45,13 +45,7 @@ def test_a_folder_that_was_moved_is_sent_whole(loopback, tmp_path, renamed):
     new = tmp_path / "elsewhere" / ("renamed" if renamed else old.name)
     shutil.copytree(old, new)
     shutil.rmtree(old)
-    command = [
-        sys.executable,
-        "-m",
-        "wandb_eval.core.sync",
-        str(new),
-        "--no-mark-synced",
-    ]
+    command = [sys.executable, "-m", "wandb_eval.core.sync", str(new)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "brought up to date" in done.stdout

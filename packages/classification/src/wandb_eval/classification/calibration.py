@@ -29,9 +29,8 @@ class Calibration:
     """
 
     def __init__(self) -> None:
-        self._counts = np.zeros(NUM_BINS)
-        self._right = np.zeros(NUM_BINS)
-        self._confidence = np.zeros(NUM_BINS)
+        self._confidence: list[NDArray[np.float64]] = []
+        self._correct: list[NDArray[np.bool_]] = []
 
     def update(
         self, confidence: NDArray[np.floating[Any]], correct: NDArray[np.bool_]
@@ -42,23 +41,24 @@ class Calibration:
             confidence: The probability of each predicted class, of shape `(batch,)`.
             correct: Whether it is right, of shape `(batch,)`.
         """
-        confidence = confidence.astype(np.float64)
-        edges = np.ceil(confidence * NUM_BINS).astype(np.int64)
-        bins = np.clip(edges - 1, 0, NUM_BINS - 1)
-        self._counts += np.bincount(bins, minlength=NUM_BINS)
-        self._right += np.bincount(bins, correct, minlength=NUM_BINS)
-        self._confidence += np.bincount(bins, confidence, minlength=NUM_BINS)
+        self._confidence.append(confidence.astype(np.float64))
+        self._correct.append(correct)
 
     def compute(self) -> dict[str, Any]:
         """`ece`, and the chart `reliability`; nothing without predictions."""
-        used = self._counts > 0
-        if not used.any():
+        if not any(map(len, self._confidence)):
             return {}
-        gaps = np.abs(self._right - self._confidence)
-        confidence = self._confidence[used] / self._counts[used]
-        accuracy = self._right[used] / self._counts[used]
+        confidence = np.concatenate(self._confidence)
+        correct = np.concatenate(self._correct)
+        edges = np.ceil(confidence * NUM_BINS).astype(np.int64)
+        bins = np.clip(edges - 1, 0, NUM_BINS - 1)
+        counts = np.bincount(bins, minlength=NUM_BINS)
+        right = np.bincount(bins, correct, minlength=NUM_BINS)
+        sums = np.bincount(bins, confidence, minlength=NUM_BINS)
+        used = counts > 0
+        confidence, accuracy = sums[used] / counts[used], right[used] / counts[used]
         return {
-            "ece": float(gaps.sum() / self._counts.sum()),
+            "ece": float(np.abs(right - sums).sum() / counts.sum()),
             "reliability": charts.curves(
                 {
                     "the model": (confidence, accuracy),

@@ -23,8 +23,8 @@ from wandb_eval.core import at_least, charts
 class ClassificationMetrics:
     """Accuracy, top-k accuracy, log loss, macro F1 and what explains them.
 
-    Numbers are scikit-learn's. Of each sample it keeps the label, the prediction and,
-    for up to `charts.MAX_CURVES` classes, the probabilities.
+    Numbers are scikit-learn's. Of each sample it keeps the label, the prediction, a few
+    numbers and, for up to `charts.MAX_CURVES` classes, the probabilities.
 
     With `multi_label`, accuracy is the share of samples all of whose classes are right,
     and log loss the mean over samples and classes; there is no top-k accuracy. Where
@@ -80,7 +80,9 @@ class ClassificationMetrics:
         self._predictions: list[Labels] = []
         self._probabilities: list[Probabilities] = []
         self._top_k_hits = 0
-        self._loss = self._brier = 0.0
+        # One by one: the sum of all does not depend on the batches that they came in.
+        self._losses: list[NDArray[np.float64]] = []
+        self._briers: list[NDArray[np.float64]] = []
         self._calibration = Calibration()
 
     def update(self, y: Any, outputs: Any) -> None:
@@ -103,9 +105,8 @@ class ClassificationMetrics:
         self.left_out += int((~valid).sum())
         if not valid.all():
             labels, probabilities = labels[valid], probabilities[valid]
-        losses = sample_losses(labels, probabilities, self.multi_label)
-        self._loss += float(losses.sum())
-        self._brier += float(sample_briers(labels, probabilities).sum())
+        self._losses.append(sample_losses(labels, probabilities, self.multi_label))
+        self._briers.append(sample_briers(labels, probabilities))
         by_threshold = self.multi_label or one_unit
         threshold = self.threshold if by_threshold else None
         predictions = predict(probabilities, self.multi_label, threshold)
@@ -132,8 +133,8 @@ class ClassificationMetrics:
         labels = np.concatenate(self._labels)
         predictions = np.concatenate(self._predictions)
         results["accuracy"] = float(metrics.accuracy_score(labels, predictions))
-        results["log_loss"] = self._loss / len(labels)
-        results["brier"] = self._brier / len(labels)
+        results["log_loss"] = float(np.concatenate(self._losses).mean())
+        results["brier"] = float(np.concatenate(self._briers).mean())
         results["macro_f1"] = float(
             metrics.f1_score(labels, predictions, average="macro", zero_division=0)
         )

@@ -89,8 +89,12 @@ def _metrics(metrics: Any) -> list[Any]:
         within = getattr(metric, "metrics", None)
         if within is None or isinstance(metric, keras.Model):
             found.append(metric)
-        else:  # What the model was compiled with is one metric to Keras.
-            found += _metrics(within)
+            continue
+        # What the model was compiled with is one metric to Keras, and empty until the
+        # first batch.
+        given = keras.tree.flatten(getattr(metric, "_user_metrics", None) or [])
+        found += _metrics(within)
+        found += [one for one in given if isinstance(one, keras.metrics.Metric)]
     return found
 
 

@@ -1,0 +1,465 @@
+"""One pass over the validation data, and numbers that steer the training."""
+
+import logging
+
+import keras
+import numpy as np
+import pytest
+import wandb
+from keras import ops
+
+from wandb_eval.classification import WandbClassificationEvalCallback
+from wandb_eval.core import WandbTaskEvalCallback
+
+RNG = np.random.default_rng(0)
+X = RNG.random((40, 4, 4, 1), dtype=np.float32)
+Y = RNG.integers(0, 3, 40)
+
+
+class CountsCalls(keras.layers.Layer):
+    """Counts the samples that go through it, without training."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = self.add_weight(
+            shape=(), initializer="zeros", trainable=False, name="seen"
+        )
+
+    def call(self, x, training=False):
+        if not training:
+            self.seen.assign_add(ops.cast(ops.shape(x)[0], "float32"))
+        return x
+
+
+def classifier(cls=keras.Model, **options):
+    inputs = keras.Input((4, 4, 1))
+    counter = CountsCalls()
+    x = keras.layers.Flatten()(counter(inputs))
+    x = keras.layers.Dropout(0.3)(x)
+    model = cls(inputs, keras.layers.Dense(3, "softmax")(x))
+    options = {"loss": "sparse_categorical_crossentropy", **options}
+    model.compile(keras.optimizers.SGD(0.1), metrics=["accuracy"], **options)
+    model.counter = counter
+    return model
+
+
+class Evaluation(WandbClassificationEvalCallback):
+    def __init__(self, data=(X, Y), **options):
+        super().__init__(data, **{"num_samples": 6, "on_error": "raise", **options})
+        self.rows, self.numbers = [], []
+
+    def log_pred_table(self, *args, more_tables=None, **options):
+        super().log_pred_table(*args, more_tables=more_tables, **options)
+        hardest = more_tables["hardest"].data
+        shown = [row[:2] + row[3:] for row in (*self.pred_table.data, *hardest)]
+        self.rows.append([shown, more_tables["scores"].data])
+
+
+def train(evaluation, model=None, validation_data=(X, Y), epochs=2, **options):
+    keras.utils.set_random_seed(0)
+    if not isinstance(model, keras.Model):
+        model = (model or classifier)()
+    options = {"batch_size": 7, "verbose": 0, **options}
+    history = model.fit(
+        X,
+        Y,
+        epochs=epochs,
+        validation_data=validation_data,
+        callbacks=[evaluation, *options.pop("callbacks", [])],
+        **options,
+    )
+    return model, history.history
+
+
+def samples_seen(model):
+    return float(ops.convert_to_numpy(model.counter.seen))
+
+
+def of_logs(history):
+    return {key: value for key, value in history.items() if key.startswith("eval/")}
+
+
+@pytest.fixture(autouse=True)
+def _offline(loopback):
+    with wandb.init(mode="offline"):
+        yield
+
+
+def by_ourselves(**options):
+    """What the evaluation is without the pass of `fit`."""
+    evaluation = Evaluation(one_pass=False, **options)
+    model, history = train(evaluation)
+    return evaluation, model, history
+
+
+def check_equal(evaluation, history, expected, expected_history):
+    assert of_logs(history) == of_logs(expected_history)
+    for ours, theirs in zip(evaluation.rows, expected.rows, strict=True):
+        np.testing.assert_equal(ours, theirs)
+
+
+def test_nothing_is_predicted_twice():
+    expected, model_of_two, expected_history = by_ourselves()
+    evaluation = Evaluation()
+
+    class KnowsFunctions(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            functions.append(self.model.test_function)
+
+    functions = []
+    model, history = train(evaluation, callbacks=[KnowsFunctions()])
+    check_equal(evaluation, history, expected, expected_history)
+    assert evaluation._evaluator.reason is None
+    assert len({id(function) for function in functions}) == 1
+    # Before training, and 40 in each of two epochs, in batches filled up to 32.
+    before_training = samples_seen(model) - 2 * 40
+    assert before_training <= 2 * 32 + 1
+    assert samples_seen(model_of_two) >= samples_seen(model) + 2 * 40
+    for key in ("val_loss", "val_accuracy", "loss"):
+        assert history[key] == expected_history[key]
+
+
+@pytest.mark.parametrize("batch_size", [1, 16, 64])
+def test_batches_of_fit_may_be_others(batch_size):
+    expected, _, expected_history = by_ourselves()
+    evaluation = Evaluation()
+    _, history = train(evaluation, validation_batch_size=batch_size)
+    assert evaluation._evaluator.reason is None
+    for key, values in of_logs(expected_history).items():
+        assert history[key] == pytest.approx(values, rel=1e-6)
+    for ours, theirs in zip(evaluation.rows, expected.rows, strict=True):
+        assert [row[0] for row in ours[1]] == [row[0] for row in theirs[1]]
+
+
+class Shuffled(keras.utils.PyDataset):
+    """Batches that come in another order in each epoch."""
+
+    def __init__(self):
+        super().__init__()
+        self.order = np.arange(40)
+
+    def __len__(self):
+        return 5
+
+    def __getitem__(self, index):
+        part = self.order[8 * index : 8 * index + 8]
+        return X[part], Y[part]
+
+    def on_epoch_end(self):
+        self.order = np.random.default_rng(1).permutation(self.order)
+
+
+def test_in_another_order_the_numbers_are_used_and_rows_are_right():
+    expected, _, expected_history = by_ourselves()
+    evaluation = Evaluation((X, Y))
+    shuffled = Shuffled()
+    shuffled.on_epoch_end()
+    _, history = train(evaluation, validation_data=shuffled)
+    assert evaluation._evaluator.reason is None
+    for key in ("eval/accuracy", "eval/log_loss"):
+        assert history[key] == pytest.approx(expected_history[key], rel=1e-6)
+    for ours, theirs in zip(evaluation.rows, expected.rows, strict=True):
+        fixed = zip(ours[0][:6], theirs[0][:6], strict=True)
+        for row, same in fixed:
+            assert row[:4] == same[:4]
+            np.testing.assert_allclose(row[6], same[6], rtol=1e-5)
+
+
+def test_the_hardest_of_data_that_reshuffles_are_known_by_their_content():
+    evaluation = Evaluation((X, Y), num_hardest=5)
+    images = {}
+
+    class Looks(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            hardest = evaluation._evaluation.hardest
+            for index, x in zip(hardest.index, hardest.x, strict=True):
+                seen = images.setdefault(index, x)
+                np.testing.assert_array_equal(seen, x)
+
+    train(evaluation, validation_data=Shuffled(), epochs=4, callbacks=[Looks()])
+    contents = {image.tobytes() for image in images.values()}
+    assert len(contents) == len(images)
+
+
+class OwnStep(keras.Model):
+    """Does not say what it predicts."""
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        return super().compute_metrics(x, y, y_pred, sample_weight)
+
+
+class Doubled(keras.Model):
+    """Validates with other outputs than it predicts."""
+
+    def test_step(self, *args):
+        before = self.compute_metrics
+        try:
+            self.__dict__["compute_metrics"] = lambda x, y, y_pred, *rest, **more: (
+                before(x, y, y_pred[:, ::-1], *rest, **more)
+            )
+            return super().test_step(*args)
+        finally:
+            self.__dict__["compute_metrics"] = before
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"validation_data": None}, "did not validate on this data"),
+        ({"validation_data": (X[:30], Y[:30])}, "other data"),
+        ({"validation_data": (X, (Y + 1) % 3)}, "other data"),
+        ({"validation_steps": 2}, "other data"),
+        ({"validation_freq": 2}, "did not validate"),
+        ({"model": lambda: classifier(steps_per_execution=2)}, "steps_per_execution"),
+        ({"model": lambda: classifier(Doubled)}, "does not put out what `predict`"),
+    ],
+)
+def test_where_there_is_a_pass_of_our_own(caplog, options, reason):
+    if keras.backend.backend() == "torch" and "steps_per" in reason:
+        pytest.skip("Torch runs one step at a time")
+    expected, _, expected_history = by_ourselves()
+    evaluation = Evaluation()
+    options = dict(options)
+    model = options.pop("model", classifier)
+    with caplog.at_level(logging.INFO, logger="wandb_eval"):
+        _, history = train(evaluation, model, **options)
+    check_equal(evaluation, history, expected, expected_history)
+    said = [record.getMessage() for record in caplog.records]
+    assert any(reason in text for text in said), said
+
+
+def test_a_fit_that_fails_in_validation_leaves_the_model_as_it_was():
+    class Fails(keras.callbacks.Callback):
+        def on_test_batch_end(self, batch, logs=None):
+            raise KeyboardInterrupt
+
+    model = classifier()
+    with pytest.raises(KeyboardInterrupt):
+        train(Evaluation(), model, callbacks=[Fails()])
+    before = model.evaluate(X, Y, verbose=0)
+    model.make_test_function(force=True)
+    assert model.evaluate(X, Y, verbose=0) == pytest.approx(before)
+    assert "test_step" not in vars(model)
+
+
+# --- The weights that validation saw --------------------------------------------------
+
+
+@pytest.mark.parametrize("one_pass", [True, False])
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("swap_on_epoch", [True, False])
+def test_averaged_weights(one_pass, first, swap_on_epoch):
+    evaluation = Evaluation(one_pass=one_pass)
+    swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=swap_on_epoch)
+    model = classifier()
+    model.compile(
+        keras.optimizers.SGD(0.5, use_ema=True, ema_momentum=0.9),
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    keras.utils.set_random_seed(0)
+    callbacks = [swap, evaluation] if first else [evaluation, swap]
+    history = model.fit(
+        X, Y, validation_data=(X, Y), epochs=3, verbose=0, callbacks=callbacks
+    ).history
+    assert history["eval/accuracy"] == pytest.approx(history["val_accuracy"])
+    np.testing.assert_allclose(history["eval/log_loss"], history["val_loss"], rtol=1e-4)
+
+
+# --- Numbers in logs ------------------------------------------------------------------
+
+
+def test_callbacks_of_keras_see_the_numbers(tmp_path, recwarn):
+    evaluation = Evaluation(every_n_epochs=2)
+    name = str(tmp_path / "{epoch}-{eval/accuracy:.2f}.keras")
+    callbacks = [
+        keras.callbacks.EarlyStopping("eval/log_loss", mode="min", patience=1),
+        keras.callbacks.ReduceLROnPlateau("eval/log_loss", mode="min", patience=1),
+        keras.callbacks.CSVLogger(str(tmp_path / "log.csv")),
+    ]
+    _, history = train(evaluation, epochs=4, callbacks=callbacks)
+    assert len(history["eval/log_loss"]) == 2
+    assert len(history["val_loss"]) == 4
+    assert not [w for w in recwarn if "not available" in str(w.message)]
+    evaluation = Evaluation()
+    saved = keras.callbacks.ModelCheckpoint(
+        name, "eval/accuracy", mode="max", save_best_only=True
+    )
+    _, history = train(evaluation, callbacks=[saved])
+    files = sorted(path.name for path in tmp_path.glob("*.keras"))
+    assert files[0] == f"1-{history['eval/accuracy'][0]:.2f}.keras"
+
+
+def test_one_that_monitors_too_early_is_named(monkeypatch):
+    said = []
+    monkeypatch.setattr(wandb, "termwarn", lambda text, **_: said.append(text))
+    stopping = keras.callbacks.EarlyStopping("eval/log_loss", mode="min")
+    model = classifier()
+    model.fit(X, Y, verbose=0, callbacks=[stopping, Evaluation()])
+    assert any("EarlyStopping monitors 'eval/log_loss'" in text for text in said)
+    said.clear()
+    model.fit(X, Y, verbose=0, callbacks=[Evaluation(), stopping])
+    assert not any("monitors" in text for text in said)
+
+
+def test_numbers_steer_the_training_also_where_nothing_is_logged():
+    wandb.finish()
+    with wandb.init(mode="disabled"):
+        stopping = keras.callbacks.EarlyStopping("eval/log_loss", mode="min")
+        _, history = train(Evaluation(), callbacks=[stopping])
+        assert len(history["eval/log_loss"]) == 2
+        _, history = train(Evaluation())
+        assert "eval/log_loss" not in history
+
+
+def test_the_direction_is_that_of_the_compiled_metric():
+    model = classifier()
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=[Own(name="odd")])
+    evaluation = Evaluation(monitor="val_odd")
+    train(evaluation, model)
+    assert evaluation._monitor.sign == -1
+    with pytest.raises(ValueError, match="can't tell whether more of 'val_other'"):
+        train(Evaluation(monitor="val_other"), model)
+
+
+class Own(keras.metrics.MeanMetricWrapper):
+    _direction = "down"
+
+    def __init__(self, **options):
+        super().__init__(keras.losses.sparse_categorical_crossentropy, **options)
+        self._direction = "down"
+
+
+# --- When, and without fit ------------------------------------------------------------
+
+
+def test_within_an_epoch():
+    evaluation = Evaluation(every_n_batches=2)
+    _, history = train(evaluation, epochs=2, batch_size=8)  # Five batches.
+    assert len(evaluation.rows) == 2 * 3
+    assert len(history["eval/accuracy"]) == 2
+    columns = evaluation.pred_table.columns
+    assert columns[:2] == ["epoch", "batch"]
+    assert [rows[0][0][:2] for rows in evaluation.rows] == [
+        [0, 2],
+        [0, 4],
+        [0, None],
+        [1, 2],
+        [1, 4],
+        [1, None],
+    ]
+
+
+def test_no_hook_for_each_batch_without_need():
+    own = keras.callbacks.Callback.on_train_batch_end
+    assert Evaluation().on_train_batch_end.__func__ is own
+    assert Evaluation(every_n_batches=3).on_train_batch_end.__func__ is not own
+
+
+@pytest.mark.parametrize("mode", ["online", "offline", "disabled"])
+def test_without_fit(loopback, mode):
+    wandb.finish()
+    model = classifier()
+    with wandb.init(mode=mode) as run:
+        train(Evaluation(), model)
+        test = Evaluation((X[:20], Y[:20]), name="test")
+        numbers = test.evaluate(model)
+        again = test.evaluate(model)
+    predicted = model.predict(X[:20], verbose=0).argmax(axis=-1)
+    assert numbers["eval_test/accuracy"] == pytest.approx((predicted == Y[:20]).mean())
+    assert again == numbers
+    if mode == "online":
+        versions = loopback.versions(f"run_{run.id}_test_pred")
+        assert [version.metadata["epoch"] for version in versions] == [0, 1]
+        assert len(loopback.versions("test")) == 1
+
+
+# --- Faults and shapes ----------------------------------------------------------------
+
+
+class FailsLater(keras.Model):
+    fails = False
+
+    def predict_on_batch(self, x):
+        if self.fails:
+            raise RuntimeError("out of memory")
+        return super().predict_on_batch(x)
+
+
+def test_a_prediction_that_fails_does_not_end_the_training(monkeypatch):
+    said = []
+    monkeypatch.setattr(wandb, "termwarn", lambda text, **_: said.append(text))
+
+    class FailInSecondEpoch(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.model.fails = epoch == 1
+
+    evaluation = Evaluation(on_error="warn", one_pass=False)
+    model = classifier(FailsLater)
+    _, history = train(evaluation, model, epochs=3, callbacks=[FailInSecondEpoch()])
+    assert len(history["loss"]) == 3
+    assert len(history["eval/accuracy"]) == 2
+    assert wandb.run.summary["eval/missing_versions"] == [1]
+    assert any("out of memory" in text for text in said)
+
+
+@pytest.mark.parametrize("num_samples", [13, 30])
+@pytest.mark.parametrize("batch_size", [4, 8])
+def test_a_model_that_takes_one_size_of_batch(num_samples, batch_size):
+    model = keras.Sequential(
+        [
+            keras.Input((5, 2), batch_size=4),
+            keras.layers.LSTM(3, stateful=True),
+            keras.layers.Dense(3, "softmax"),
+        ]
+    )
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    x = RNG.random((40, 5, 2), dtype=np.float32)
+    evaluation = Evaluation(
+        (x, Y),
+        num_samples=num_samples,
+        batch_size=batch_size,
+        image_fn=lambda x: np.uint8(255 * x),
+    )
+    model.fit(
+        x, Y, batch_size=4, epochs=2, verbose=0, callbacks=[evaluation], shuffle=False
+    )
+    assert len(evaluation.rows) == 2
+    assert len(evaluation.pred_table.data) == num_samples
+
+
+def test_what_can_not_be_predicted_is_said_before_training():
+    class Trained(keras.callbacks.Callback):
+        batches = 0
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.batches += 1
+
+    trained = Trained()
+    evaluation = Evaluation((X[:, :3], Y))
+    with pytest.raises(ValueError, match=r"It was given float32 \(32, 3, 4, 1\)"):
+        classifier().fit(X, Y, verbose=0, callbacks=[evaluation, trained])
+    assert trained.batches == 0
+
+
+def test_a_task_of_a_users_own_has_one_pass_as_well():
+    class Task(WandbTaskEvalCallback):
+        def new_metrics(self):
+            return Mean()
+
+    class Mean:
+        total = 0.0
+
+        def update(self, y, outputs):
+            self.total += float(outputs[:, 0].sum())
+
+        def compute(self):
+            return {"mean": self.total / 40}
+
+    task = Task(
+        (X, Y), data_table_columns=["idx", "image"], pred_table_columns=["e", "i", "x"]
+    )
+    model, history = train(task)
+    assert task._evaluator.reason is None
+    expected = model.predict(X, verbose=0)[:, 0].mean()
+    assert history["eval/mean"][-1] == pytest.approx(expected, rel=1e-5)
