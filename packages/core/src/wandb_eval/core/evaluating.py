@@ -80,7 +80,7 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
             )
         super().set_model(model)
         self._evaluator.set_model(model)
-        self._shown.model = model
+        self._shown.model = model if self.looks_as_model else None
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Draws the samples, checks data and outputs, and logs the ground truth."""

@@ -1,0 +1,233 @@
+"""Tasks of KerasHub: batches of one size, and what their preprocessors make of data."""
+
+import keras
+import numpy as np
+import pytest
+import wandb
+from keras import ops
+
+from wandb_eval.classification import WandbClassificationEvalCallback
+from wandb_eval.detection import WandbDetectionEvalCallback
+from wandb_eval.segmentation import WandbSegmentationEvalCallback
+
+hub = pytest.importorskip("keras_hub")
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+NAMES = ["background", "red"]
+
+
+@pytest.fixture(autouse=True)
+def _offline(loopback):
+    with wandb.init(mode="offline"):
+        yield
+
+
+# --- Batches of one size ----------------------------------------------------------
+
+
+def retinanet():
+    encoder = hub.models.ResNetBackbone(
+        [64],
+        [7],
+        [64, 64, 64, 64],
+        [1, 1, 1, 1],
+        [1, 2, 2, 2],
+        block_type="basic_block",
+        image_shape=(64, 96, 3),
+    )
+    backbone = hub.models.RetinaNetBackbone(
+        encoder, min_level=4, max_level=5, use_p5=False, image_shape=(64, 96, 3)
+    )
+    return hub.models.RetinaNetObjectDetector(
+        backbone,
+        num_classes=2,
+        bounding_box_format="xyxy",
+        pre_logits_num_conv_layers=1,
+        prediction_decoder=hub.layers.NonMaxSuppression(
+            "xyxy", from_logits=True, confidence_threshold=0.05, max_detections=7
+        ),
+    )
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(
+    ("count", "num_samples"), [(12, 3), (16, 100), (14, 3), (14, 100)]
+)
+def test_a_retinanet_sees_batches_of_one_size(loopback, count, num_samples):
+    tf = pytest.importorskip("tensorflow")
+    rng = np.random.default_rng(0)
+    x = rng.random((count, 64, 96, 3), dtype=np.float32)
+    y = {
+        "boxes": np.tile(np.float32([[8, 10, 40, 60]]), (count, 1, 1)),
+        "labels": np.zeros((count, 1), np.float32),
+    }
+    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(4)
+    model = retinanet()
+    model.compile(optimizer=keras.optimizers.SGD(1e-4))
+    evaluation = WandbDetectionEvalCallback(data, NAMES, num_samples=num_samples)
+    training = data.unbatch().batch(4, drop_remainder=True)
+    history = model.fit(training, epochs=2, verbose=0, callbacks=[evaluation]).history
+    assert len(history["loss"]) == 2
+    assert len(evaluation.pred_table.data) == min(count, num_samples)
+    assert "eval/missing_versions" not in dict(wandb.run.summary)
+
+
+# --- The frame of the model -------------------------------------------------------
+
+
+def red_scenes(count, height, width):
+    """Black images with a red rectangle on even coordinates near the middle."""
+    rng = np.random.default_rng(0)
+    x = np.zeros((count, height, width, 3), np.float32)
+    boxes = np.zeros((count, 1, 4), np.float32)
+    for i in range(count):
+        left = 2 * int(rng.integers(width // 6, width // 4))
+        top = 2 * int(rng.integers(2, height // 6))
+        right, bottom = left + 2 * int(rng.integers(4, 7)), top + height // 3 // 2 * 2
+        x[i, top:bottom, left:right, 0] = 255
+        boxes[i, 0] = left, top, right, bottom
+    return x, boxes
+
+
+class RedSegmenter(hub.models.ImageSegmenter):
+    """Finds what is red, in the image as its preprocessor makes it."""
+
+    def __init__(self, preprocessor):
+        inputs = keras.Input((64, 64, 3))
+        red = ops.cast(inputs[..., :1] > 127, "float32")
+        outputs = keras.layers.Dense(2, activation="softmax", name="head")(
+            ops.concatenate([1 - red, red], axis=-1)
+        )
+        super().__init__(inputs=inputs, outputs=outputs)
+        self.preprocessor = preprocessor
+
+    def perfect(self):
+        self.get_layer("head").set_weights([20 * np.eye(2), np.zeros(2)])
+        keras.Model.compile(
+            self,
+            keras.optimizers.SGD(0.0),
+            "sparse_categorical_crossentropy",
+            metrics=[keras.metrics.MeanIoU(2, sparse_y_pred=False, name="mean_io_u")],
+        )
+        return self
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"crop_to_aspect_ratio": False}], ids=["crop", "resize"]
+)
+def test_a_segmenter_that_is_perfect_in_its_frame(options):
+    x, _ = red_scenes(6, 64, 128)
+    y = (x[..., :1] > 0).astype("int32")
+    converter = hub.layers.ImageConverter(image_size=(64, 64), **options)
+    preprocessor = hub.models.ImageSegmenterPreprocessor(
+        converter, resize_output_mask=True
+    )
+    model = RedSegmenter(preprocessor).perfect()
+    evaluation = WandbSegmentationEvalCallback((x, y), NAMES, on_error="raise")
+    history = model.fit(
+        x,
+        y,
+        validation_data=(x, y),
+        batch_size=4,
+        epochs=2,
+        verbose=0,
+        callbacks=[evaluation],
+    ).history
+    assert history["val_mean_io_u"] == [1.0, 1.0]
+    assert history["eval/mean_iou"] == [1.0, 1.0]
+    image = evaluation.data_table.data[0][1]
+    assert (image._height, image._width) == (64, 64)
+    shown = np.asarray(image.image)[..., 0] > 127
+    with_mask = image._masks["ground_truth"]._path
+    from PIL import Image
+
+    np.testing.assert_array_equal(shown, np.asarray(Image.open(with_mask)) == 1)
+
+
+class BoxRed(keras.layers.Layer):
+    def call(self, x):
+        red = x[..., 0] > 127
+        sides = {}
+        for name, axis in (("y", 2), ("x", 1)):
+            there = ops.cast(ops.any(red, axis=axis), "int32")
+            size = ops.shape(there)[1]
+            low = ops.argmax(there, axis=1)
+            sides[name] = low, size - ops.argmax(ops.flip(there, axis=1), axis=1)
+        corners = [sides["x"][0], sides["y"][0], sides["x"][1], sides["y"][1]]
+        boxes = ops.stack([ops.cast(c, "float32") for c in corners], axis=-1)[:, None]
+        return {
+            "boxes": boxes,
+            "labels": ops.ones_like(boxes[..., 0]),
+            "confidence": ops.ones_like(boxes[..., 0]),
+        }
+
+
+class RedDetector(hub.models.ObjectDetector):
+    """Puts a box around what is red, in the image as its preprocessor makes it."""
+
+    def __init__(self, preprocessor, size):
+        inputs = keras.Input((*size, 3))
+        outputs = BoxRed()(inputs)
+        super().__init__(inputs=inputs, outputs=outputs)
+        self.preprocessor = preprocessor
+
+    def compute_loss(self, x=None, y=None, y_pred=None, *_, **__):
+        return ops.mean(y_pred["confidence"])
+
+    def compile(self):
+        keras.Model.compile(self, "sgd")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"crop_to_aspect_ratio": False}, {"pad_to_aspect_ratio": True}],
+    ids=["crop", "resize", "pad"],
+)
+def test_a_detector_that_boxes_what_is_red(options):
+    x, boxes = red_scenes(6, 48, 96)
+    y = {"boxes": boxes, "labels": np.ones((6, 1), np.float32)}
+    if options.get("pad_to_aspect_ratio"):
+        options = {**options, "crop_to_aspect_ratio": False}
+    converter = hub.layers.ImageConverter(
+        image_size=(48, 48), bounding_box_format="xyxy", **options
+    )
+    preprocessor = hub.models.ObjectDetectorPreprocessor(converter)
+    model = RedDetector(preprocessor, (48, 48))
+    model.compile()
+    evaluation = WandbDetectionEvalCallback((x, y), NAMES, on_error="raise")
+    history = model.fit(x, y, epochs=2, verbose=0, callbacks=[evaluation]).history
+    assert history["eval/AP75"][-1] == pytest.approx(1.0)
+    image = evaluation.data_table.data[0][1]
+    red = np.asarray(image.image)[..., 0] > 127
+    assert red.shape == (48, 48)
+    [box] = image._boxes["ground_truth"]._val
+    corners = np.array([box["position"][k] for k in ("minX", "minY", "maxX", "maxY")])
+    ys, xs = np.nonzero(red)
+    found = np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
+    np.testing.assert_allclose(corners, found, atol=1.5)
+
+
+def test_a_classifier_stays_as_it_is():
+    x = np.random.default_rng(0).integers(0, 256, (10, 40, 60, 3), dtype=np.uint8)
+    y = np.arange(10) % 3
+    backbone = hub.models.ResNetBackbone(
+        [64], [3], [64], [1], [1], block_type="basic_block", image_shape=(32, 32, 3)
+    )
+    preprocessor = hub.models.ImageClassifierPreprocessor(
+        hub.layers.ImageConverter(image_size=(32, 32), scale=1 / 255)
+    )
+    model = hub.models.ImageClassifier(
+        backbone, num_classes=3, preprocessor=preprocessor
+    )
+    evaluation = WandbClassificationEvalCallback(
+        (x, y), num_samples=4, on_error="raise"
+    )
+    history = model.fit(
+        x, y, batch_size=4, epochs=2, verbose=0, callbacks=[evaluation]
+    ).history
+    predicted = model.predict(x, verbose=0).argmax(axis=-1)
+    assert history["eval/accuracy"][-1] == pytest.approx((predicted == y).mean())
+    image = evaluation.data_table.data[0][1]
+    np.testing.assert_array_equal(
+        np.asarray(image.image), x[evaluation.samples.index[0]]
+    )
