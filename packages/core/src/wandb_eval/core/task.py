@@ -273,10 +273,10 @@ class WandbTaskEvalCallback(EvaluatingCallback):
 
     def select_output(self, outputs: Any) -> Any:
         """The output that `output_key` names."""
-        return select_output(outputs, self.output_key, self.model)
+        return select_output(outputs, self.output_key, self._evaluator.model)
 
     def _select_target(self, y: Any) -> Any:
-        return select_target(y, self.output_key, self.model)
+        return select_target(y, self.output_key, self._evaluator.model)
 
     @property
     def verbose(self) -> bool:
