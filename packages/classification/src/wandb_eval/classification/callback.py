@@ -57,9 +57,10 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
 
     Over all of the validation data it measures `eval/accuracy`,
     `eval/top_<k>_accuracy` (where there are more than k classes), `eval/log_loss`,
-    `eval/brier`, `eval/ece` and `eval/macro_f1`, a confusion matrix, precision, recall,
-    F1 and support by class, a reliability diagram, and for up to 20 classes ROC and
-    precision-recall curves. `eval/confused` has the pairs of classes that are confused
+    `eval/brier`, `eval/ece` and `eval/macro_f1` (see `ClassificationMetrics`), a
+    confusion matrix, precision, recall, F1 and support by class, a reliability chart,
+    and for up to 20 classes ROC and precision-recall curves, and F1 over the threshold
+    where there is one. `eval/confused` has the pairs of classes that are confused
     most, with images. When training ends, `eval/suspect_labels` shows the samples whose
     label the model contradicted most, over all epochs.
 

@@ -49,9 +49,16 @@ class ClassificationMetrics:
     Numbers are scikit-learn's. Of each sample it keeps the label, the prediction, two
     numbers and, for up to `charts.MAX_CURVES` classes, the probabilities.
 
+    `ece` is the expected calibration error, see `Calibration`, of the probability of
+    what is predicted. `brier` is the squared error of the probabilities: summed over
+    the classes, 0 to 2, and half of that for two classes, 0 to 1.
+
     With `multi_label`, accuracy is the share of samples all of whose classes are right;
     log loss and Brier score are means over samples and classes, and the calibration is
     that of each class of each sample; there is no top-k accuracy.
+
+    With `multi_label` and for one sigmoid unit, the table by class has the threshold of
+    the best F1, and there are curves of F1 over the threshold.
 
     Args:
         class_names: The name of each class.
