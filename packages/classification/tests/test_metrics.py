@@ -386,6 +386,17 @@ def test_several_classes_a_sample_are_not_confused():
     assert measured.confused() == []
 
 
+@pytest.mark.parametrize("classes", [2, 5, 50])
+def test_the_batches_make_no_difference(classes):
+    labels, outputs = predictions(0, 60, classes, 9)
+    outputs = outputs.astype("float32")
+    numbers = [
+        {k: v for k, v in measure(labels, outputs, cuts).items() if type(v) is float}
+        for cuts in ([], range(1, 60), [7, 30])
+    ]
+    assert numbers[0] == numbers[1] == numbers[2]
+
+
 def test_memory_is_that_of_labels_and_predictions():
     outputs = np.random.default_rng(0).random((1000, 100)).astype("float32")
     measured = ClassificationMetrics([str(i) for i in range(100)])
