@@ -286,6 +286,29 @@ def test_several_outputs(as_dict, output_key, kind_alone):
     check_numbers(evaluation, probabilities, labels())
 
 
+@pytest.mark.parametrize("as_dict", [False, True])
+def test_several_outputs_in_the_validation_of_fit(as_dict):
+    """On JAX, asking a callback for its model disturbs a validation that runs."""
+    size = X.mean((1, 2, 3)) / 255
+    y = {"size": size, "kind": labels()} if as_dict else (size, labels())
+    evaluation = Evaluation((X, y), num_samples=5, batch_size=4, output_key="kind")
+    model = two_outputs(as_dict)
+    model.compile("sgd", model.loss, metrics={"kind": ["accuracy"]})
+    history = model.fit(
+        X,
+        y,
+        epochs=2,
+        verbose=0,
+        validation_data=(X, y),
+        validation_batch_size=4,
+        callbacks=[evaluation],
+    ).history
+    assert history["eval/accuracy"] == pytest.approx(history["val_kind_accuracy"])
+    probabilities = model.predict(X, verbose=0)["kind" if as_dict else 1]
+    check_rows(evaluation, probabilities, labels(), "012")
+    check_numbers(evaluation, probabilities, labels())
+
+
 def test_outputs_and_labels_in_a_data_loader_of_lists():
     size = X.mean((1, 2, 3)) / 255
     batches = [[X[i : i + 8], [size[i : i + 8], labels()[i : i + 8]]] for i in (0, 8)]
@@ -858,8 +881,13 @@ def fit_fixed(outputs, y, **options):
     return evaluation, history.history
 
 
-def test_a_sigmoid_unit_for_each_class():
+def test_a_sigmoid_unit_for_each_class(monkeypatch):
+    said = []
+    monkeypatch.setattr(wandb, "termwarn", lambda text, **kwargs: said.append(text))
     evaluation, history = fit_fixed([[0.9, 0.2, 0.1], [0.2, 0.1, 0.7]], [0, 2])
+    [warning] = said
+    assert "have sums of 1 to 1.2: they are taken for those of a classifier" in warning
+    assert "from_logits" not in warning
     first = evaluation.versions[-1][0][0]
     assert first["score"] == pytest.approx(0.9)
     assert history["eval/log_loss"][-1] == pytest.approx(0.322, abs=5e-4)
@@ -901,6 +929,42 @@ def test_the_pairs_that_are_confused_most():
     ]
     assert [np.asarray(confused[0][f"image_{i}"].image)[0, 0] for i in (1, 2)] == [1, 2]
     assert confused[0]["image_3"] is None
+
+
+def test_what_is_not_a_number_says_nothing_of_a_label():
+    outputs = np.array([[0.9, 0.1], [np.nan, 0.5], [0.2, 0.8]])
+    evaluation, _ = fit_fixed(outputs, [1, 1, 1])
+    tables = evaluation.versions[-1][1]["more_tables"]
+    assert rows(tables["hardest"])[0]["idx"] == 1
+    [suspect] = rows(tables["suspect_labels"])
+    assert (suspect["idx"], suspect["label"], suspect["suggested"]) == (0, "1", "0")
+    assert suspect["mean_confidence"] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_a_metric_of_ones_own(multi_label):
+    class Mean:
+        def __init__(self):
+            self.values = []
+
+        def update(self, truth, predictions):
+            assert len(truth) == len(predictions)
+            self.values.extend(predictions.max(axis=1))
+
+        def compute(self):
+            return {"mean_score": float(np.mean(self.values))}
+
+    class Own(Evaluation):
+        def new_metrics(self):
+            return Mean()
+
+    y = np.eye(3)[labels()] if multi_label else labels()
+    loss = "binary_crossentropy" if multi_label else "sparse_categorical_crossentropy"
+    model = classifier(3, "sigmoid" if multi_label else "softmax", loss)
+    evaluation = Own((X, y), num_samples=2, multi_label=multi_label)
+    fit(evaluation, model=model, y=y)
+    mean = model.predict(X, verbose=0).max(axis=1).mean()
+    assert evaluation.measured[0][1]["eval/mean_score"] == pytest.approx(mean, rel=1e-5)
 
 
 def test_labels_that_are_wrong_are_suspects():
@@ -949,6 +1013,49 @@ def test_calibration_against_an_independent_count():
     assert history["eval/brier"][-1] == pytest.approx(brier)
 
 
+@pytest.mark.parametrize(
+    ("activation", "loss", "said"),
+    [
+        (None, keras.losses.SparseCategoricalCrossentropy(from_logits=True), []),
+        ("softmax", "sparse_categorical_crossentropy", []),
+        ("softmax", lambda y, outputs: keras.ops.mean(outputs, axis=-1), []),
+        (None, lambda y, outputs: keras.ops.mean(outputs, axis=-1), []),
+        ("tanh", lambda y, outputs: keras.ops.mean(outputs, axis=-1), ["logits"]),
+    ],
+)
+def test_logits_are_told(activation, loss, said, monkeypatch):
+    keras.utils.set_random_seed(0)
+    heard = []
+    monkeypatch.setattr(wandb, "termlog", lambda text, **kwargs: heard.append(text))
+    model = classifier(3, activation, loss)
+    evaluation = Evaluation((X, labels()), num_samples=4)
+    fit(evaluation, model=model, y=labels())
+    heard = [text for text in heard if "from_logits" in text]
+    for word, text in zip(said, heard, strict=True):
+        assert f"taken for {word}" in text
+    outputs = model.predict(X, verbose=0)
+    if activation != "softmax":
+        outputs = np.exp(outputs) / np.exp(outputs).sum(axis=1, keepdims=True)
+    check_rows(evaluation, outputs, labels(), "012")
+    check_numbers(evaluation, outputs, labels())
+
+
+@pytest.mark.parametrize(
+    "class_names", [{0: "a", 2: "c"}, {"a": 0, "c": 2}, {"a": 0, "1": 1, "c": 2}]
+)
+def test_class_names_of_a_dictionary(class_names):
+    evaluation = Evaluation((X, labels()), class_names, num_samples=6)
+    model = fit(evaluation)
+    check_rows(evaluation, model.predict(X, verbose=0), labels(), ["a", "1", "c"])
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.5, "0.5", None])
+def test_thresholds_that_can_not_be_used(threshold):
+    refuses(
+        "`threshold` must be a number of 0 to 1", (X, labels()), threshold=threshold
+    )
+
+
 @pytest.mark.parametrize(("threshold", "accuracy"), [(0.7, 1.0), (0.71, 0.5)])
 def test_a_score_at_the_threshold_is_predicted(threshold, accuracy):
     _, history = fit_fixed([[0.7], [0.2]], [1, 0], threshold=threshold)
@@ -971,6 +1078,13 @@ def test_texts_are_shown_as_text():
     table = evaluation.versions[-1][0]
     assert {row["input"] for row in table} <= set(x.tolist())
     assert "image" not in table[0]
+    tables = evaluation.versions[-1][1]["more_tables"]
+    assert {row["input"] for row in rows(tables["hardest"])} == set(x.tolist())
+    wrong = [row for row in rows(tables["hardest"]) if not row["correct"]]
+    for key, column in (("confused", "input_1"), ("suspect_labels", "input")):
+        shown = [row[column] for row in rows(tables[key])] if key in tables else []
+        assert bool(shown) == bool(wrong)
+        assert set(shown) <= {row["input"] for row in wrong}
 
 
 def test_a_column_of_a_subclass_is_in_both_tables():

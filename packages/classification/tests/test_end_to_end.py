@@ -20,6 +20,7 @@ Y = np.arange(24) % 3
 
 def train():
     """Two epochs, with a callback for validation and one for test data."""
+    keras.utils.set_random_seed(0)
     model = keras.Sequential(
         [
             keras.layers.Rescaling(1 / 255),
@@ -40,6 +41,66 @@ def train():
     return model.predict(X, verbose=0)
 
 
+def rows_of(loopback, version, name):
+    table = json.loads(loopback.resolve(version, f"{name}.table.json"))
+    return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+
+
+def shown(loopback, version, cell):
+    """The place in the data of the image that a cell leads to."""
+    content = loopback.resolve(version, cell["path"])
+    image = np.asarray(PIL.Image.open(io.BytesIO(content)))
+    [place] = np.flatnonzero((X[..., 0] == image).all(axis=(1, 2)))
+    return place
+
+
+def check_what_is_wrong(loopback, version, fixed, probabilities):
+    """The tables of a version, against the model's own predictions."""
+    y = Y[: len(probabilities)]
+    pred = probabilities.argmax(axis=1)
+    losses = -np.log(probabilities[np.arange(len(y)), y])
+    hardest = rows_of(loopback, version, "hardest")
+    assert sorted((row["loss"] for row in hardest), reverse=True) == [
+        row["loss"] for row in hardest
+    ]
+    most = np.sort(losses)[::-1][:20]
+    assert [row["loss"] for row in hardest] == pytest.approx(most, rel=1e-4)
+    for row in [*fixed, *hardest]:
+        assert shown(loopback, version, row["image"]) == row["idx"]
+        assert row["label"] == NAMES[y[row["idx"]]]
+        assert row["pred"] == NAMES[pred[row["idx"]]]
+        assert row["loss"] == pytest.approx(losses[row["idx"]], rel=1e-4)
+
+    scores = rows_of(loopback, version, "scores")
+    assert [row["idx"] for row in scores] == list(range(len(y)))
+    assert [row["pred"] for row in scores] == [NAMES[i] for i in pred]
+
+    wrong = metrics.confusion_matrix(y, pred, labels=range(3))
+    support = wrong.sum(axis=1)
+    np.fill_diagonal(wrong, 0)
+    confused = rows_of(loopback, version, "confused")
+    assert sorted(wrong[wrong > 0])[::-1] == [row["count"] for row in confused]
+    for row in confused:
+        actual, predicted = NAMES.index(row["actual"]), NAMES.index(row["predicted"])
+        assert row["count"] == wrong[actual, predicted]
+        assert row["share"] == pytest.approx(row["count"] / support[actual])
+        cells = [row[f"image_{i}"] for i in (1, 2, 3) if row[f"image_{i}"] is not None]
+        assert cells
+        for cell in cells:
+            place = shown(loopback, version, cell)
+            assert (y[place], pred[place]) == (actual, predicted)
+
+    suspects = rows_of(loopback, version, "suspect_labels")
+    assert len(suspects) == (y != pred).sum()
+    means = [row["mean_confidence"] for row in suspects]
+    assert means == sorted(means)
+    for row in suspects:
+        assert shown(loopback, version, row["image"]) == row["idx"]
+        assert row["label"] == NAMES[y[row["idx"]]]
+        assert row["suggested"] == NAMES[pred[row["idx"]]]
+        assert row["mean_confidence"] == scores[row["idx"]]["mean_confidence"]
+
+
 def check(loopback, run_id, probabilities):
     [val], [test] = loopback.versions("val"), loopback.versions("test")
     assert {val.state, test.state} == {"COMMITTED"}
@@ -57,22 +118,17 @@ def check(loopback, run_id, probabilities):
             {"epoch_0"},
             {"latest", "epoch_1", *best},
         ]
-        table = json.loads(loopback.resolve(versions[1], "eval_data.table.json"))
-        assert len(table["data"]) == number
-        for cells in table["data"]:
-            row = dict(zip(table["columns"], cells, strict=True))
-            content = loopback.resolve(versions[1], row["image"]["path"])
-            image = np.asarray(PIL.Image.open(io.BytesIO(content)))
-            np.testing.assert_array_equal(image, X[row["idx"], ..., 0])
-            assert row["label"] == NAMES[Y[row["idx"]]]
-            assert row["pred"] == NAMES[probabilities[row["idx"]].argmax()]
-        keys = ("accuracy", "brier", "log_loss", "macro_f1", "per_class")
+        fixed = rows_of(loopback, versions[1], "eval_data")
+        assert len(fixed) == number
+        size = len(X) if name.endswith(f"{run_id}_pred") else 9
+        check_what_is_wrong(loopback, versions[1], fixed, probabilities[:size])
+        keys = ("accuracy", "brier", "ece", "log_loss", "macro_f1", "per_class")
         history = loopback.history(run_id)
         for key in (*keys, "predictions"):
             logged = [row for row in history if f"{prefix}/{key}" in row]
             assert [row[f"{prefix}/epoch"] for row in logged] == [0, 1]
         charts = " ".join(key for row in history for key in row)
-        for key in ("confusion_matrix", "roc", "precision_recall"):
+        for key in ("confusion_matrix", "roc", "precision_recall", "reliability"):
             assert f"{prefix}/{key}" in charts
     last = loopback.versions(f"run_{run_id}_pred")[-1]
     assert last.metadata["eval/accuracy"] == accuracy

@@ -12,6 +12,7 @@ from wandb_eval.classification.labels import (
     check_probabilities,
     read_labels,
     read_outputs,
+    sums_of_others,
 )
 
 IDS = np.array([2, 0, 1, 1])
@@ -146,11 +147,6 @@ def test_any_array_is_read_as_labels_or_refused(y, multi_label):
 LOGITS = np.array([[2.0, -1.0, 0.5], [0.0, 0.0, 0.0], [-900.0, 900.0, 0.0]])
 
 
-def test_a_sigmoid_unit_for_each_class_is_no_error():
-    assert check_probabilities(np.array([[0.9, 0.2, 0.1]]), False) is False
-    assert check_probabilities(np.array([[0.7, 0.2, 0.1]]), False) is True
-
-
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_softmax_stays(dtype):
     outputs = softmax(LOGITS, axis=1).astype(dtype)
@@ -159,7 +155,9 @@ def test_softmax_stays(dtype):
     np.testing.assert_array_equal(probabilities, outputs)
 
 
-def test_logits():
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_logits(dtype):
+    assert read_outputs(LOGITS.astype(dtype), from_logits=True).dtype == np.float64
     np.testing.assert_array_equal(
         read_outputs(LOGITS, from_logits=True), softmax(LOGITS, axis=1)
     )
@@ -171,9 +169,9 @@ def test_logits():
 @pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
 def test_one_unit_is_the_probability_of_class_1(shape):
     unit = np.array([0.25, 1.0]).reshape(shape)
-    assert read_outputs(unit).tolist() == [[0.75, 0.25], [0.0, 1.0]]
+    assert read_outputs(unit).tolist() == [[0.25], [1.0]]
     logit = np.array([0.0, 900.0]).reshape(shape)
-    assert read_outputs(logit, from_logits=True).tolist() == [[0.5, 0.5], [0.0, 1.0]]
+    assert read_outputs(logit, from_logits=True).tolist() == [[0.5], [1.0]]
     assert read_outputs(unit, multi_label=True).tolist() == [[0.25], [1.0]]
 
 
@@ -217,32 +215,36 @@ def test_several_outputs_are_refused(outputs, found):
 
 
 @pytest.mark.parametrize(
-    ("outputs", "multi_label"),
+    ("outputs", "sums"),
     [
-        (np.eye(3), False),
-        (softmax(LOGITS, axis=1).astype("float16"), False),
-        (np.full((2, 1000), np.float16(0.001)).astype(float), False),
-        (np.array([[1.0005, -0.0005]]), False),
-        (np.array([[0.9, 0.8, 0.0]]), True),
-        (np.full((2, 3), np.nan), False),
-        (np.array([[np.nan, 0.5], [0.5, 0.5]]), False),
-        (np.zeros((0, 3)), False),
+        (np.eye(3), None),
+        (softmax(LOGITS, axis=1).astype("float16"), None),
+        (np.full((2, 1000), np.float16(0.001)).astype(float), None),
+        (np.array([[1.0005, -0.0005]]), None),
+        (np.array([[0.9, 0.8, 0.0]]), (1.7, 1.7)),
+        (np.array([[0.5, 0.5], [0.2, 0.3]]), (0.5, 1)),
+        (np.array([[0.9]]), None),
+        (np.full((2, 3), np.nan), None),
+        (np.array([[np.nan, 0.5], [0.5, 0.5]]), None),
+        (np.zeros((0, 3)), None),
     ],
 )
-def test_probabilities(outputs, multi_label):
-    check_probabilities(np.asarray(outputs, float), multi_label)
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_probabilities(outputs, sums):
+    check_probabilities(outputs)
+    assert sums_of_others(outputs) == (sums and pytest.approx(sums))
 
 
 @pytest.mark.parametrize(
-    ("outputs", "multi_label", "message"),
+    ("outputs", "message"),
     [
-        (LOGITS, False, r"-900 to 900\."),
-        (np.array([[0.0, 1.5]]), True, r"0 to 1.5\."),
-        (np.array([[-0.1, 0.5]]), True, r"-0.1 to 0.5\."),
-        (np.array([[np.nan, 0.0], [0.0, 2.0]]), False, r"0 to 2\."),
+        (LOGITS, r"-900 to 900\."),
+        (np.array([[0.0, 1.5]]), r"0 to 1.5\."),
+        (np.array([[-0.1, 0.5]]), r"-0.1 to 0.5\."),
+        (np.array([[np.nan, 0.0], [0.0, 2.0]]), r"0 to 2\."),
     ],
 )
-def test_what_are_no_probabilities(outputs, multi_label, message):
+def test_what_are_no_probabilities(outputs, message):
     with pytest.raises(ValueError, match=f"not probabilities.*{message}") as error:
-        check_probabilities(outputs, multi_label)
+        check_probabilities(outputs)
     assert "`from_logits=True`" in str(error.value)

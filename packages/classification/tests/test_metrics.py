@@ -1,5 +1,6 @@
 """The numbers are scikit-learn's on the same predictions."""
 
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from wandb_eval.classification import ClassificationMetrics
-from wandb_eval.classification.metrics import count_top_k, sample_losses
+from wandb_eval.classification.calibration import Calibration
+from wandb_eval.classification.metrics import Confusion
 
 
 def predictions(seed, samples, classes, digits, absent=0):
@@ -36,6 +38,7 @@ def curve_of(chart):
     return points
 
 
+NUMBERS = ["accuracy", "top_5_accuracy", "log_loss", "macro_f1", "brier", "ece"]
 CASES = {
     "seed": st.integers(0, 2**32 - 1),
     "samples": st.integers(1, 60),
@@ -62,25 +65,21 @@ def test_single_label(case):
     assert results["log_loss"] == pytest.approx(
         metrics.log_loss(labels, outputs, labels=everything), rel=1e-12
     )
-    assert (f"top_{top_k}_accuracy" in results) == (top_k < classes)
-    if (
-        classes > 2 and top_k < classes
-    ):  # For two classes scikit-learn wants the scores of one.
+    if top_k >= classes:
+        assert not any(key.startswith("top_") for key in results)
+    elif classes > 2:  # For two classes scikit-learn wants the scores of one.
         expected = metrics.top_k_accuracy_score(
             labels, outputs, k=top_k, labels=everything
         )
         assert results[f"top_{top_k}_accuracy"] == pytest.approx(expected, rel=1e-12)
 
     table = results["per_class"]
-    columns = ["class", "precision", "recall", "f1", "support"]
-    assert table.columns[:5] == columns
-    assert table.columns[5:] == (["best_threshold", "best_f1"] if classes == 2 else [])
+    assert table.columns == ["class", "precision", "recall", "f1", "support"]
     columns = metrics.precision_recall_fscore_support(
         labels, predicted, labels=everything, zero_division=0
     )
     names = [f"class {i}" for i in everything]
-    rows = [list(row) for row in zip(names, *columns, strict=True)]
-    assert [row[:5] for row in table.data] == rows
+    assert table.data == [list(row) for row in zip(names, *columns, strict=True)]
 
     matrix = metrics.confusion_matrix(labels, predicted, labels=everything)
     counts = [row[2] for row in results["confusion_matrix"].table.data]
@@ -123,7 +122,6 @@ def test_multi_label(seed, samples, classes, batch_size):
     names = [f"class {i}" for i in range(classes)]
     rows = [list(row) for row in zip(names, *columns, strict=True)]
     assert [row[:5] for row in results["per_class"].data] == rows
-    assert results["brier"] == pytest.approx(((outputs - labels) ** 2).mean())
     assert not any("top" in key or "confusion" in key for key in results)
     with_curve = [i for i in range(classes) if 0 < labels[:, i].sum() < samples]
     roc = curve_of(results["roc"]) if with_curve else {}
@@ -151,11 +149,11 @@ def test_one_sigmoid_unit(shape, from_logits):
 
 
 def test_logits_are_measured_as_probabilities():
-    labels, outputs = predictions(0, 40, 5, 3)
+    labels, outputs = predictions(0, 40, 7, 3)
     expected = measure(labels, outputs)
     results = measure(labels, np.log(outputs) + 7, from_logits=True)
-    for key in ("accuracy", "brier", "log_loss", "macro_f1"):
-        assert results[key] == pytest.approx(expected[key], rel=1e-12)
+    for key in NUMBERS:
+        assert results.get(key, 0) == pytest.approx(expected.get(key, 0), rel=1e-9)
 
 
 def test_one_hot_labels_are_measured_as_ids():
@@ -181,8 +179,8 @@ def test_nan_is_left_out_and_counted(seed, samples, classes, batch_size):
         assert results == {}
         return
     expected = measure(labels[~wrong], outputs[~wrong])
-    for key in ("accuracy", "brier", "log_loss", "macro_f1"):
-        assert results[key] == pytest.approx(expected[key], rel=1e-12)
+    for key in NUMBERS:
+        assert results.get(key, 0) == pytest.approx(expected.get(key, 0), rel=1e-9)
     assert results["per_class"].data == expected["per_class"].data
 
 
@@ -233,14 +231,6 @@ def test_100_classes_have_an_image_of_the_matrix():
     assert len(results["per_class"].data) == 100
 
 
-def test_top_k_ties_are_those_of_scikit_learn():
-    labels = np.array([0, 1, 2])
-    outputs = np.full((3, 3), 1 / 3)
-    for k in (1, 2):
-        score = metrics.top_k_accuracy_score(labels, outputs, k=k, normalize=False)
-        assert count_top_k(labels, outputs, k) == score == k
-
-
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("columns", [1, 3])
 def test_the_loss_of_saturated_outputs_is_that_of_scikit_learn(dtype, columns):
@@ -264,13 +254,156 @@ def test_a_label_without_output_is_refused():
         measure(np.array([0, 2]), np.eye(2))
 
 
-def test_losses_of_samples():
-    labels, outputs = predictions(0, 10, 3, 3)
-    losses = sample_losses(labels, outputs, multi_label=False)
-    for label, output, loss in zip(labels, outputs, losses, strict=True):
-        expected = metrics.log_loss([label], [output], labels=range(3))
-        assert loss == pytest.approx(expected)
-    hot = np.eye(3)[labels]
-    losses = sample_losses(hot, outputs, multi_label=True)
-    for truth, output, loss in zip(hot, outputs, losses, strict=True):
-        assert loss == pytest.approx(metrics.log_loss(truth, output))
+# --- Calibration and thresholds ---------------------------------------------------
+
+
+def squared_error(labels, outputs):
+    """The mean over the samples of the sum over the classes."""
+    return ((outputs - np.eye(outputs.shape[1])[labels]) ** 2).sum(axis=1).mean()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("classes", [2, 3, 30])
+def test_brier(dtype, classes):
+    labels, outputs = predictions(0, 50, classes, 3)
+    results = measure(labels, outputs.astype(dtype), cuts=[20])
+    expected = squared_error(labels, outputs)
+    if classes == 2:  # scikit-learn's is that of one class.
+        expected = metrics.brier_score_loss(labels, outputs[:, 1])
+    assert results["brier"] == pytest.approx(
+        expected, rel=100 * float(np.finfo(dtype).eps)
+    )
+
+
+def test_brier_of_one_unit_and_of_several_classes_a_sample():
+    rng = np.random.default_rng(0)
+    labels, unit = rng.integers(0, 2, 50), rng.random((50, 1))
+    results = measure(labels, unit, cuts=[20])
+    assert results["brier"] == pytest.approx(metrics.brier_score_loss(labels, unit))
+    hot, outputs = rng.integers(0, 2, (50, 3)), rng.random((50, 3))
+    results = measure(hot, outputs, cuts=[20], multi_label=True)
+    each = [metrics.brier_score_loss(hot[:, i], outputs[:, i]) for i in range(3)]
+    assert results["brier"] == pytest.approx(np.mean(each))
+
+
+def error_of(confidence, right):
+    calibration = Calibration()
+    calibration.update(confidence, right)
+    return calibration.error()
+
+
+def test_calibration_is_that_of_what_is_predicted():
+    labels, outputs = predictions(0, 50, 4, 3)
+    results = measure(labels, outputs, cuts=[20])
+    right = outputs.argmax(axis=1) == labels
+    assert results["ece"] == pytest.approx(error_of(outputs.max(axis=1), right))
+    chart = curve_of(results["reliability"])
+    assert chart["perfect"] == [(0, 0), (1, 1)]
+    for confidence, accuracy in chart["model"]:
+        assert 0 <= accuracy <= 1
+        assert 1 / 4 <= confidence <= 1
+
+    rng = np.random.default_rng(0)
+    hot, outputs = rng.integers(0, 2, (50, 3)), rng.random((50, 3))
+    results = measure(hot, outputs, cuts=[20], multi_label=True)
+    assert results["ece"] == pytest.approx(error_of(outputs, hot))
+
+
+def best_f1(truth, scores):
+    """The lowest threshold of the best F1, of all that make a difference."""
+    thresholds = np.unique(scores)
+    f1 = [metrics.f1_score(truth, scores >= t, zero_division=0) for t in thresholds]
+    return thresholds[np.argmax(f1)], max(f1), dict(zip(thresholds, f1, strict=True))
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), one_unit=st.booleans())
+def test_the_threshold_of_the_best_f1(seed, one_unit):
+    rng = np.random.default_rng(seed)
+    labels, outputs = rng.integers(0, 2, (20, 3)), rng.random((20, 3)).round(2)
+    labels[:2] = [[0], [1]]
+    if one_unit:
+        labels, outputs = labels[:, 0], outputs[:, :1]
+    results = measure(labels, outputs, cuts=[7], multi_label=not one_unit)
+    table = results["per_class"]
+    assert table.columns[5:] == ["best_threshold", "best_f1"]
+    curves = curve_of(results["f1_curve"])
+    if one_unit:
+        assert table.data[0][5:] == [None, None]
+        truth, scores, rows = [labels], outputs.T, table.data[1:]
+    else:
+        truth, scores, rows = labels.T, outputs.T, table.data
+    assert list(curves) == [row[0] for row in rows]
+    for t, s, row in zip(truth, scores, rows, strict=True):
+        _, f1, points = best_f1(t, s)
+        assert row[6] == pytest.approx(f1)
+        assert points[row[5]] == pytest.approx(f1)
+        for threshold, value in curves[row[0]]:
+            assert value == pytest.approx(points[threshold])
+
+
+def test_classes_that_exclude_each_other_have_no_threshold():
+    results = measure(*predictions(0, 30, 3, 3))
+    assert "f1_curve" not in results
+    assert len(results["per_class"].columns) == 5
+
+
+def test_the_threshold_decides():
+    labels, unit = np.array([0, 1, 1]), np.array([[0.6], [0.7], [0.2]], "float32")
+    assert measure(labels, unit, threshold=0.7)["accuracy"] == pytest.approx(2 / 3)
+    assert measure(labels, unit, threshold=0.5)["accuracy"] == pytest.approx(1 / 3)
+    hot = np.array([[1, 0], [1, 1]])
+    outputs = np.array([[0.7, 0.6], [0.7, 0.7]], "float32")
+    options = {"multi_label": True}
+    assert measure(hot, outputs, threshold=0.7, **options)["accuracy"] == 1
+    assert measure(hot, outputs, threshold=0.5, **options)["accuracy"] == 0.5
+    with pytest.raises(ValueError, match="`threshold` must be"):
+        ClassificationMetrics(["a", "b"], threshold=2)
+
+
+# --- Confusions -------------------------------------------------------------------
+
+
+def test_confused():
+    labels = np.array([0] * 6 + [1] * 4 + [2] * 2)
+    predicted = np.array([0, 0, 0, 1, 1, 2, 1, 1, 2, 2, 0, 2])
+    measured = ClassificationMetrics(["a", "b", "c"])
+    assert measured.confused() == []
+    for part in (slice(5), slice(5, None)):
+        measured.update(labels[part], np.eye(3)[predicted[part]])
+    assert measured.confused() == [
+        Confusion(1, 2, 2, 0.5),
+        Confusion(0, 1, 2, 2 / 6),
+        Confusion(2, 0, 1, 0.5),
+        Confusion(0, 2, 1, 1 / 6),
+    ]
+    assert len(measured.confused(3)) == 3
+
+
+def test_several_classes_a_sample_are_not_confused():
+    measured = ClassificationMetrics(["a", "b"], multi_label=True)
+    measured.update(np.array([[1, 0]]), np.array([[0.1, 0.9]]))
+    assert measured.confused() == []
+
+
+@pytest.mark.parametrize("classes", [2, 5, 50])
+def test_the_batches_make_no_difference(classes):
+    labels, outputs = predictions(0, 60, classes, 9)
+    outputs = outputs.astype("float32")
+    numbers = [
+        {k: v for k, v in measure(labels, outputs, cuts).items() if type(v) is float}
+        for cuts in ([], range(1, 60), [7, 30])
+    ]
+    assert numbers[0] == numbers[1] == numbers[2]
+
+
+def test_memory_is_that_of_labels_and_predictions():
+    outputs = np.random.default_rng(0).random((1000, 100)).astype("float32")
+    measured = ClassificationMetrics([str(i) for i in range(100)])
+    tracemalloc.start()
+    try:
+        measured.update(np.zeros(1000, int), outputs)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < outputs.nbytes / 4

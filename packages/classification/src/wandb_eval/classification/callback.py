@@ -9,13 +9,20 @@ import numpy as np
 import wandb
 
 from wandb_eval.classification.labels import (
+    Probabilities,
     check_probabilities,
     read_labels,
     read_outputs,
-    read_probabilities,
+    sums_of_others,
 )
 from wandb_eval.classification.metrics import ClassificationMetrics
-from wandb_eval.classification.scores import score_samples
+from wandb_eval.classification.scores import (
+    by_sample,
+    check_threshold,
+    named,
+    of_all_classes,
+    score_batch,
+)
 from wandb_eval.classification.tables import confused_pairs, suspect_labels
 from wandb_eval.core import (
     Batch,
@@ -31,7 +38,7 @@ from wandb_eval.core import (
     check_class_names,
     check_from_logits,
     check_positive,
-    is_number,
+    check_single,
     look_like_probabilities,
     name_classes,
     told_from_logits,
@@ -50,9 +57,10 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
 
     Over all of the validation data it measures `eval/accuracy`,
     `eval/top_<k>_accuracy` (where there are more than k classes), `eval/log_loss`,
-    `eval/brier`, `eval/ece` and `eval/macro_f1`, a confusion matrix, precision, recall,
-    F1 and support by class, a reliability diagram, and for up to 20 classes ROC and
-    precision-recall curves. `eval/confused` has the pairs of classes that are confused
+    `eval/brier`, `eval/ece` and `eval/macro_f1` (see `ClassificationMetrics`), a
+    confusion matrix, precision, recall, F1 and support by class, a reliability chart,
+    and for up to 20 classes ROC and precision-recall curves, and F1 over the threshold
+    where there is one. `eval/confused` has the pairs of classes that are confused
     most, with images. When training ends, `eval/suspect_labels` shows the samples whose
     label the model contradicted most, over all epochs.
 
@@ -114,14 +122,10 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
     ) -> None:
         top_k = check_positive("top_k", top_k)
         check_bool("multi_label", multi_label)
-        if not (is_number(threshold) and 0 < threshold < 1):
-            raise ValueError(
-                f"`threshold` must be a number between 0 and 1. Received: {threshold!r}"
-            )
         self.class_names = check_class_names(class_names)
         self.from_logits = check_from_logits(from_logits)
         self.multi_label = multi_label
-        self.threshold = float(threshold)
+        self.threshold = check_threshold(threshold)
         self.top_k = top_k
         top = f"top_{top_k}"
         columns = ["epoch", "idx", "image", "label", "pred", "score", "correct", "loss"]
@@ -150,18 +154,15 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
 
     def check_outputs(self, outputs: Any) -> None:
         """Checks the outputs against the labels and the class names."""
+        check_single(outputs)
         self._are_logits = self._find_out_logits(outputs)
         probabilities = read_outputs(outputs, self._are_logits, self.multi_label)
-        if not self._are_logits and not check_probabilities(
-            probabilities, self.multi_label
-        ):
-            wandb.termwarn(
-                "The outputs of the model are from 0 to 1, but do not sum to 1: they "
-                "are taken for those of a sigmoid unit for each class. `score` is the "
-                "output, and the log loss that of the normalised outputs.",
-                repeat=False,
-            )
+        if not self._are_logits:
+            check_probabilities(probabilities)
+            self._say_what_sums_to_others(probabilities)
         num_classes = probabilities.shape[1]
+        if num_classes == 1 and not self.multi_label:
+            num_classes = 2
         if self.multi_label and (num_classes == 1 or num_classes != self._num_labels):
             raise ValueError(
                 "With `multi_label=True` the model must have as many outputs as the "
@@ -176,28 +177,43 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
         self._names = name_classes(self.class_names, num_classes, exactly=True)
 
     def _find_out_logits(self, outputs: Any) -> bool:
-        one_class = not self.multi_label
+        told: bool | None
         if self.from_logits == "auto":
             told = told_from_logits(self.model, self.output_key)
-            if told is not None:
-                return told
+        else:
+            told = self.from_logits
+        if told is None:
             # Also a sigmoid unit for each class puts out probabilities.
-            are_logits = not look_like_probabilities(outputs, one_class=False)
-            what = "logits" if are_logits else "probabilities"
-            wandb.termlog(
-                f"The outputs of the model are taken for {what}, as they look like "
-                "that. Pass `from_logits` if they are not."
+            told = not look_like_probabilities(outputs, one_class=False)
+            if self._writes:
+                wandb.termlog(
+                    "The outputs of the model are taken for "
+                    f"{'logits' if told else 'probabilities'}, as they look like that. "
+                    "Pass `from_logits` if they are not.",
+                    repeat=False,
+                )
+        elif told:
+            self.warn_of_probabilities(outputs, one_class=not self.multi_label)
+        return told
+
+    def _say_what_sums_to_others(self, probabilities: Probabilities) -> None:
+        sums = None if self.multi_label else sums_of_others(probabilities)
+        if sums is not None and self._writes:
+            wandb.termwarn(
+                "The outputs of the model have sums of "
+                f"{sums[0]:.3g} to {sums[1]:.3g}: they are taken for those of a "
+                "classifier that has a sigmoid for each class. `score` is the output "
+                "as it is; for `loss` and log loss the outputs are divided by their "
+                "sum, as by Keras' `categorical_crossentropy`. If a sample can have "
+                "several classes, pass `multi_label=True`.",
+                repeat=False,
             )
-            return are_logits
-        if self.from_logits:
-            self.warn_of_probabilities(outputs, one_class)
-        return self.from_logits
 
     def read_batch(self, y: Any, outputs: Any) -> tuple[Any, Any]:
         """Labels and probabilities."""
         return (
             read_labels(y, self.multi_label),
-            read_probabilities(outputs, self._are_logits, self.multi_label),
+            read_outputs(outputs, self._are_logits, self.multi_label),
         )
 
     def new_metrics(self) -> Metrics:
@@ -211,9 +227,8 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
 
     def score_samples(self, truth: Any, predictions: Any) -> SampleScores:
         """`label`, `pred`, `score`, `correct`, `loss`; the loss says how wrong."""
-        return score_samples(
-            truth, predictions, self._names, self.multi_label, self.threshold
-        )
+        scores = score_batch(truth, predictions, self.multi_label, self.threshold)
+        return by_sample(truth, scores, self._names)
 
     def ground_truth_rows(
         self, samples: Samples, images: Sequence[Any]
@@ -221,21 +236,15 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
         """Rows of `idx`, `image` and `label`."""
         names = self._names or name_classes(self.class_names, self._num_labels)
         labels = read_labels(np.stack(samples.y), self.multi_label)
-        named: list[Any] = [
-            [names[int(i)] for i in np.flatnonzero(label)]
-            if self.multi_label
-            else names[int(label)]
-            for label in labels
-        ]
-        return [list(r) for r in zip(samples.index, images, named, strict=True)]
+        cells = zip(samples.index, images, named(labels, names), strict=True)
+        return [list(row) for row in cells]
 
     def prediction_rows(self, evaluated: EvaluatedSamples) -> list[list[Any]]:
         """The rows of ground truth, the scores, and the most probable classes."""
-        each = read_outputs(
-            np.stack(evaluated.predictions), multi_label=self.multi_label
-        )
+        each = np.stack(evaluated.predictions)
+        each = each if self.multi_label else of_all_classes(each)
         finite = np.asarray(np.isfinite(each).all(axis=1))
-        order = np.argsort(-np.nan_to_num(each), axis=1, kind="stable")[:, : self.top_k]
+        order = np.argsort(-each, axis=1, kind="stable")[:, : self.top_k]
         shown = ("pred", "score", "correct", "loss")
         scores = zip(*(evaluated.scores[name] for name in shown), strict=True)
         rows = []
@@ -248,12 +257,16 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
     def explain(self, evaluation: Evaluation) -> dict[str, Any]:
         """The pairs of classes that are confused most."""
         metrics = evaluation.metrics
-        assert isinstance(metrics, ClassificationMetrics)
-        if metrics.confusion_matrix is None:
+        if not isinstance(metrics, ClassificationMetrics):  # A subclass has its own.
             return {}
         held = [evaluation.hardest, evaluation.fixed]
-        return confused_pairs(metrics.confusion_matrix, self._names, held)
+        return confused_pairs(metrics.confused(), self._names, held, self._shown_as)
 
     def sum_up(self, evaluation: Evaluation) -> dict[str, Any]:
         """The samples whose label may be wrong."""
-        return suspect_labels(evaluation)
+        return suspect_labels(evaluation, self._shown_as)
+
+    @property
+    def _shown_as(self) -> str:
+        """The column of what a sample is shown as: `image`, or `input`."""
+        return self.data_table_columns[1]

@@ -13,9 +13,6 @@ from wandb_eval.core import check_single, check_single_target, to_numpy
 Labels = NDArray[np.integer[Any]]
 Probabilities = NDArray[np.floating[Any]]
 
-SUM_TOLERANCE = 0.02
-"""How far from 1 the sum of a row of probabilities may be."""
-
 _TOO_MANY = 2**31
 
 
@@ -68,10 +65,10 @@ def read_labels(y: Any, multi_label: bool = False) -> Labels:
     return np.asarray(labels.argmax(axis=1))
 
 
-def read_probabilities(
+def read_outputs(
     outputs: Any, from_logits: bool = False, multi_label: bool = False
 ) -> Probabilities:
-    """Reads the outputs of a model as probabilities, as many as there are outputs.
+    """Reads the outputs of a model as probabilities.
 
     Args:
         outputs: Of shape `(batch, num_classes)`; or `(batch, 1)` or `(batch,)`, the
@@ -80,16 +77,23 @@ def read_probabilities(
         multi_label: Whether the classes do not exclude each other.
 
     Returns:
-        Probabilities of shape `(batch, num_classes)` or `(batch, 1)`, in the dtype of
-        the outputs; those of logits in float64. What is not a number stays that.
+        Of shape `(batch, num_classes)`, or `(batch, 1)` for one sigmoid unit.
+        Probabilities stay as they are, in the dtype of the outputs; logits become
+        float64. What is not a number stays that.
 
     Raises:
         ValueError: If the shape is another.
+
+    Example:
+
+    >>> read_outputs(np.array([[0.0, 0.0], [800.0, -800.0]]), from_logits=True)
+    array([[0.5, 0.5],
+           [1. , 0. ]])
     """
     check_single(outputs)
-    array = to_numpy(outputs)
+    array: Probabilities = to_numpy(outputs)
     if from_logits or array.dtype.kind != "f":
-        array = np.asarray(array, np.float64)
+        array = array.astype(np.float64)
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2:
@@ -98,33 +102,11 @@ def read_probabilities(
             f"1) for one sigmoid unit. Received: {outputs.shape}"
         )
     if not from_logits:
-        return np.asarray(array)
+        return array
     if multi_label or array.shape[1] == 1:
         return np.asarray(expit(array))
     with np.errstate(invalid="ignore"):  # Of infinity: NaN, as with Keras.
         return np.asarray(softmax(array, axis=1))
-
-
-def read_outputs(
-    outputs: Any, from_logits: bool = False, multi_label: bool = False
-) -> Probabilities:
-    """Reads the outputs of a model as a probability for each class.
-
-    Args:
-        outputs: As for `read_probabilities`.
-        from_logits: Whether they are logits: before softmax or sigmoid.
-        multi_label: Whether the classes do not exclude each other.
-
-    Returns:
-        Probabilities of shape `(batch, num_classes)`: of one sigmoid unit, two.
-
-    Raises:
-        ValueError: If the shape is another.
-    """
-    read = read_probabilities(outputs, from_logits, multi_label)
-    if multi_label or read.shape[1] > 1:
-        return read
-    return np.hstack([1 - read, read])
 
 
 def _as_array(y: Any) -> NDArray[Any]:
@@ -142,19 +124,11 @@ def _as_array(y: Any) -> NDArray[Any]:
     return array.astype(np.int64) if array.dtype == np.bool_ else array
 
 
-def check_probabilities(probabilities: Probabilities, multi_label: bool) -> bool:
-    """Checks outputs that should be probabilities.
+def check_probabilities(probabilities: Probabilities) -> None:
+    """Raises a ValueError if outputs that should be probabilities can't be.
 
     Args:
         probabilities: What `read_outputs` returned without `from_logits`.
-        multi_label: Whether the classes do not exclude each other.
-
-    Returns:
-        Whether rows have the sum 1, where classes exclude each other. The outputs of a
-        sigmoid unit for each class do not.
-
-    Raises:
-        ValueError: If they are not from 0 to 1.
     """
     rows = probabilities[np.isfinite(probabilities).all(axis=1)]
     low, high = (rows.min(), rows.max()) if rows.size else (0.0, 1.0)
@@ -164,4 +138,25 @@ def check_probabilities(probabilities: Probabilities, multi_label: bool) -> bool
             f"{high:.3g}. If its last layer has no softmax or sigmoid, pass "
             "`from_logits=True`."
         )
-    return multi_label or bool((np.abs(rows.sum(axis=1) - 1) <= SUM_TOLERANCE).all())
+
+
+def sums_of_others(probabilities: Probabilities) -> tuple[float, float] | None:
+    """The least and the greatest sum of a sample's outputs, unless all are 1.
+
+    Such are the outputs of a classifier that has a sigmoid for each class, though one
+    class excludes the others.
+
+    Args:
+        probabilities: What `read_outputs` returned.
+
+    Example:
+
+    >>> sums_of_others(np.array([[0.5, 0.25], [0.75, 0.75]]))
+    (0.75, 1.5)
+    >>> sums_of_others(np.array([[0.25, 0.75]]))
+    """
+    sums = probabilities.sum(axis=1, dtype=np.float64)
+    sums = sums[np.isfinite(sums)]
+    if probabilities.shape[1] == 1 or not (np.abs(sums - 1) > 0.02).any():
+        return None
+    return float(sums.min()), float(sums.max())

@@ -1,81 +1,205 @@
-"""How a classifier did on each sample."""
+"""What is known of each sample that a classifier was given."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from wandb_eval.classification.labels import Labels, Probabilities, read_outputs
-from wandb_eval.classification.metrics import predict, sample_losses
-from wandb_eval.core import SampleScores
+from wandb_eval.classification.labels import Labels, Probabilities
+from wandb_eval.core import SampleScores, at_least, is_number
 
-NOT_A_NUMBER = "NaN"
+_NOT_A_NUMBER = "NaN"
 
 
-def score_samples(
+@dataclass(frozen=True)
+class Scores:
+    """How a classifier did on each sample of a batch.
+
+    All are of shape `(batch,)`, but for `pred` with several classes a sample.
+
+    Attributes:
+        valid: Whether the outputs are numbers. Where they are not, `score`, `loss` and
+            `confidence` are NaN, and nothing is `correct`.
+        pred: The id of the predicted class; with `multi_label`, of shape `(batch,
+            num_classes)`, whether each class is predicted.
+        score: The probability of `pred`, in the dtype of the outputs; with
+            `multi_label`, the mean over the predicted classes, 0 if there are none.
+        correct: Whether `pred` is the label; with `multi_label`, whether all classes
+            are right.
+        loss: The cross-entropy, in nats; with `multi_label`, the mean over the classes.
+        confidence: The probability of the label; with `multi_label`, the mean over the
+            classes of the probability of what is true.
+    """
+
+    valid: NDArray[np.bool_]
+    pred: NDArray[Any]
+    score: NDArray[np.floating[Any]]
+    correct: NDArray[np.bool_]
+    loss: NDArray[np.float64]
+    confidence: NDArray[np.float64]
+
+
+def score_batch(
     labels: Labels,
     probabilities: Probabilities,
-    class_names: list[str],
     multi_label: bool = False,
     threshold: float = 0.5,
-) -> SampleScores:
-    """Scores a batch: `label`, `pred`, `score`, `correct` and `loss`.
+) -> Scores:
+    """Scores the samples of a batch.
 
-    `score` is the probability of what is predicted: with `multi_label`, the mean over
-    the predicted classes, 0 without one. `loss` is the cross-entropy, in nats, and says
-    how wrong a sample is. Where outputs are NaN, so are `score` and `loss`, and `pred`
-    is `"NaN"`.
+    Losses are those of `sklearn.metrics.log_loss`: probabilities are clipped to the
+    smallest step of their dtype at least, and 1 minus it at most. What does not sum to
+    1, as where each class has a sigmoid though only one is right, is divided by its sum
+    before, as by Keras' `categorical_crossentropy`.
 
     Args:
-        labels: What `read_labels` returns.
-        probabilities: What `read_probabilities` returns.
-        class_names: The name of each class.
+        labels: What `read_labels` returned.
+        probabilities: What `read_outputs` returned.
         multi_label: Whether a sample may have several classes, or none.
-        threshold: See `ClassificationMetrics`.
+        threshold: From which probability on a class is predicted, with `multi_label`
+            and for one sigmoid unit. It is compared in the dtype of the probabilities.
+
+    Raises:
+        ValueError: If there is no output for a label.
+
+    Example:
+
+    >>> outputs = np.array([[0.9, 0.2, 0.1], [0.2, 0.1, 0.7]])
+    >>> scores = score_batch(np.array([0, 2]), outputs)
+    >>> scores.pred, scores.score, scores.loss.round(4)
+    (array([0, 2]), array([0.9, 0.7]), array([0.2877, 0.3567]))
     """
-    one_unit = probabilities.shape[1] == 1 and not multi_label
-    each = read_outputs(probabilities, multi_label=multi_label)
-    finite = np.asarray(np.isfinite(each.sum(axis=1)))
-    safe = each if finite.all() else np.where(finite[:, None], each, 0)
-    losses = sample_losses(labels, safe, multi_label)
-    losses[~finite] = np.nan
-    by_threshold = multi_label or one_unit
-    predicted = predict(safe, multi_label, threshold if by_threshold else None)
-    names = np.array([*class_names, NOT_A_NUMBER], dtype=object)
-    rows = np.arange(len(labels))
-    label: Any
-    pred: Any
+    valid = np.asarray(np.isfinite(probabilities).all(axis=1))
+    if not valid.all():
+        probabilities = np.where(valid[:, None], probabilities, 0)
+    chosen = at_least(probabilities, threshold)
+    eps = float(np.finfo(probabilities.dtype).eps)
     if multi_label:
-        counts = predicted.sum(axis=1)
-        score = (safe * predicted).sum(axis=1) / np.maximum(counts, 1)
-        correct = (predicted == labels).all(axis=1) & finite
-        label = _name_sets(labels, names)
-        pred = _name_sets(predicted, names)
-        for i in np.flatnonzero(~finite):
-            pred[i] = [NOT_A_NUMBER]
-        confidence = np.where(labels == 1, safe, 1 - safe).mean(axis=1)
+        truth = labels == 1
+        pred = chosen
+        counts = chosen.sum(axis=1)
+        sums = np.where(chosen, probabilities, 0).sum(axis=1)
+        score = sums / np.maximum(counts, 1).astype(sums.dtype)
+        correct = (chosen == truth).all(axis=1)
+        of_truth = np.where(truth, probabilities, 1 - probabilities)
+        loss = _negative_log(of_truth, eps).mean(axis=1)
+        confidence = of_truth.mean(axis=1, dtype=np.float64)
     else:
-        score = safe[rows, predicted]
-        correct = (predicted == labels) & finite
-        label = names[labels].tolist()
-        pred = names[np.where(finite, predicted, len(class_names))].tolist()
-        confidence = safe[rows, labels]
-    score = score.astype(np.float64)
-    score[~finite] = np.nan
+        both = of_all_classes(probabilities)
+        _check_range(labels, both.shape[1])
+        one_unit = probabilities.shape[1] == 1
+        pred = chosen[:, 0].astype(np.int64) if one_unit else both.argmax(axis=1)
+        samples = np.arange(len(labels))
+        score = both[samples, pred]
+        correct = pred == labels
+        of_label = both[samples, labels]
+        sums = both.sum(axis=1, dtype=np.promote_types(both.dtype, np.float32))
+        share = np.divide(of_label, sums, out=np.zeros_like(sums), where=sums > 0)
+        loss = _negative_log(share, eps)
+        confidence = of_label.astype(np.float64)
+    score, loss, confidence = (
+        np.where(valid, values, values.dtype.type(np.nan))
+        for values in (score, loss, confidence)
+    )
+    return Scores(valid, pred, score, correct & valid, loss, confidence)
+
+
+def of_all_classes(probabilities: Probabilities) -> Probabilities:
+    """Probabilities with a column for each class, also those of one sigmoid unit.
+
+    >>> of_all_classes(np.array([[0.25], [1.0]]))
+    array([[0.75, 0.25],
+           [0.  , 1.  ]])
+    """
+    if probabilities.shape[1] > 1:
+        return probabilities
+    return np.hstack([1 - probabilities, probabilities])
+
+
+def in_top_k(labels: Labels, probabilities: Probabilities, k: int) -> NDArray[np.bool_]:
+    """Whether each label is among the k most probable classes.
+
+    Of classes that are equally probable, the one with the higher id comes first, as
+    in `sklearn.metrics.top_k_accuracy_score`.
+
+    >>> in_top_k(np.array([0, 2]), np.array([[0.3, 0.3, 0.4], [0.3, 0.3, 0.3]]), 2)
+    array([False,  True])
+    """
+    of_label = probabilities[np.arange(len(labels)), labels][:, None]
+    hits = np.count_nonzero(probabilities >= of_label, axis=1) <= k
+    [unsure] = np.nonzero(~hits)  # Ties count, or not: by the order of the ids.
+    others, of_label = probabilities[unsure], of_label[unsure]
+    higher_id = np.arange(others.shape[1]) > labels[unsure][:, None]
+    before = (others > of_label) | (higher_id & (others == of_label))
+    hits[unsure] = np.count_nonzero(before, axis=1) < k
+    return np.asarray(hits)
+
+
+def check_threshold(threshold: Any) -> float:
+    """Returns a threshold of probabilities as a `float`.
+
+    Raises:
+        ValueError: If it is not a number of 0 to 1.
+    """
+    if not (is_number(threshold) and 0 <= threshold <= 1):
+        raise ValueError(
+            f"`threshold` must be a number of 0 to 1. Received: {threshold!r}"
+        )
+    return float(threshold)
+
+
+def by_sample(labels: Labels, scores: Scores, class_names: list[str]) -> SampleScores:
+    """Scores as columns: `label`, `pred`, `score`, `correct`, `loss`.
+
+    What is most wrong is what has the highest loss. `pred` is `"NaN"` where the outputs
+    are not numbers.
+
+    Args:
+        labels: What `read_labels` returned.
+        scores: What `score_batch` made of them.
+        class_names: The name of each class.
+    """
+    pred = named(scores.pred, class_names)
+    for i in np.flatnonzero(~scores.valid):
+        pred[i] = [_NOT_A_NUMBER] if scores.pred.ndim == 2 else _NOT_A_NUMBER
     return SampleScores(
         {
-            "label": label,
+            "label": named(labels, class_names),
             "pred": pred,
-            "score": score,
-            "correct": correct,
-            "loss": losses,
+            "score": scores.score,
+            "correct": scores.correct,
+            "loss": scores.loss,
         },
-        wrongness=losses,
-        correct=correct,
-        confidence=np.where(finite, confidence, 0),
+        wrongness=scores.loss,
+        correct=scores.correct,
+        confidence=scores.confidence,
     )
 
 
-def _name_sets(chosen: Labels, names: Any) -> list[list[str]]:
-    return [names[np.flatnonzero(row)].tolist() for row in chosen]
+def named(classes: NDArray[Any], class_names: list[str]) -> list[Any]:
+    """The name of each sample's class; a list of names, where it may have several.
+
+    >>> named(np.array([1, 0]), ["cat", "dog"])
+    ['dog', 'cat']
+    >>> named(np.array([[1, 1], [0, 0]]), ["cat", "dog"])
+    [['cat', 'dog'], []]
+    """
+    names = np.array(class_names, object)
+    if classes.ndim == 2:
+        return [names[row == 1].tolist() for row in classes]
+    return list(names[classes])
+
+
+def _negative_log(probabilities: Probabilities, eps: float) -> NDArray[np.float64]:
+    return np.asarray(-np.log(np.clip(probabilities.astype(np.float64), eps, 1 - eps)))
+
+
+def _check_range(labels: Labels, num_classes: int) -> None:
+    if labels.max(initial=-1) >= num_classes:
+        raise ValueError(
+            f"There are outputs for {num_classes} classes. Received: the label "
+            f"{labels.max()}"
+        )

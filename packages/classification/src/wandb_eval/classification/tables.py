@@ -2,52 +2,48 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import wandb
-from numpy.typing import NDArray
 
+from wandb_eval.classification.metrics import Confusion
 from wandb_eval.core import EvaluatedSamples, Evaluation, charts
-
-MAX_PAIRS = 20
-"""The table of confused classes has at most so many pairs."""
 
 _IMAGES = 3
 
 
 def confused_pairs(
-    matrix: NDArray[np.int64], class_names: list[str], held: Sequence[EvaluatedSamples]
+    confusions: Sequence[Confusion],
+    class_names: list[str],
+    held: Sequence[EvaluatedSamples],
+    shown_as: str = "image",
 ) -> dict[str, wandb.Table]:
-    """The pairs of classes that are confused most, the most frequent ones first.
+    """The pairs of classes that are confused most, with samples of each.
 
     Args:
-        matrix: Counts of shape `(num_classes, num_classes)`; rows are true classes.
+        confusions: The pairs.
         class_names: The name of each class.
-        held: Samples to take images from, up to three a pair.
+        held: Samples of which to show up to three a pair.
+        shown_as: The column of what a sample is shown as.
 
     Returns:
         The table `confused`, with the columns `actual`, `predicted`, `count`, `share`
         (of the samples of the actual class), `image_1` to `image_3`; nothing if no
         class is confused.
     """
-    wrong = np.where(np.eye(len(matrix), dtype=bool), 0, matrix)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:MAX_PAIRS]
-    pairs = [divmod(int(i), len(matrix)) for i in order if wrong.flat[i]]
-    if not pairs:
+    if not confusions:
         return {}
     images = _images_by_pair(held)
-    support = matrix.sum(axis=1)
     rows = []
-    for actual, predicted in pairs:
-        names = class_names[actual], class_names[predicted]
-        count = int(wrong[actual, predicted])
+    for pair in confusions:
+        names = class_names[pair.actual], class_names[pair.predicted]
         shown = images.get(names, [])[:_IMAGES]
         shown += [None] * (_IMAGES - len(shown))
-        rows.append([*names, count, count / int(support[actual]), *shown])
+        rows.append([*names, pair.count, pair.share, *shown])
     columns = ["actual", "predicted", "count", "share"]
-    columns += [f"image_{i + 1}" for i in range(_IMAGES)]
+    columns += [f"{shown_as}_{i + 1}" for i in range(_IMAGES)]
     return {"confused": charts.table(columns, rows)}
 
 
@@ -66,12 +62,18 @@ def _images_by_pair(
     return images
 
 
-def suspect_labels(evaluation: Evaluation) -> dict[str, wandb.Table]:
+def suspect_labels(
+    evaluation: Evaluation, shown_as: str = "image"
+) -> dict[str, wandb.Table]:
     """The samples whose label the model has contradicted most.
 
     The probability of the label is averaged over the evaluations; the lowest come
     first, of the samples that the model takes for another class now. That is the
     self-confidence of Northcutt et al. 2021, https://arxiv.org/abs/1911.00068.
+
+    Args:
+        evaluation: The last evaluation.
+        shown_as: The column of what a sample is shown as.
 
     Returns:
         The table `suspect_labels`, with the columns `idx`, `image`, `label`,
@@ -81,11 +83,15 @@ def suspect_labels(evaluation: Evaluation) -> dict[str, wandb.Table]:
     if learning is None or not len(suspects):
         return {}
     means = learning.columns()["mean_confidence"]
+    scores = suspects.scores
     rows = [
         [*row[:3], suggested, means[index]]
-        for row, suggested, index in zip(
-            suspects.rows, suspects.scores["pred"], suspects.index, strict=True
+        for row, suggested, score, index in zip(
+            suspects.rows, scores["pred"], scores["score"], suspects.index, strict=True
         )
+        if not math.isnan(score)  # Those outputs say nothing of the label.
     ]
-    columns = ["idx", "image", "label", "suggested", "mean_confidence"]
+    if not rows:
+        return {}
+    columns = ["idx", shown_as, "label", "suggested", "mean_confidence"]
     return {"suspect_labels": charts.table(columns, rows)}

@@ -19,21 +19,25 @@ class Learning:
     Example:
 
     >>> learning = Learning()
-    >>> learning.update(np.array([False, True]), np.array([0.2, 0.9]), epoch=0)
-    >>> learning.update(np.array([True, False]), np.array([0.6, 0.3]), epoch=1)
-    >>> {name: values for name, values in learning.columns().items()}["forgotten"]
-    [0, 1]
-    >>> learning.columns()["learned_in"]
-    [1, None]
+    >>> learning.update(np.array([False, True]), np.array([0.25, 0.75]), epoch=0)
+    >>> learning.update(np.array([True, False]), np.array([0.5, 0.5]), epoch=1)
+    >>> columns = learning.columns()
+    >>> columns["learned_in"], columns["forgotten"]
+    ([1, None], [0, 1])
+    >>> columns["mean_confidence"], columns["confidence_spread"]
+    ([0.375, 0.625], [0.125, 0.125])
     """
 
     def __init__(self) -> None:
+        self._start(0)
+
+    def _start(self, num_samples: int) -> None:
         self._count = 0
-        self._sum: NDArray[np.float64] = np.zeros(0)
-        self._squares: NDArray[np.float64] = np.zeros(0)
-        self._forgotten: NDArray[np.int64] = np.zeros(0, np.int64)
-        self._learned_in: NDArray[np.int64] = np.zeros(0, np.int64)
-        self._correct: NDArray[np.bool_] = np.zeros(0, np.bool_)
+        self._sum: NDArray[np.float64] = np.zeros(num_samples)
+        self._squares: NDArray[np.float64] = np.zeros(num_samples)
+        self._forgotten: NDArray[np.int64] = np.zeros(num_samples, np.int64)
+        self._learned_in: NDArray[np.int64] = np.full(num_samples, -1)
+        self._correct: NDArray[np.bool_] = np.zeros(num_samples, np.bool_)
 
     def update(
         self,
@@ -43,6 +47,8 @@ class Learning:
     ) -> None:
         """Takes in an evaluation of all samples, in their order.
 
+        Of another number of samples than before, it is the first of other data.
+
         Args:
             correct: Whether each sample was right, of shape `(samples,)`.
             confidence: The probability of its label, of shape `(samples,)`. NaN is 0.
@@ -50,11 +56,7 @@ class Learning:
         """
         confidence = np.nan_to_num(np.asarray(confidence, np.float64))
         if len(correct) != len(self._correct):  # The first, or other data.
-            self.__init__()  # type: ignore[misc]
-            self._sum, self._squares = np.zeros((2, len(correct)))
-            self._forgotten = np.zeros(len(correct), np.int64)
-            self._learned_in = np.full(len(correct), -1)
-            self._correct = np.zeros(len(correct), np.bool_)
+            self._start(len(correct))
         self._count += 1
         self._sum += confidence
         self._squares += confidence**2
