@@ -14,10 +14,11 @@ MODULES = [
     if not module.ispkg
 ]
 WITH_EXAMPLES = {
-    "classification.metrics",
-    *(f"core.{name}" for name in ("class_names", "images", "validation_data")),
+    *(f"classification.{name}" for name in ("calibration", "metrics")),
+    *(f"core.{name}" for name in ("class_names", "images", "thresholds")),
+    *(f"core.evaluation.{n}" for n in ("data", "fingerprint", "learning", "samples")),
     *(f"detection.{name}" for name in ("boxes", "drawing", "layers", "metrics")),
-    *(f"segmentation.{name}" for name in ("drawing", "masks", "metrics")),
+    *(f"segmentation.{n}" for n in ("drawing", "masks", "metrics", "multi_label")),
 }
 
 

@@ -40,3 +40,21 @@ def test_the_example_of_a_new_task(loopback):
         assert off == abs(pred - target)
     scalars = [r for r in loopback.history(run.id) if "eval/mae" in r]
     assert [row["eval/epoch"] for row in scalars] == [0, 1]
+
+
+def test_every_argument_of_all_tasks_is_in_the_readme():
+    import inspect
+
+    from wandb_eval.core import TaskArguments, WandbTaskEvalCallback
+
+    text = README.read_text()
+    [table] = re.findall(r"## Arguments of all tasks\n(.*?)\n## ", text, re.DOTALL)
+    rows = re.findall(r"^\| `(\w+)` \|(?: `(.*?)`)? \|", table, flags=re.MULTILINE)
+    parameters = inspect.signature(WandbTaskEvalCallback.__init__).parameters
+    own = {"self", "data_table_columns", "pred_table_columns"}
+    assert {name for name, _ in rows} == set(parameters) - own
+    assert set(TaskArguments.__annotations__) == set(parameters) - own - {
+        "validation_data"
+    }
+    for name, default in rows[1:]:
+        assert repr(parameters[name].default).replace("'", '"') == default

@@ -8,7 +8,14 @@ import pytest
 import wandb
 from keras import ops
 
-from wandb_eval.detection import BoxFormat, WandbDetectionEvalCallback, callback
+from wandb_eval.detection import (
+    KINDS,
+    BoxFormat,
+    Detections,
+    WandbDetectionEvalCallback,
+    callback,
+    count_image,
+)
 from wandb_eval.detection.metrics import COCO_FIGURES
 
 NAMES = ["cat", "dog", "bird"]
@@ -791,3 +798,132 @@ def test_no_box_in_the_whole_set_and_none_predicted(loopback):
     history = {k: v for row in loopback.history(run.id) for k, v in row.items()}
     assert "eval/predictions" in history
     assert not {"eval/mAP", "eval/precision", "eval/recall"} & set(history)
+
+
+# --- Boxes in another unit --------------------------------------------------------
+
+
+def relative():
+    corners = np.array(TRUE_BOXES) / [WIDTH, HEIGHT, WIDTH, HEIGHT]
+    labels = np.array(TRUE_LABELS)
+    return {"boxes": np.where(labels[..., None] < 0, -1, corners), "labels": labels}
+
+
+def test_relative_boxes_under_an_absolute_format_are_refused(offline):
+    evaluation = WandbDetectionEvalCallback((images(), relative()), NAMES)
+    with pytest.raises(ValueError, match="Pass 'rel_xyxy'"):
+        fit(evaluation)
+    evaluation = WandbDetectionEvalCallback(
+        (images(), relative()),
+        NAMES,
+        bounding_box_format="rel_xyxy",
+        prediction_format="xyxy",
+    )
+    fit(evaluation)
+    assert rows(evaluation.pred_table)[0]["true_positives"] == 1
+
+
+def test_relative_predictions_under_an_absolute_format_are_warned_of(offline, warnings):
+    boxes = np.array(FOUND_BOXES) / [WIDTH, HEIGHT, WIDTH, HEIGHT]
+    evaluation = WandbDetectionEvalCallback((images(), ground_truth()), NAMES)
+    fit(evaluation, model=Detector(boxes=np.abs(boxes)))
+    assert any("`prediction_format='rel_xyxy'`" in text for text in warnings)
+
+
+def test_pixels_under_a_relative_format_name_the_format(offline, warnings):
+    evaluation = WandbDetectionEvalCallback(
+        (images(), ground_truth()), NAMES, bounding_box_format="rel_xyxy"
+    )
+    fit(evaluation)
+    assert any("They were read as 'rel_xyxy'" in text for text in warnings)
+
+
+def test_a_score_is_at_the_threshold_that_it_was_given_as(offline):
+    scores = np.where(np.array(FOUND_SCORES) == 0.875, 0.7, 0.1)
+    evaluation = WandbDetectionEvalCallback(
+        (images(), ground_truth()), NAMES, score_threshold=0.7
+    )
+    fit(evaluation, model=Detector(scores=scores))
+    assert rows(evaluation.pred_table)[0]["true_positives"] == 1
+
+
+# --- What is wrong, and why -------------------------------------------------------
+
+
+def test_kinds_of_errors_and_objects(offline):
+    tables = {}
+
+    class Keeps(WandbDetectionEvalCallback):
+        def log_pred_table(self, *args, more_tables=None, **options):
+            super().log_pred_table(*args, more_tables=more_tables, **options)
+            tables.update(more_tables)
+
+    evaluation = Keeps((images(), ground_truth()), NAMES, num_samples=1)
+    fit(evaluation)
+    hardest = rows(tables["hardest"])
+    assert [row["idx"] for row in hardest] == [1, 0, 2]
+    assert (hardest[0]["background_errors"], hardest[1]["class_errors"]) == (1, 1)
+    assert set(hardest[1]["image"]._boxes) == {"ground_truth", "predictions"}
+    objects = rows(tables["objects"])
+    assert {(row["kind"], row["class"], row["idx"]) for row in objects} == {
+        ("background", "dog", 1),
+        ("class", "bird", 0),
+        ("missed", "dog", 0),
+    }
+    scores = rows(tables["scores"])
+    assert [row["num_boxes"] for row in scores] == [2, 0, 1]
+
+
+def kinds_by_hand(truth, predictions, ious):
+    """TIDE's kinds of false positives, from the paper, one by one."""
+    order = np.argsort(-predictions.scores, kind="stable")
+    used, kinds = set(), {}
+    for i in order:
+        candidates = [
+            (ious[i, j], -j)
+            for j in range(len(truth))
+            if truth.labels[j] == predictions.labels[i]
+            and j not in used
+            and ious[i, j] >= 0.5
+        ]
+        if candidates:
+            used.add(-max(candidates)[1])
+            kinds[i] = "right"
+    for i in order:
+        if i in kinds:
+            continue
+        same = [
+            ious[i, j]
+            for j in range(len(truth))
+            if truth.labels[j] == predictions.labels[i]
+        ]
+        other = [
+            ious[i, j]
+            for j in range(len(truth))
+            if truth.labels[j] != predictions.labels[i]
+        ]
+        best_same, best_other = max(same, default=0), max(other, default=0)
+        if 0.1 <= best_same < 0.5:
+            kinds[i] = "location"
+        elif best_other >= 0.5:
+            kinds[i] = "class"
+        elif best_same >= 0.5:
+            kinds[i] = "duplicate"
+        elif max(best_same, best_other) <= 0.1:
+            kinds[i] = "background"
+        else:
+            kinds[i] = "both"
+    return [kinds[i] for i in range(len(predictions))]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_kinds_against_the_paper(seed):
+    rng = np.random.default_rng(seed)
+    corners = rng.uniform(0, 60, (6, 2))
+    truth = Detections(np.hstack([corners, corners + 20]), rng.integers(0, 3, 6))
+    near = truth.boxes[rng.integers(0, 6, 30)] + rng.normal(0, 6, (30, 4))
+    near = np.hstack([near[:, :2], near[:, :2] + 20])
+    found = Detections(near, rng.integers(0, 3, 30), rng.uniform(0.3, 1, 30))
+    image = count_image(truth, found)
+    expected = kinds_by_hand(truth, found, image.pairs)
+    assert [KINDS[kind] for kind in image.kinds] == expected

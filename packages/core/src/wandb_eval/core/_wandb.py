@@ -13,6 +13,7 @@ import asyncio
 import base64
 import contextlib
 import copy
+import datetime
 import functools
 import hashlib
 import logging
@@ -412,9 +413,12 @@ def _table_json(table: wandb.Table, artifact: wandb.Artifact) -> dict[str, Any]:
     wandb asks of every number and string whether it is a tensor of some framework.
     """
     if len(table.data) > wandb.Table.MAX_ARTIFACT_ROWS or any(
-        isinstance(cell, np.ndarray) for row in table.data for cell in row
+        isinstance(cell, (np.ndarray, datetime.date))
+        for row in table.data
+        for cell in row
     ):
-        return dict(table.to_json(artifact))  # Arrays go into a file of their own.
+        # Arrays go into a file of their own, and times become numbers.
+        return dict(table.to_json(artifact))
     header = copy.copy(table)
     header.data = []
     content = dict(header.to_json(artifact))

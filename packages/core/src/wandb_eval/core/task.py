@@ -273,10 +273,12 @@ class WandbTaskEvalCallback(EvaluatingCallback):
 
     def select_output(self, outputs: Any) -> Any:
         """The output that `output_key` names."""
-        return select_output(outputs, self.output_key, self._evaluator.model)
+        # Not `self.model`: on JAX, that would put the state of a step of `fit` back
+        # into the model, from whatever thread, while the next step runs on it.
+        return select_output(outputs, self.output_key, self._model)
 
     def _select_target(self, y: Any) -> Any:
-        return select_target(y, self.output_key, self._evaluator.model)
+        return select_target(y, self.output_key, self._model)
 
     @property
     def verbose(self) -> bool:

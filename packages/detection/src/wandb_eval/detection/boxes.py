@@ -174,6 +174,10 @@ class BoxFormat:
             `"center_yxhw"`, `"rel_xyxy"`, `"rel_yxyx"`, `"rel_xywh"`,
             `"rel_center_xywh"`.
 
+    Attributes:
+        name: The name, in small letters.
+        is_relative: Whether boxes are shares of the size of the image.
+
     Raises:
         ValueError: If Keras does not know the format.
 
@@ -195,7 +199,7 @@ class BoxFormat:
             ) from error
         self.name = name.lower()
         self._matrix = matrix
-        self._relative = bool((matrix != doubled).any())
+        self.is_relative = bool((matrix != doubled).any())
 
     @staticmethod
     def _ask_keras(name: str, size: float) -> Floats:
@@ -221,7 +225,7 @@ class BoxFormat:
         """
         with np.errstate(invalid="ignore", over="ignore"):
             corners = np.asarray(boxes, np.float64) @ self._matrix
-            if self._relative:
+            if self.is_relative:
                 corners *= np.asarray(sizes, np.float64)[:, [1, 0, 1, 0]]
         return np.asarray(corners)
 

@@ -156,7 +156,7 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
                 "false_positives",
                 "false_negatives",
                 "mean_iou",
-                *KINDS[1:],
+                *(f"{kind}_errors" for kind in KINDS[1:]),
                 "predicted_classes",
                 "mean_scores",
             ],
@@ -167,6 +167,7 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
             [{"id": label, "name": name} for label, name in enumerate(names)]
         )
         self._left_out: Counter[str] = Counter()
+        self._farthest = 0.0
         self._shown_sizes: dict[int, tuple[int, int]] = {}
 
     def unpack_batch(self, batch: Any) -> tuple[Any, Any]:
@@ -192,15 +193,33 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
 
     def check_batch(self, batch: Batch) -> None:
         """Checks the true boxes of a batch, and counts those that are left out."""
-        _, counts = self._read_truth(batch.y)
+        truth, counts = self._read_truth(batch.y)
         self._left_out += counts
+        self._farthest = max([self._farthest, *map(_farthest, truth)])
 
     def check_outputs(self, outputs: Any) -> None:
         """Checks that the outputs can be read as boxes."""
+        name = self._truth_format.name
+        if 0 < self._farthest <= 1 and not self._truth_format.is_relative:
+            raise ValueError(
+                "All true boxes lie within one pixel: they look relative to the size "
+                f"of the image, but `bounding_box_format` is {name!r}. Pass "
+                f"'rel_{_base(name)}'."
+            )
         first = self.samples.y[: len(keras.tree.flatten(outputs)[0])]
-        self._read_predictions(outputs, _sizes(first))
+        found, _ = self._read_predictions(outputs, _sizes(first))
+        farthest = max(map(_farthest, found), default=0.0)
+        name = self._prediction_format.name
+        is_relative = self._prediction_format.is_relative
+        if 0 < farthest <= 1 and not is_relative and self._writes:
+            wandb.termwarn(
+                "All predicted boxes lie within one pixel: they look relative to the "
+                f"size of the image, but the format is {name!r}. If they are, pass "
+                f"`prediction_format='rel_{_base(name)}'`."
+            )
         if self._left_out and self._writes:
-            wandb.termwarn(f"In `validation_data`, {_in_words(self._left_out)}.")
+            words = _in_words(self._left_out, self._truth_format)
+            wandb.termwarn(f"In `validation_data`, {words}.")
         self._left_out.clear()
 
     def read_batch(self, y: Any, outputs: Any) -> tuple[Any, Any]:
@@ -348,7 +367,8 @@ class _BatchMetrics:
         outside = self._left_out[OUTSIDE]
         left_out = self._left_out.total() - outside
         if left_out and self._callback._writes:
-            wandb.termwarn(f"In the predictions, {_in_words(self._left_out)}.")
+            words = _in_words(self._left_out, self._callback._prediction_format)
+            wandb.termwarn(f"In the predictions, {words}.")
         return results | {
             "left_out": float(left_out),
             "outside_image": float(outside),
@@ -372,9 +392,22 @@ def _sizes(y: Any) -> Any:
     return y[_SIZES] if isinstance(y, dict) else [part[_SIZES] for part in y]
 
 
-def _in_words(left_out: Counter[str]) -> str:
+def _in_words(left_out: Counter[str], box_format: BoxFormat) -> str:
     reasons = [f"{count} {reason}" for reason, count in left_out.items()]
-    return f"these boxes were left out or clipped: {', '.join(reasons)}"
+    return (
+        f"these boxes were left out or clipped: {', '.join(reasons)}. They were read "
+        f"as {box_format.name!r}"
+    )
+
+
+def _farthest(boxes: Detections) -> float:
+    """The highest coordinate, in pixels; 0 without boxes."""
+    return float(boxes.boxes.max(initial=0.0))
+
+
+def _base(name: str) -> str:
+    """The part of a format's name that has a relative form."""
+    return {"center_yxhw": "yxyx"}.get(name, name)
 
 
 def image_sizes(x: Any) -> NDArray[np.int64]:

@@ -106,16 +106,6 @@ class Evaluator:
             self._why_not = "several processes share the batches"
 
     @property
-    def model(self) -> Any:
-        """The model, as it was set.
-
-        `model` of a callback of Keras is more: on JAX, asking for it writes the state
-        of the training into the model. While that runs a step, or in another thread,
-        it must be left alone.
-        """
-        return self._model
-
-    @property
     def walk(self) -> FirstWalk:
         """What the first walk found; the data is walked when it is first asked for."""
         if self._walk is None:
