@@ -4,7 +4,7 @@
 |---|---|
 | `wandb` | W&B's class, subclassed as its documentation shows |
 | `drop-in` | the same subclass, of `wandb_eval.core.WandbEvalCallback`, without a table in the run's history |
-| `ours` | the ready callback of the task, without what W&B's class has not: no metrics, no charts, no table in the run's history |
+| `ours` | the ready callback of the task, without what W&B's class has not: no metrics, no charts, no hardest samples, no scores, no table in the run's history (segmentation shows errors as a layer, though) |
 | `ours jpg` | the same, with `image_format="jpg"` |
 | `shipped` | the ready callback of the task, with all its defaults |
 """  # noqa: E501
@@ -45,6 +45,15 @@ def make(side: str, case: Case) -> keras.callbacks.Callback:
         def new_metrics(self) -> None:
             return None
 
+        def explain(self, evaluation: Any) -> dict[str, Any]:
+            return {}
+
+        def sum_up(self, evaluation: Any) -> dict[str, Any]:
+            return {}
+
+        def log_pred_table(self, *args: Any, **options: Any) -> None:
+            super().log_pred_table(*args, **{**options, "more_tables": {}})
+
     shipped = side == "shipped"
     return (_READY[case.task] if shipped else WithoutMetrics)(
         (case.x, case.y),
@@ -52,6 +61,7 @@ def make(side: str, case: Case) -> keras.callbacks.Callback:
         num_samples=None,
         batch_size=BATCH_SIZE,
         image_format="jpg" if side == "ours jpg" else "png",
+        num_hardest=20 if shipped else 0,
         log_to_history=shipped,
     )
 

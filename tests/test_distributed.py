@@ -19,7 +19,9 @@ import pytest
 import wandb
 
 from wandb_eval.classification import WandbClassificationEvalCallback
-from wandb_eval.core import WandbEvalCallback, _wandb, callback, task
+from wandb_eval.core import WandbEvalCallback, _wandb, callback
+from wandb_eval.core.evaluation import evaluator
+from wandb_eval.core.evaluation.predict import Predictor
 
 SCRIPTS = Path(__file__).parent / "distributed"
 SECONDS = 240
@@ -186,7 +188,7 @@ def test_a_callback_of_ones_own_that_can_not_write_predicts_with_the_others(
     assert epochs == [0, 1]
 
 
-@pytest.mark.parametrize("trouble", ["ground truth", "second batch"])
+@pytest.mark.parametrize("trouble", ["ground truth", "predictions"])
 def test_a_chief_that_can_not_write_predicts_with_the_others(
     loopback, monkeypatch, trouble
 ):
@@ -195,12 +197,9 @@ def test_a_chief_that_can_not_write_predicts_with_the_others(
     model.compile("sgd", "sparse_categorical_crossentropy")
 
     class Counting(WandbClassificationEvalCallback):
-        def predict(self, x):
-            counts[-1] += 1
-            return super().predict(x)
-
         def add_rows(self, table, rows):
-            if full and trouble == "second batch" and table.data:
+            predictions = getattr(self, "pred_table", None)
+            if full and trouble == "predictions" and table is predictions:
                 raise _wandb.WriteError("no space")
             super().add_rows(table, rows)
 
@@ -212,8 +211,15 @@ def test_a_chief_that_can_not_write_predicts_with_the_others(
         counting = Counting((X, Y), NAMES, num_samples=9, batch_size=4)
         model.fit(X, Y, epochs=2, verbose=0, callbacks=[counting])
 
+    predict = Predictor.__call__
+
+    def counted(self, x):
+        counts[-1] += 1
+        return predict(self, x)
+
     counts, full = [], False
-    monkeypatch.setattr(task, "is_alone", lambda: False)
+    monkeypatch.setattr(Predictor, "__call__", counted)
+    monkeypatch.setattr(evaluator, "is_alone", lambda: False)
     with wandb.init(mode="offline") as run:
         fit()
         with monkeypatch.context() as patch:

@@ -23,6 +23,7 @@ import queue
 import shutil
 import tempfile
 import threading
+import weakref
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -834,7 +835,13 @@ def with_logged_tables(
     return cells
 
 
-def log_row(run: wandb.Run, row: dict[str, Any], last: int | None) -> int | None:
+_logged: weakref.WeakKeyDictionary[wandb.Run, tuple[int, set[str]]] = (
+    weakref.WeakKeyDictionary()
+)
+"""The step that rows of ours were logged to last, of each run, and their keys."""
+
+
+def log_row(run: wandb.Run, row: dict[str, Any]) -> None:
     """Logs values as a part of the row of the history that is open.
 
     Without that, each row of ours would close one, and what a user logs with a `step`
@@ -842,21 +849,19 @@ def log_row(run: wandb.Run, row: dict[str, Any], last: int | None) -> int | None
 
     Args:
         run: The run.
-        row: The values, by key.
-        last: The step that was open when such values were logged before. They are not
-            to be replaced: if it is still open, a new one is begun.
-
-    Returns:
-        The step of the row; `None` where several processes share the run.
+        row: The values, by key. If the row that is open has one of these keys from a
+            callback of ours, a new one is begun.
     """
-    if run.settings._shared:
+    if run.settings._shared:  # Of several processes, each has its own steps.
         run.log(row)
-        return None
-    if run._local_step == last:
-        run.log(row, step=run._local_step + 1)
+        return
+    step, keys = _logged.get(run, (-1, set()))
+    if step == run._local_step and keys & row.keys():
+        run.log(row, step=step + 1)
     else:
         run.log(row, commit=False)
-    return int(run._local_step)
+    before = keys if step == run._local_step else set()
+    _logged[run] = int(run._local_step), before | row.keys()
 
 
 def artifact_name(wanted: str) -> str:

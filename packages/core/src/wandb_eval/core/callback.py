@@ -162,7 +162,6 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
         self._version_folder: _wandb.Folder | None = None
         self._defined: set[str] = set()
         self._open_row: dict[str, Any] | None = None
-        self._row_step: int | None = None
         self._run = self._given_run = None
         self._began: wandb.Run | None = None
         self._model: Any = None  # Keras' own, as the next one.
@@ -205,7 +204,7 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
         missing = list(self._recall("missing_versions") or [])
         with self._missing_lock:
             self._began, self._missing = run, missing
-        self._defined, self._row_step = set(), None
+        self._defined = set()
         self._library = _wandb.MediaLibrary()
         self._ground_truths, self._recorded = [], []
         if run is not None and not run.disabled and not is_chief():
@@ -564,7 +563,7 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
             else:
                 self._run.define_metric(key, step_metric=step)
             self._defined.add(key)
-        self._row_step = _wandb.log_row(self._run, row, self._row_step)
+        _wandb.log_row(self._run, row)
 
     @property
     def data_folder(self) -> _wandb.Folder:

@@ -154,7 +154,7 @@ def map_to_image(
     Example:
 
     >>> map_to_image(np.array([[0.5, 80.0]]), low=0, high=80)[0].tolist()
-    [[71, 2, 86], [253, 231, 36]]
+    [[69, 4, 87], [253, 231, 37]]
     """
     array = np.asarray(to_numpy(values), np.float64)
     if array.ndim == 3 and array.shape[-1] == 1:

@@ -67,15 +67,20 @@ def main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(__doc__)
         return 0 if arguments else 2
-    for folder in (a for a in arguments if not a.startswith("-") and Path(a).exists()):
+    passed_on = []
+    for argument in arguments:
+        if argument.startswith("-") or not Path(argument).exists():
+            passed_on.append(argument)
+            continue
         try:
-            changed = update_paths(folder)
+            changed = update_paths(argument)
+            passed_on.append(str(find_log(argument)))  # Whatever the folder is called.
         except (OSError, ValueError) as error:
-            print(f"{folder}: {error}", file=sys.stderr)
+            print(f"{argument}: {error}", file=sys.stderr)
             return 1
         if changed:
-            print(f"{folder}: {changed} paths of files were brought up to date.")
-    command = [sys.executable, "-m", "wandb", "sync", *arguments]
+            print(f"{argument}: {changed} paths of files were brought up to date.")
+    command = [sys.executable, "-m", "wandb", "sync", *passed_on]
     return subprocess.run(command, check=False).returncode
 
 
