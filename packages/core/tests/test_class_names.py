@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wandb_eval.core import check_class_names, class_color, name_classes
+from wandb_eval.core import check_class_names, class_color, cv2, name_classes
 
 ODD = ['a "quoted" name', "a/slash", "two\nlines", "🦆", "", " ", "C:\\x", "a,b", "é"]
 
@@ -94,9 +94,32 @@ def test_too_few_names():
         name_classes(["a", "b"], 3)
 
 
-def test_colours():
-    colors = np.array([class_color(index) for index in range(30)])
-    assert ((colors >= 0) & (colors <= 255)).all()
-    assert len(np.unique(colors, axis=0)) == 30
-    apart = np.abs(np.diff(colors, axis=0)).sum(axis=1)
-    assert apart.min() > 150  # Neighbours differ clearly.
+def cielab(colors):
+    """By OpenCV; ours are made by formulas."""
+    shares = np.array(colors, np.float32)[None] / 255
+    return cv2.cvtColor(shares, cv2.COLOR_RGB2Lab)[0]
+
+
+def least_distance(colors):
+    lab = cielab(colors)
+    distances = np.linalg.norm(lab[:, None] - lab[None], axis=-1)
+    return distances[~np.eye(len(lab), dtype=bool)].min()
+
+
+def test_colours_can_be_told_apart():
+    colors = [class_color(index) for index in range(256)]
+    assert least_distance(colors[:12]) >= 30
+    assert least_distance(colors[:30]) >= 25
+    assert least_distance(colors) >= 10
+    assert all(type(value) is int and 0 <= value <= 255 for c in colors for value in c)
+
+
+def test_colours_are_seen_on_light_and_on_dark_images():
+    lab = cielab([class_color(index) for index in range(256)])
+    for gray in (cielab([(0, 0, 0)]), cielab([(255, 255, 255)])):
+        assert np.linalg.norm(lab - gray, axis=-1).min() >= 30
+
+
+def test_a_class_has_one_colour_whatever_its_id_is_held_in():
+    assert class_color(np.uint8(7)) == class_color(np.int64(7)) == class_color(7)
+    assert class_color(256 + 7) == class_color(7)

@@ -1,6 +1,8 @@
 """Arrays to images, and images to files."""
 
+import contextlib
 import io
+import warnings
 
 import keras
 import numpy as np
@@ -11,9 +13,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from wandb_eval.core import encode_images, encode_masks, to_images
+from wandb_eval.core import (
+    cv2,
+    encode_images,
+    encode_masks,
+    map_to_image,
+    to_images,
+)
 from wandb_eval.core._wandb import Folder
-from wandb_eval.core.images import check_image, check_image_format, encode
+from wandb_eval.core.images import (
+    ImageRule,
+    check_image,
+    check_image_format,
+    encode,
+)
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """What is warned of, as if nothing had been said before."""
+    texts = []
+
+    def termwarn(text, repeat=True, **kwargs):
+        if repeat or text not in texts:
+            texts.append(text)
+
+    monkeypatch.setattr(wandb, "termwarn", termwarn)
+    return texts
 
 
 @pytest.fixture
@@ -64,6 +90,22 @@ def photo(height=48, width=64, channels=3, seed=0):
         ([-0.2, 0.5, 1.2], "float32", [0, 128, 255]),
         ([-1.4, 0.0, 1.4], "float32", [0, 128, 255]),
         ([-8.6, 100.0, 278.0], "float32", [0, 100, 255]),
+        ([-0.25, 0.5, 1.25], "float32", [0, 128, 255]),
+        ([-0.25, 0.5, 1.25], "float16", [0, 128, 255]),
+        ([-0.26, 0.5, 1.0], "float64", [94, 191, 255]),
+        ([-1.5, 0.0, 1.5], "float32", [0, 128, 255]),
+        ([-63.75, 100.0, 318.75], "float64", [0, 100, 255]),
+        # Without contrast.
+        ([0.0, 0.0, 0.0], "float32", [0, 0, 0]),
+        ([1.0, 1.0, 1.0], "float32", [255, 255, 255]),
+        ([0.5, 0.5, 0.5], "float16", [128, 128, 128]),
+        ([-1.0, -1.0, -1.0], "float32", [0, 0, 0]),
+        ([200.0, 200.0, 200.0], "float32", [200, 200, 200]),
+        ([0, 0, 0], "uint8", [0, 0, 0]),
+        ([1, 1, 1], "uint8", [255, 255, 255]),
+        ([0, 1, 1], "int8", [0, 255, 255]),
+        ([0, 1, 1], "uint16", [0, 255, 255]),
+        ([0, 1, 2], "uint8", [0, 1, 2]),
     ],
 )
 def test_the_rules(values, dtype, expected):
@@ -105,6 +147,11 @@ def test_no_samples_are_no_images():
         ([-3, 3.0], "float32", "float32 with values from -3 to 3"),
         ([-128.0, 127.0], "float32", "from -128 to 127"),
         ([-2.1, 2.6], "float64", "from -2.1 to 2.6"),
+        ([0, 4095], "uint16", "uint16 with values from 0 to 4095"),
+        ([-64.0, 255.0], "float32", "from -64 to 255"),
+        ([0.0, 319.0], "float32", "from 0 to 319"),
+        ([-0.2, 1.55], "float32", "from -0.2 to 1.55"),
+        ([0.5, 80.0, 1000.0], "float32", "`wandb_eval.core.map_to_image`"),
     ],
 )
 def test_where_no_rule_applies_the_message_names_image_fn(values, dtype, message):
@@ -122,6 +169,146 @@ def test_nan_and_infinity_are_refused(wrong, position, dtype):
     samples[position][1, 1] = wrong
     with pytest.raises(ValueError, match=r"NaN or infinity.*`image_fn`"):
         to_images(samples)
+
+
+@given(low=st.floats(-2, 0.5), high=st.floats(0.5, 1.999), share=st.floats(0.01, 0.99))
+def test_0_to_255_is_never_the_range_where_the_maximum_is_near_1(low, high, share):
+    middle = low + share * (high - low)
+    images = []
+    with contextlib.suppress(ValueError):
+        images = to_images([np.array([[low, middle, high]])])
+    assert all(image.max() >= 128 for image in images)
+
+
+def test_what_resizing_overshoots_is_clipped():
+    """Bicubic interpolation of black and white: an eighth above and below."""
+    checks = np.kron(np.indices((4, 4)).sum(0) % 2, np.ones((4, 4)))
+    for scale, offset in ((1, 0), (2, -1), (255, 0)):
+        x = np.float32(checks * scale + offset)
+        x = cv2.resize(x, (40, 40), interpolation=cv2.INTER_CUBIC)
+        assert x.min() < offset
+        [image] = to_images([x])
+        expected = np.clip((x - offset) * (255 / scale), 0, 255)
+        np.testing.assert_allclose(image, expected, atol=0.51)
+
+
+def test_integers_of_0_and_1_are_said_once(said):
+    to_images([np.array([[0, 1]], np.uint8), np.array([[0, 0]], np.uint8)])
+    to_images([np.array([[0, 1]], np.int64)])
+    to_images([np.array([[False, True]]), np.array([[0.0, 1.0]])])
+    [text] = said
+    assert "integers, all of them 0 or 1" in text
+
+
+def test_others_are_shown_by_the_rule_of_the_samples():
+    rule = ImageRule([np.array([[0.0, 1.0]])])
+    assert rule(np.array([[-3.0, 0.5, 7.0]])).tolist() == [[0, 128, 255]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        shown = rule(np.array([[np.nan, np.inf, -np.inf]]))
+    assert shown.tolist() == [[0, 255, 0]]
+    rule = ImageRule([np.array([[0, 1]], np.uint8)])
+    assert rule(np.array([[1, 1]], np.uint8)).tolist() == [[255, 255]]
+
+
+# --- A fourth channel ---------------------------------------------------------------
+
+
+def four_channels(fourth, dtype="uint8"):
+    image = np.full((8, 8, 4), 100, np.uint8)
+    image[..., 3] = fourth
+    return image if dtype == "uint8" else (image / 255).astype(dtype)
+
+
+CUT_OUT = np.where(np.indices((8, 8)).sum(0) > 7, 255, 0)
+SOFT_EDGE = np.where(np.indices((8, 8)).sum(0) == 13, 128, CUT_OUT)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize("fourth", [255, CUT_OUT, SOFT_EDGE])
+def test_opacity_is_kept(said, fourth, dtype):
+    images = to_images([four_channels(255, dtype), four_channels(fourth, dtype)])
+    np.testing.assert_array_equal(images[1], four_channels(fourth))
+    assert not said
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize(
+    "fourth",
+    [0, 1, 40, 254, np.arange(64).reshape(8, 8) * 4, np.where(CUT_OUT, 60, 0)],
+)
+def test_a_fourth_channel_that_would_hide_the_image_is_not_shown(said, fourth, dtype):
+    images = to_images([four_channels(fourth, dtype), four_channels(fourth, dtype)])
+    assert [image.shape for image in images] == [(8, 8, 3)] * 2
+    assert (images[0] == 100).all()
+    [text] = said
+    assert "a fourth channel that is not opacity" in text
+    assert "`image_fn`" in text
+
+
+def test_no_image_is_hidden_by_what_is_opacity_in_others():
+    images = to_images([four_channels(255), four_channels(0), np.zeros((8, 8), "u1")])
+    assert [image.shape for image in images] == [(8, 8, 3)] * 2 + [(8, 8)]
+
+
+# --- Maps ---------------------------------------------------------------------------
+
+# Of Viridis, as RGB, on which OpenCV's versions agree to 1.
+DARKEST, BRIGHTEST, BLACK = [68, 1, 84], [253, 231, 37], [0, 0, 0]
+
+
+def assert_colors(row, *expected):
+    np.testing.assert_allclose(row, expected, atol=1.1)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "uint16", "int8"])
+def test_a_map_of_any_range_is_shown_from_its_lowest_to_its_highest(dtype):
+    image = map_to_image(np.array([[3, 50, 100]], dtype))
+    assert image.dtype == np.uint8
+    assert image.shape == (1, 3, 3)
+    assert_colors(image[0, [0, 2]], DARKEST, BRIGHTEST)
+
+
+def test_maps_of_one_scale():
+    image = map_to_image(np.array([[-5.0, 0.0, 80.0, 99.0]]), low=0, high=80)[0]
+    assert_colors(image, DARKEST, DARKEST, BRIGHTEST, BRIGHTEST)
+    beyond = np.array([[90.0, 100.0]])
+    assert_colors(map_to_image(beyond, high=80)[0], BRIGHTEST, BRIGHTEST)
+    assert_colors(map_to_image(beyond, low=120)[0], DARKEST, DARKEST)
+
+
+def test_what_is_unknown_in_a_map_is_black():
+    image = map_to_image(np.array([[np.nan, 1.0, 2.0, np.inf]]))[0]
+    assert_colors(image, BLACK, DARKEST, BRIGHTEST, BLACK)
+    assert not image[[0, 3]].any()
+    assert not map_to_image(np.full((2, 2), np.nan)).any()
+
+
+def test_a_map_without_contrast_and_tensors():
+    assert_colors(map_to_image(np.full((1, 1), 7.0))[0], DARKEST)
+    tensor = keras.ops.convert_to_tensor(np.array([[[0.0], [9.0]]], np.float32))
+    assert_colors(map_to_image(tensor)[0], DARKEST, BRIGHTEST)
+
+
+@pytest.mark.usefixtures("channels_first")
+def test_a_map_with_its_channel_first():
+    assert map_to_image(np.zeros((1, 4, 5))).shape == (4, 5, 3)
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "message"),
+    [
+        (np.zeros((4, 5, 3)), {}, r"an image of one channel.*\(4, 5, 3\)"),
+        (np.zeros(4), {}, r"an image of one channel.*\(4,\)"),
+        (np.zeros((0, 4)), {}, "an image of one channel"),
+        (np.array([["a"]]), {}, "must be numbers"),
+        (np.zeros((4, 5)), {"low": 2, "high": 1}, "`low` must not be above `high`"),
+        (np.zeros((4, 5)), {"low": np.nan, "high": 1}, "`low` must not be above"),
+    ],
+)
+def test_what_is_no_map(values, options, message):
+    with pytest.raises(ValueError, match=message):
+        map_to_image(values, **options)
 
 
 # --- Shapes -----------------------------------------------------------------------

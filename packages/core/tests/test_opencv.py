@@ -1,18 +1,21 @@
 """Where OpenCV can't be imported, the error says what to do."""
 
+import ast
 import os
+import re
 import runpy
 import subprocess
 import sys
 
 import pytest
+from packaging.requirements import Requirement
 
 from wandb_eval.core import opencv
 
 MISSING = "libGL.so.1: cannot open shared object file: No such file or directory"
 
 
-def test_a_missing_library_has_two_remedies(tmp_path):
+def test_a_missing_library_has_remedies(tmp_path):
     (tmp_path / "cv2.py").write_text(f"raise ImportError({MISSING!r})\n")
     done = subprocess.run(
         [sys.executable, "-c", "import wandb_eval.core"],
@@ -24,8 +27,12 @@ def test_a_missing_library_has_two_remedies(tmp_path):
     )
     assert done.returncode
     assert f"OpenCV can't be imported here: {MISSING}" in done.stdout
-    assert "apt-get install libgl1 libglib2.0-0" in done.stdout
-    assert "pip install opencv-python-headless" in done.stdout
+    assert "apt-get install -y libgl1 libglib2.0-0" in done.stdout
+    assert "pip install --force-reinstall opencv-python-headless" in done.stdout
+    override = re.search(r"`override-dependencies = (\[.*?\])`", done.stdout)[1]
+    [requirement] = map(Requirement, ast.literal_eval(override))
+    assert requirement.name == "opencv-python"
+    assert not requirement.marker.evaluate()  # So it is installed nowhere.
 
 
 @pytest.mark.parametrize("error", [ImportError("No module named 'x'"), OSError("y")])

@@ -1,5 +1,7 @@
 """Progress is shown in Keras' way, and only when there is a wait."""
 
+import time
+
 import pytest
 
 from wandb_eval.core import Progress
@@ -66,3 +68,18 @@ def test_nothing_is_shown_where_keras_is_silent(clock, capsys):
 def test_nothing_to_do(clock, capsys):
     Progress("Counting sheep", 0).close()
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("steps", "said"), [(100, "30ms/step"), (1, "3s/step")])
+def test_the_speed_is_that_since_the_work_began(monkeypatch, capsys, steps, said):
+    clock = Clock()
+    clock.time = clock.monotonic
+    monkeypatch.setattr(time, "time", clock.time)
+    monkeypatch.setattr(time, "monotonic", clock.monotonic)
+    progress = Progress("Counting sheep", 2 * steps)
+    clock.now += 3
+    progress.add(steps)
+    printed = capsys.readouterr().out
+    assert said in printed
+    assert "m3s" in printed  # What is still to be waited.
+    progress.close()

@@ -19,8 +19,10 @@ ImageFormat = Literal["png", "jpg"]
 Image = NDArray[np.uint8]
 
 _HINT = (
-    "Pass `image_fn`, a function that takes one sample of x and returns the image to "
-    "show as a uint8 array of shape (height, width) or (height, width, channels)."
+    "Pass `image_fn`, a function that takes one sample of x and returns what to show: "
+    "a uint8 array of shape (height, width) or (height, width, channels), text, or "
+    "media of W&B. `wandb_eval.core.map_to_image` shows a map of any range, such as "
+    "depth."
 )
 
 # Pillow's files are the measure. On photographs PNG's row filters leave next to nothing
@@ -50,7 +52,8 @@ def to_images(samples: Sequence[Any]) -> list[Image]:
 
     A range may be left by a quarter, which is clipped: bicubic resizing, contrast and
     noise do that. Four channels are RGBA if the fourth is fully opaque or transparent
-    nearly everywhere; else it is no opacity (but near infrared, say), and not shown.
+    nearly everywhere, and opaque somewhere in each image; else it is no opacity (but
+    near infrared, say), and not shown.
 
     Args:
         samples: One sample of x each: an array of shape `(height, width)` or
@@ -123,15 +126,18 @@ class ImageRule:
         if self._is_shown_as_it_is and array.dtype == np.uint8:
             return np.asarray(array, np.uint8)
         scaled = array.astype(np.float32) * self._scale + self._offset
-        return np.asarray(np.rint(np.clip(scaled, 0, 255)), np.uint8)
+        # Only the samples that told the rule are known to be without NaN.
+        scaled = np.nan_to_num(np.rint(np.clip(scaled, 0, 255)))
+        return np.asarray(scaled, np.uint8)
 
     def _is_opacity(self, channels: list[NDArray[Any]]) -> bool:
-        """Whether nearly all of it is 0 or 255, and not all 0."""
+        """Whether it hides no image: what is not hidden is nearly all opaque."""
         shown = [self._apply(channel) for channel in channels]
         count = sum(channel.size for channel in shown)
-        opaque = sum(int((channel == 255).sum()) for channel in shown)
+        opaque = [int((channel == 255).sum()) for channel in shown]
         hidden = sum(int((channel == 0).sum()) for channel in shown)
-        return opaque > 0 and opaque + hidden >= 0.9 * count
+        partly = count - sum(opaque) - hidden
+        return all(opaque) and partly <= min(0.1 * count, sum(opaque))
 
 
 def map_to_image(
@@ -140,34 +146,40 @@ def map_to_image(
     """Shows a map of numbers, such as depth, as an image in false colours.
 
     Args:
-        values: Numbers of shape `(height, width)` or `(height, width, 1)`, of any
-            range. What is not finite is black.
-        low: The value that is shown darkest. `None`: the lowest one.
-        high: The value that is shown brightest. `None`: the highest one.
+        values: Numbers of any range, of shape `(height, width)` or `(height, width,
+            1)`; channels first if `keras.config.image_data_format()` says so. What is
+            not finite is black.
+        low: The value that is shown darkest. `None`: the lowest one of this map. Give
+            it where several maps are to be compared.
+        high: The value that is shown brightest, likewise.
 
     Returns:
         uint8 array of shape `(height, width, 3)`, RGB, in the colours of Viridis.
 
     Raises:
-        ValueError: If the shape is another.
+        ValueError: If the shape is another, or `low` is above `high`.
 
     Example:
 
-    >>> map_to_image(np.array([[0.5, 80.0]]), low=0, high=80)[0].tolist()
-    [[69, 4, 87], [253, 231, 37]]
+    As `image_fn`, for depth in metres: `image_fn=lambda x: map_to_image(x, 0, 80)`.
+
+    >>> map_to_image(np.array([[0.5, 80.0]]), low=0, high=80).shape
+    (1, 2, 3)
     """
-    array = np.asarray(to_numpy(values), np.float64)
-    if array.ndim == 3 and array.shape[-1] == 1:
-        array = array[..., 0]
-    if array.ndim != 2 or not array.size:
+    array: NDArray[Any] = _channels_last(to_numpy(values))
+    if array.ndim != 2 or not array.size or array.dtype.kind not in "buif":
         raise ValueError(
-            "`values` must be of shape (height, width) or (height, width, 1). "
-            f"Received: {np.shape(values)}"
+            "`values` must be numbers, an image of one channel. Received: "
+            f"{array.dtype} of shape {array.shape}"
         )
+    if low is not None and high is not None and not low <= high:
+        raise ValueError(f"`low` must not be above `high`. Received: {low} and {high}")
+    array = array.astype(np.float64)
     finite = np.isfinite(array)
     known = array[finite] if finite.any() else np.zeros(1)
-    low = float(known.min()) if low is None else low
-    high = float(known.max()) if high is None else high
+    if low is None:
+        low = float(known.min() if high is None else min(known.min(), high))
+    high = max(float(known.max()), low) if high is None else high
     shares = (np.where(finite, array, low) - low) / max(high - low, 1e-300)
     levels = np.rint(255 * np.clip(shares, 0, 1)).astype(np.uint8)
     colored = cv2.cvtColor(

@@ -9,9 +9,11 @@ except ImportError as error:
         raise
     raise ImportError(
         f"OpenCV can't be imported here: {error}. Either install the system package "
-        "(Debian, Ubuntu: `apt-get install libgl1 libglib2.0-0`), or put the build "
-        "that needs no display in its place: `pip uninstall opencv-python && pip "
-        "install opencv-python-headless`."
+        "(Debian, Ubuntu: `apt-get install -y libgl1 libglib2.0-0`), or put the build "
+        "that needs no display in its place: `pip uninstall -y opencv-python && pip "
+        "install --force-reinstall opencv-python-headless`. In a uv project, `uv add "
+        'opencv-python-headless`, with `override-dependencies = ["opencv-python; '
+        "sys_platform == 'never'\"]` under `[tool.uv]` of pyproject.toml."
     ) from error
 
 __all__ = ["cv2"]

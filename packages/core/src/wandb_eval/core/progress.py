@@ -20,24 +20,25 @@ class Progress:
 
     def __init__(self, what: str, total: int | None, verbose: bool = True) -> None:
         self._what = what
-        self._total = total
         self._verbose = verbose
         self._start = time.monotonic()
         self._done = 0
-        self._bar: keras.utils.Progbar | None = None
+        # It counts its speed from here on, also while it can't be seen.
+        self._bar = keras.utils.Progbar(total)
+        self._is_shown = False
 
     def add(self, steps: int = 1) -> None:
         """Says that so many steps more are done."""
         self._done += steps
         waited = time.monotonic() - self._start
-        if self._bar is None and self._verbose and waited > _SECONDS_IN_SILENCE:
+        if not self._is_shown and self._verbose and waited > _SECONDS_IN_SILENCE:
             # A line of its own: Keras' bar for the epoch may still be open.
             print(f"\n{self._what}", flush=True)
-            self._bar = keras.utils.Progbar(self._total)
-        if self._bar is not None:
+            self._is_shown = True
+        if self._is_shown:
             self._bar.update(self._done, finalize=False)
 
     def close(self) -> None:
         """Ends the line of the bar."""
-        if self._bar is not None:
+        if self._is_shown:
             self._bar.update(self._done, finalize=True)

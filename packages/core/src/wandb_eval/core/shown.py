@@ -61,7 +61,11 @@ class Shown:
         return "image" if isinstance(first, np.ndarray) else "input"
 
     def cells(self, samples: Samples) -> list[Any]:
-        """The samples as uint8 arrays, as text, or as media."""
+        """The samples as uint8 arrays, as text, or as media.
+
+        Raises:
+            ValueError: If they can't be shown, or are not all of a kind.
+        """
         if self._image_fn is None:
             return [self._cell(self._input(x)) for x in samples.x]
         cells = []
@@ -70,6 +74,11 @@ class Shown:
             cells.append(self._cell(self._input(x)))
             progress.add()
         progress.close()
+        if len({isinstance(cell, np.ndarray) for cell in cells}) > 1:
+            raise ValueError(
+                "`image_fn` must return images for all samples, or for none. "
+                "Received: both images and something else"
+            )
         return cells
 
     def encoded(self, cells: Sequence[Any], folder: _wandb.Folder) -> list[Any]:
