@@ -35,6 +35,7 @@ def record():
     model.compile("sgd", "mse")
     with wandb.init(mode="offline") as run:
         model.fit(X, np.zeros(6), epochs=3, verbose=0, callbacks=[Evaluation()])
+    wandb.teardown()  # wandb-core may write the log's end after `finish` returned.
     return run
 
 

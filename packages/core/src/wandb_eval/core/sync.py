@@ -67,20 +67,16 @@ def main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(__doc__)
         return 0 if arguments else 2
-    passed_on = []
-    for argument in arguments:
-        if argument.startswith("-") or not Path(argument).exists():
-            passed_on.append(argument)
-            continue
+    for folder in (a for a in arguments if not a.startswith("-") and Path(a).exists()):
         try:
-            changed = update_paths(argument)
-            passed_on.append(str(find_log(argument)))  # Whatever the folder is called.
+            changed = update_paths(folder)
         except (OSError, ValueError) as error:
-            print(f"{argument}: {error}", file=sys.stderr)
+            print(f"{folder}: {error}", file=sys.stderr)
             return 1
         if changed:
-            print(f"{argument}: {changed} paths of files were brought up to date.")
-    command = [sys.executable, "-m", "wandb", "sync", *passed_on]
+            print(f"{folder}: {changed} paths of files were brought up to date.")
+    # To `wandb sync`, a run is offline if its folder is called so; it may be renamed.
+    command = [sys.executable, "-m", "wandb", "sync", "--include-online", *arguments]
     return subprocess.run(command, check=False).returncode
 
 
