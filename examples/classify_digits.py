@@ -13,10 +13,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("WANDB_SILENT", "true")
 
 import keras
-import numpy as np
 import wandb
 from sklearn.datasets import load_digits
-from sklearn.metrics import confusion_matrix
 from sklearn.model_selection import train_test_split
 
 from wandb_eval.classification import WandbClassificationEvalCallback
@@ -41,16 +39,23 @@ def build_model() -> keras.Model:
     )
 
 
-def most_confused(model: keras.Model, x: np.ndarray, y: np.ndarray) -> list[str]:
+def most_confused(callback: WandbClassificationEvalCallback) -> list[str]:
     """The three pairs of classes that are confused most often, in words."""
-    matrix = confusion_matrix(y, model.predict(x, verbose=0).argmax(axis=1))
-    np.fill_diagonal(matrix, 0)
-    worst = np.argsort(-matrix, axis=None)[:3]
-    pairs = zip(*np.unravel_index(worst, matrix.shape), strict=True)
+    metrics = callback.evaluation.metrics
     return [
-        f"{NAMES[true]} taken for {NAMES[pred]} (times: {matrix[true, pred]})"
-        for true, pred in pairs
-        if matrix[true, pred]
+        f"{NAMES[pair.actual]} taken for {NAMES[pair.predicted]} (times: {pair.count})"
+        for pair in metrics.confused(most=3)
+    ]
+
+
+def hardest(callback: WandbClassificationEvalCallback) -> list[str]:
+    """The three samples that the model gets most wrong, in words."""
+    found = callback.evaluation.hardest
+    names = ("label", "pred", "score", "loss")
+    rows = zip(found.index, *(found.scores[name] for name in names), strict=True)
+    return [
+        f"sample {index}: {label}, taken for {pred} with {score:.0%} (loss {loss:.1f})"
+        for index, label, pred, score, loss in list(rows)[:3]
     ]
 
 
@@ -83,15 +88,20 @@ def main() -> None:
         f"  artifact val               {len(callback.samples)} images with their labels"
     )
     print(f"  artifact run_{run.id}_pred {EPOCHS} versions, one for each epoch")
+    print("  in each of them            these images, the hardest ones, all scores")
     print("  charts and numbers         eval/confusion_matrix, eval/accuracy, ...")
     print("Accuracy on validation data, epoch by epoch:")
     accuracies = (f"{accuracy:.3f}" for accuracy in history.history["val_accuracy"])
     print("  " + "  ".join(accuracies))
     print("Confused most often after the last epoch:")
-    for line in most_confused(model, x_val, y_val) or ["none: all are right"]:
+    for line in most_confused(callback) or ["none: all are right"]:
+        print(f"  {line}")
+    print("Hardest of all, in the table `hardest` with their images:")
+    for line in hardest(callback):
         print(f"  {line}")
     print(f"The run is in {folder}")
     print(f"To see it in W&B: wandb login && wandb sync {folder}")
+    print(f"From another machine: python -m wandb_eval.core.sync {folder}")
 
 
 if __name__ == "__main__":

@@ -20,8 +20,12 @@ import wandb
 from keras import layers, ops
 from scenes import CLASS_NAMES, IMAGE_SIZE, Scenes, make_scenes
 
-from wandb_eval.core.opencv import cv2
-from wandb_eval.detection import WandbDetectionEvalCallback, draw_detections
+from wandb_eval.core import cv2
+from wandb_eval.detection import (
+    KINDS,
+    WandbDetectionEvalCallback,
+    draw_detections,
+)
 
 STRIDE = 8
 GRID = (IMAGE_SIZE[0] // STRIDE, IMAGE_SIZE[1] // STRIDE)
@@ -141,6 +145,16 @@ def save_contact_sheet(model: keras.Model, scenes: Scenes, path: Path) -> None:
     cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
 
 
+def in_words(
+    callback: WandbDetectionEvalCallback, history: dict[str, list[float]]
+) -> list[str]:
+    """How many predictions are wrong in which way, and the hardest scenes."""
+    kinds = [*KINDS[1:], "missed"]
+    counts = (f"{kind} {history[f'eval/errors/{kind}'][-1]}" for kind in kinds)
+    hardest = ", ".join(map(str, callback.evaluation.hardest.index[:5]))
+    return [f"errors: {', '.join(counts)}", f"hardest scenes: {hardest}"]
+
+
 def main() -> None:
     """Trains, and says what was logged."""
     keras.utils.set_random_seed(0)
@@ -158,22 +172,20 @@ def main() -> None:
             batch_size=50,
             monitor="eval/AP50",
         )
-        figures: dict[int, float] = {}
-
-        def note(epoch, logs):
-            if (epoch + 1) % EVERY_N_EPOCHS == 0:
-                figures[epoch + 1] = run.summary["eval/AP50"]
-
         model = build_model()
         steps = EPOCHS * len(train.images) // 32
         schedule = keras.optimizers.schedules.CosineDecay(3e-3, steps)
         # On TensorFlow, compiling with XLA would take longer than it saves.
         jit = keras.backend.backend() == "jax"
         model.compile(keras.optimizers.Adam(schedule), loss, jit_compile=jit)
-        after = keras.callbacks.LambdaCallback(on_epoch_end=note)
-        model.fit(train.images, encode(train), 32, EPOCHS, callbacks=[callback, after])
+        history = model.fit(
+            train.images, encode(train), 32, EPOCHS, callbacks=[callback]
+        )
         folder = os.path.relpath(run.settings.sync_dir)
 
+    # What the callback measures is in the logs of `fit`.
+    epochs = range(EVERY_N_EPOCHS, EPOCHS + 1, EVERY_N_EPOCHS)
+    figures = dict(zip(epochs, history.history["eval/AP50"], strict=True))
     sheet = Path(__file__).parent / "out" / "detect_digits.png"
     save_contact_sheet(model, held_out, sheet)
     print("\nLogged to W&B (offline):")
@@ -182,6 +194,9 @@ def main() -> None:
     print("  charts and numbers         eval/AP50, eval/confusion_matrix, ...")
     print(f"AP50 on {len(held_out.images)} held-out scenes:")
     print("  " + "  ".join(f"epoch {n}: {x:.3f}" for n, x in figures.items()))
+    print("What is wrong, in words:")
+    for line in in_words(callback, history.history):
+        print(f"  {line}")
     print(f"A contact sheet is in {os.path.relpath(sheet)}")
     print(f"The run is in {folder}")
     print(f"To see it in W&B: wandb login && wandb sync {folder}")

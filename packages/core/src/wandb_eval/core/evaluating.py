@@ -154,8 +154,15 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
             with self._reported("What was learned of the samples could not be logged"):
                 found = self._with_prefix(self._sum_up(self._evaluation))
                 self._log_values(found, self._epoch)
-        self._evaluation = None
         super().on_train_end(logs)
+
+    @property
+    def evaluation(self) -> Evaluation | None:
+        """What the last evaluation found, `None` before the first one.
+
+        Its `fixed` and its `hardest` samples, the `scores` of all, and the `metrics`.
+        """
+        return self._evaluation
 
     def _is_last(self, epoch: int) -> bool:
         """Whether it is the last epoch, as far as that is known."""
