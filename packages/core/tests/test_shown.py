@@ -136,6 +136,13 @@ def test_all_samples_are_images_or_none_is():
 
 
 @pytest.mark.usefixtures("loopback")
+@pytest.mark.parametrize("image_fn", [as_text, as_html])
+def test_where_targets_lie_in_the_image_it_must_be_one(monkeypatch, image_fn):
+    monkeypatch.setattr(Regression, "looks_as_model", True)
+    refuses("`image_fn` must return a uint8 image here", image_fn=image_fn)
+
+
+@pytest.mark.usefixtures("loopback")
 @pytest.mark.parametrize("wrong", [None, 3, b"text", {"a": 1}, np.zeros((2, 2))])
 def test_what_image_fn_must_not_return(wrong):
     refuses("`image_fn` must return a uint8 array", image_fn=lambda x: wrong)

@@ -25,6 +25,7 @@ class Shown:
         image_fn: What a user shows a sample as; `None` for images and text as they are.
         image_format: The format that images are encoded in.
         progress: Makes a progress bar.
+        only_images: Whether nothing but an image will do: targets are drawn over it.
     """
 
     def __init__(
@@ -32,11 +33,13 @@ class Shown:
         image_fn: Callable[[Any], Any] | None,
         image_format: str,
         progress: NewProgress,
+        only_images: bool = False,
     ) -> None:
         self.model: Any = None
         self._image_fn = image_fn
         self._image_format = image_format
         self._progress = progress
+        self._only_images = only_images
         self._rule: ImageRule | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -54,11 +57,19 @@ class Shown:
         """
         inputs = [self._input(x) for x in samples.x]
         self._rule = None
-        if self._image_fn is None and not all(map(_is_text, inputs)):
+        is_text = not self._only_images and all(map(_is_text, inputs))
+        if self._image_fn is None and not is_text:
             self._rule = ImageRule(inputs)
             return "image"
         first = self._cell(inputs[0])
-        return "image" if isinstance(first, np.ndarray) else "input"
+        if isinstance(first, np.ndarray):
+            return "image"
+        if self._only_images:
+            raise ValueError(
+                "`image_fn` must return a uint8 image here: targets are drawn over it. "
+                f"Received: {type(first).__name__}"
+            )
+        return "input"
 
     def cells(self, samples: Samples) -> list[Any]:
         """The samples as uint8 arrays, as text, or as media.

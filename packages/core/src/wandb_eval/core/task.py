@@ -178,7 +178,7 @@ class WandbTaskEvalCallback(EvaluatingCallback):
             validation_data, batch_size, self.unpack_batch, self._select_target
         )
         self._task_columns = len(data_table_columns), list(pred_table_columns)
-        self._shown = Shown(image_fn, image_format, self.progress)
+        self._shown = Shown(image_fn, image_format, self.progress, self.looks_as_model)
         self._sample_rows = SampleRows(self._rows_of)
         self._monitor = Monitor(monitor, mode)
         self._evaluator = Evaluator(
