@@ -77,8 +77,8 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
         class_names: The name of each class id, as a list, `{id: name}` or `{name: id}`.
             `None`: the ids.
         from_logits: Whether the outputs are logits, before softmax or sigmoid.
-            `"auto"`: told by the loss that the model is compiled with, else by the
-            activation of its last layer, else by the outputs.
+            `"auto"`: told by a softmax or sigmoid at the end of the model, else by the
+            loss that it is compiled with, else by the outputs.
         multi_label: Whether a sample may have several classes, or none. `pred` and
             `label` are lists of names then, `score` is the mean probability of the
             predicted classes, `correct` asks for all classes, and there is no confusion

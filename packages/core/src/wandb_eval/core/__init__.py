@@ -14,13 +14,10 @@ from wandb_eval.core.class_names import (
     class_color,
     name_classes,
 )
-from wandb_eval.core.evaluating import VersionOnly
 from wandb_eval.core.evaluation.data import (
     NOT_BATCHED,
     Batch,
     ValidationData,
-    check_single,
-    check_single_target,
 )
 from wandb_eval.core.evaluation.evaluation import Evaluation
 from wandb_eval.core.evaluation.samples import (
@@ -44,10 +41,12 @@ from wandb_eval.core.logits import (
     told_from_logits,
 )
 from wandb_eval.core.opencv import cv2
+from wandb_eval.core.outputs import check_single, check_single_target
 from wandb_eval.core.progress import Progress
 from wandb_eval.core.task import TaskArguments, WandbTaskEvalCallback
 from wandb_eval.core.threads import WORKERS, map_in_threads
 from wandb_eval.core.thresholds import at_least
+from wandb_eval.core.version_tables import VersionOnly
 
 __all__ = [
     "NOT_BATCHED",

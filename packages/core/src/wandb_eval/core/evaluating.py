@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -22,14 +21,11 @@ from wandb_eval.core.monitor import Monitor
 from wandb_eval.core.neighbours import Neighbours
 from wandb_eval.core.sample_rows import SampleRows
 from wandb_eval.core.shown import Shown
-
-
-@dataclass(frozen=True)
-class VersionOnly:
-    """A table that `explain` has for the version alone, not for the run's page."""
-
-    table: wandb.Table
-
+from wandb_eval.core.version_tables import (
+    keys_of_tables,
+    tables_of,
+    without_tables,
+)
 
 MOST_SCORES = 10_000
 """Above so many samples, not every version has the scores of all of them."""
@@ -226,13 +222,13 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
             explained = self.explain(evaluation)
             if batch is None and self._is_last(epoch):
                 explained |= self._sum_up(evaluation)
-            results |= self._with_prefix(_without_tables(explained))
-            tables |= _tables_of(explained)
+            results |= self._with_prefix(without_tables(explained))
+            tables |= tables_of(explained)
             self.log_pred_table(
                 aliases=aliases,
                 metadata=metadata,
                 more_tables=tables,
-                in_history={"hardest", *_keys_of_tables(explained)},
+                in_history={"hardest", *keys_of_tables(explained)},
             )
         with self._reported("The metrics could not be logged"):
             self.log_metrics(results, epoch)
@@ -397,22 +393,3 @@ def _number(value: Any) -> Any:
     if getattr(value, "shape", None) == ():
         return to_numpy(value).item()
     return value
-
-
-def _keys_of_tables(values: dict[str, Any]) -> list[str]:
-    """The tables that go to the run's page as well."""
-    return [key for key, value in values.items() if isinstance(value, wandb.Table)]
-
-
-def _tables_of(values: dict[str, Any]) -> dict[str, wandb.Table]:
-    """The tables, which go into the version: so their images are those of others."""
-    return {
-        key: value.table if isinstance(value, VersionOnly) else value
-        for key, value in values.items()
-        if isinstance(value, (wandb.Table, VersionOnly))
-    }
-
-
-def _without_tables(values: dict[str, Any]) -> dict[str, Any]:
-    tables = _tables_of(values)
-    return {key: value for key, value in values.items() if key not in tables}

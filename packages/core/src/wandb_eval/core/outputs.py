@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from wandb_eval.core.arguments import is_integer
+from wandb_eval.core.evaluation.trees import describe
 
 
 def check_output_key(key: Any) -> None:
@@ -55,3 +56,23 @@ def select_target(y: Any, key: str | int | None, model: Any) -> Any:
         )
     several = isinstance(y, tuple) or (isinstance(y, dict) and key in y)
     return select_output(y, key, model) if several else y
+
+
+def check_single(outputs: Any) -> None:
+    """Raises a ValueError if a model has several outputs."""
+    if not hasattr(outputs, "shape"):
+        found = list(outputs) if isinstance(outputs, dict) else describe(outputs)
+        raise ValueError(
+            f"The model has several outputs: {found}. Pass `output_key`, a key or an "
+            "index, to name the one to evaluate."
+        )
+
+
+def check_single_target(y: Any, what: str) -> None:
+    """Raises a ValueError if targets, called `what`, are those of several outputs."""
+    if isinstance(y, (dict, tuple)):
+        found = f"a dict of {list(y)}" if isinstance(y, dict) else f"{len(y)} of them"
+        raise ValueError(
+            f"There are {what} for several outputs: {found}. Pass `output_key` to name "
+            "the one to evaluate."
+        )

@@ -1,12 +1,8 @@
 """See what a Keras object detector predicts, epoch by epoch, in Weights & Biases."""
 
-from wandb_eval.detection.boxes import (
-    BoxFormat,
-    Detections,
-    read_ground_truth,
-    read_predictions,
-)
+from wandb_eval.detection.boxes import BoxFormat, read_ground_truth, read_predictions
 from wandb_eval.detection.callback import WandbDetectionEvalCallback
+from wandb_eval.detection.detections import Detections
 from wandb_eval.detection.drawing import draw_detections
 from wandb_eval.detection.layers import box_layer
 from wandb_eval.detection.matching import KINDS, ImageMatch

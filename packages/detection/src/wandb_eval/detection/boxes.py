@@ -5,159 +5,32 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from wandb_eval.core import at_least, to_numpy
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
-
-PADDING = -1
-"""The label of a place that holds no box."""
+from wandb_eval.core import to_numpy
+from wandb_eval.detection.detections import (
+    LABELS,
+    OPTIONAL,
+    PADDING,
+    SCORES,
+    Bools,
+    Detections,
+    Floats,
+    Ints,
+    Keys,
+    get_key,
+)
 
 OUTSIDE = "reaching out of the image"
 """The reason under which boxes are counted that are kept, but don't fit the image."""
 
-_Keys = tuple[str, ...]
-
 _FLOATS = (np.dtype(np.float16), np.dtype(np.float32))
 
 _MAX_AREA = 1e10  # The largest that COCO counts.
-
-_LABELS: _Keys = ("labels", "classes")
-_SCORES: _Keys = ("confidence", "scores")
-_OPTIONAL: _Keys = ("iscrowd", "area")
-
-
-@dataclass(frozen=True, eq=False, init=False)
-class Detections:
-    """The boxes of one image: true ones, or predicted ones, which have scores.
-
-    Args:
-        boxes: `[left, top, right, bottom]` of n boxes in pixels, shape `(n, 4)`. The
-            right and the bottom edge are exclusive: a box over a whole image of 64x48
-            is `[0, 0, 64, 48]`.
-        labels: Class ids, shape `(n,)`.
-        scores: From 0 to 1, shape `(n,)`; `None` for true boxes.
-        iscrowd: Which boxes stand for a crowd of objects, as in COCO, shape `(n,)`.
-            `None`: none of them.
-        area: What tells small objects from large ones, in square pixels, shape `(n,)`.
-            COCO gives that of the object's mask. `None`: the area of the boxes.
-
-    Attributes:
-        boxes: float64.
-        labels: int64.
-        scores: Of the float dtype that they came in, float64 for others; or `None`.
-        iscrowd: bool.
-        area: float64.
-
-    Raises:
-        ValueError: If the lengths differ.
-
-    Example:
-
-    >>> found = Detections([[8, 8, 24, 16]], labels=[3], scores=[0.9])
-    >>> len(found), found.area
-    (1, array([128.]))
-    """
-
-    boxes: Floats
-    labels: Ints
-    scores: Floats | None
-    iscrowd: Bools
-    area: Floats
-
-    def __init__(
-        self,
-        boxes: ArrayLike,
-        labels: ArrayLike,
-        scores: ArrayLike | None = None,
-        iscrowd: ArrayLike | None = None,
-        area: ArrayLike | None = None,
-    ) -> None:
-        corners = np.asarray(boxes, np.float64).reshape(-1, 4)
-        if area is None:
-            area = (corners[:, 2:] - corners[:, :2]).prod(axis=1)
-        if iscrowd is None:
-            iscrowd = np.zeros(len(corners), np.bool_)
-        parts = {
-            "boxes": corners,
-            "labels": np.asarray(labels, np.int64),
-            "scores": None if scores is None else _as_scores(scores),
-            "iscrowd": np.asarray(iscrowd, np.bool_),
-            "area": np.asarray(area, np.float64),
-        }
-        for name, part in parts.items():
-            if part is not None and len(part) != len(corners):
-                raise ValueError(
-                    f"Each of the {len(corners)} boxes must have one of `{name}`. "
-                    f"Received: {len(part)}"
-                )
-            object.__setattr__(self, name, part)
-
-    def __len__(self) -> int:
-        """How many boxes there are."""
-        return len(self.boxes)
-
-    def __getitem__(self, index: NDArray[Any] | slice) -> Detections:
-        """Some of the boxes: those of a slice, of a mask, or of an array of indices."""
-        return Detections(
-            self.boxes[index],
-            self.labels[index],
-            None if self.scores is None else self.scores[index],
-            self.iscrowd[index],
-            self.area[index],
-        )
-
-    def known_scores(self) -> Floats:
-        """The scores.
-
-        Raises:
-            ValueError: If there are none.
-        """
-        if self.scores is None:
-            raise ValueError("Predicted boxes must have `scores`. Received: none")
-        return self.scores
-
-    def above(self, score_threshold: float) -> Detections:
-        """The boxes with a score of `score_threshold` or more.
-
-        Raises:
-            ValueError: If there are no scores.
-        """
-        return self[at_least(self.known_scores(), score_threshold)]
-
-    @classmethod
-    def from_dict(cls, boxes: Mapping[str, Any]) -> Detections:
-        """Reads the boxes of one image from a dictionary, without padding.
-
-        Args:
-            boxes: `boxes` as `xyxy` in pixels, `labels` or `classes`, and optionally
-                `confidence` or `scores`, `iscrowd`, `area`. What has the label -1 is
-                left out.
-
-        Raises:
-            ValueError: If a key is missing, or lengths differ.
-        """
-        what = "boxes of an image"
-        read = cls(
-            _get(boxes, ("boxes",), what),
-            _get(boxes, _LABELS, what),
-            next((boxes[key] for key in _SCORES if key in boxes), None),
-            *(boxes.get(key) for key in _OPTIONAL),
-        )
-        return read[np.asarray(read.labels != PADDING)]
-
-
-def _as_scores(scores: ArrayLike) -> Floats:
-    array = np.asarray(scores)
-    return array if array.dtype.kind == "f" else array.astype(np.float64)
 
 
 class BoxFormat:
@@ -253,7 +126,7 @@ def read_ground_truth(
         ValueError: If keys are missing, shapes or counts don't fit, a label has no
             name, or an area is none.
     """
-    batch = _Batch(y, sizes, "ground truth", _OPTIONAL)
+    batch = _Batch(y, sizes, "ground truth", OPTIONAL)
     labels = batch.labels
     present = _is_present(labels)
     area = batch.columns.get("area", np.zeros(len(labels)))[present]
@@ -294,7 +167,7 @@ def read_predictions(
     Raises:
         ValueError: If keys are missing, or shapes or counts don't fit.
     """
-    batch = _Batch(outputs, sizes, "predictions", (), _SCORES)
+    batch = _Batch(outputs, sizes, "predictions", (), SCORES)
     labels, scores = batch.labels, batch.columns["scores"]
     present = _is_present(labels)
     if "num_detections" in batch.tree:
@@ -320,24 +193,26 @@ class _Batch:
         tree: Any,
         sizes: ArrayLike,
         what: str,
-        optional: _Keys,
-        scores: _Keys = (),
+        optional: Keys,
+        scores: Keys = (),
     ) -> None:
         self.tree = _as_dict(tree, what)
         self.sizes = np.asarray(sizes, np.float64).reshape(-1, 2)
-        self.boxes, counts = _flatten(_get(self.tree, ("boxes",), what), "boxes", (4,))
+        self.boxes, counts = _flatten(
+            get_key(self.tree, ("boxes",), what), "boxes", (4,)
+        )
         if len(counts) != len(self.sizes):
             raise ValueError(
                 f"The {what} must have boxes for each of the {len(self.sizes)} images "
                 f"of the batch. Received: boxes for {len(counts)}"
             )
-        wanted = [("labels", _LABELS), *((key, (key,)) for key in optional)]
+        wanted = [("labels", LABELS), *((key, (key,)) for key in optional)]
         wanted += [("scores", scores)] if scores else []
         self.columns: dict[str, Floats] = {}
         for name, keys in wanted:
             if name in optional and name not in self.tree:
                 continue
-            flat, each = _flatten(_get(self.tree, keys, what), name, ())
+            flat, each = _flatten(get_key(self.tree, keys, what), name, ())
             _check_counts(counts, each, name, what)
             self.columns[name] = flat
         self.labels = self.columns["labels"]
@@ -403,14 +278,6 @@ def _as_dict(tree: Any, what: str) -> Mapping[str, Any]:
             "{'boxes': ..., 'labels': ...}. Received: " + _describe(tree)
         )
     return tree
-
-
-def _get(tree: Mapping[str, Any], keys: _Keys, what: str) -> Any:
-    for key in keys:
-        if key in tree:
-            return tree[key]
-    wanted = " or ".join(f"`{key}`" for key in keys)
-    raise ValueError(f"The {what} must have {wanted}. Received: the keys {list(tree)}")
 
 
 def _flatten(value: Any, name: str, row: tuple[int, ...]) -> tuple[Floats, Ints]:

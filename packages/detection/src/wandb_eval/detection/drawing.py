@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wandb_eval.core import class_color, cv2, to_rgb
-from wandb_eval.detection.boxes import Detections
+from wandb_eval.detection.detections import Detections
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 

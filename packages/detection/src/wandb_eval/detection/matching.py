@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from hotcoco.primitives import bbox_iou
 
-from wandb_eval.detection.boxes import Bools, Detections, Floats, Ints
+from wandb_eval.detection.detections import Bools, Detections, Floats, Ints
 
 NO_MATCH = -1
 CROWD = -2

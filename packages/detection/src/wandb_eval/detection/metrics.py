@@ -10,7 +10,7 @@ import wandb
 from hotcoco import StreamingEval
 
 from wandb_eval.core import charts, check_class_names, is_number
-from wandb_eval.detection.boxes import Detections, Floats, Ints
+from wandb_eval.detection.detections import Detections, Floats, Ints
 from wandb_eval.detection.matching import CROWD, KINDS, ImageMatch, as_xywh
 
 COCO_FIGURES = (

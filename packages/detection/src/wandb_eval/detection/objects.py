@@ -10,7 +10,7 @@ import wandb
 from numpy.typing import NDArray
 
 from wandb_eval.core import EvaluatedSamples, charts
-from wandb_eval.detection.boxes import Floats
+from wandb_eval.detection.detections import Floats
 from wandb_eval.detection.matching import KINDS, NO_MATCH, ImageMatch
 
 MAX_OBJECTS = 50

@@ -77,8 +77,8 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
             shown as that class. In one-hot masks, pixels of zeros are ignored.
         from_logits: Whether outputs are logits, before softmax or sigmoid. It makes a
             difference for a single output channel, for `multi_label`, and for outputs
-            of another size than the masks. `"auto"`: told by the loss that the model is
-            compiled with, else by the activation of its last layer, else by the
+            of another size than the masks. `"auto"`: told by a softmax or sigmoid at the
+            end of the model, else by the loss that it is compiled with, else by the
             outputs.
         multi_label: Whether a pixel may have several classes, or none: masks are
             multi-hot of shape `(batch, height, width, num_classes)`, outputs those of a

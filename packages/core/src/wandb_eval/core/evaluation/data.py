@@ -320,26 +320,6 @@ def unpack_x_y(batch: Any) -> tuple[Any, Any]:
     return batch[0], batch[1]
 
 
-def check_single(outputs: Any) -> None:
-    """Raises a ValueError if a model has several outputs."""
-    if not hasattr(outputs, "shape"):
-        found = list(outputs) if isinstance(outputs, dict) else describe(outputs)
-        raise ValueError(
-            f"The model has several outputs: {found}. Pass `output_key`, a key or an "
-            "index, to name the one to evaluate."
-        )
-
-
-def check_single_target(y: Any, what: str) -> None:
-    """Raises a ValueError if targets, called `what`, are those of several outputs."""
-    if isinstance(y, (dict, tuple)):
-        found = f"a dict of {list(y)}" if isinstance(y, dict) else f"{len(y)} of them"
-        raise ValueError(
-            f"There are {what} for several outputs: {found}. Pass `output_key` to name "
-            "the one to evaluate."
-        )
-
-
 def _batch(x: Any, y: Any) -> Batch:
     """Makes a batch; lists of several inputs or outputs become tuples."""
     x = map_leaves(

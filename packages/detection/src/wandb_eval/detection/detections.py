@@ -1,0 +1,163 @@
+"""The boxes of one image, in pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from wandb_eval.core import at_least
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+PADDING = -1
+"""The label of a place that holds no box."""
+
+Keys = tuple[str, ...]
+
+LABELS: Keys = ("labels", "classes")
+SCORES: Keys = ("confidence", "scores")
+OPTIONAL: Keys = ("iscrowd", "area")
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Detections:
+    """The boxes of one image: true ones, or predicted ones, which have scores.
+
+    Args:
+        boxes: `[left, top, right, bottom]` of n boxes in pixels, shape `(n, 4)`. The
+            right and the bottom edge are exclusive: a box over a whole image of 64x48
+            is `[0, 0, 64, 48]`.
+        labels: Class ids, shape `(n,)`.
+        scores: From 0 to 1, shape `(n,)`; `None` for true boxes.
+        iscrowd: Which boxes stand for a crowd of objects, as in COCO, shape `(n,)`.
+            `None`: none of them.
+        area: What tells small objects from large ones, in square pixels, shape `(n,)`.
+            COCO gives that of the object's mask. `None`: the area of the boxes.
+
+    Attributes:
+        boxes: float64.
+        labels: int64.
+        scores: Of the float dtype that they came in, float64 for others; or `None`.
+        iscrowd: bool.
+        area: float64.
+
+    Raises:
+        ValueError: If the lengths differ.
+
+    Example:
+
+    >>> found = Detections([[8, 8, 24, 16]], labels=[3], scores=[0.9])
+    >>> len(found), found.area
+    (1, array([128.]))
+    """
+
+    boxes: Floats
+    labels: Ints
+    scores: Floats | None
+    iscrowd: Bools
+    area: Floats
+
+    def __init__(
+        self,
+        boxes: ArrayLike,
+        labels: ArrayLike,
+        scores: ArrayLike | None = None,
+        iscrowd: ArrayLike | None = None,
+        area: ArrayLike | None = None,
+    ) -> None:
+        corners = np.asarray(boxes, np.float64).reshape(-1, 4)
+        if area is None:
+            area = (corners[:, 2:] - corners[:, :2]).prod(axis=1)
+        if iscrowd is None:
+            iscrowd = np.zeros(len(corners), np.bool_)
+        parts = {
+            "boxes": corners,
+            "labels": np.asarray(labels, np.int64),
+            "scores": None if scores is None else _as_scores(scores),
+            "iscrowd": np.asarray(iscrowd, np.bool_),
+            "area": np.asarray(area, np.float64),
+        }
+        for name, part in parts.items():
+            if part is not None and len(part) != len(corners):
+                raise ValueError(
+                    f"Each of the {len(corners)} boxes must have one of `{name}`. "
+                    f"Received: {len(part)}"
+                )
+            object.__setattr__(self, name, part)
+
+    def __len__(self) -> int:
+        """How many boxes there are."""
+        return len(self.boxes)
+
+    def __getitem__(self, index: NDArray[Any] | slice) -> Detections:
+        """Some of the boxes: those of a slice, of a mask, or of an array of indices."""
+        return Detections(
+            self.boxes[index],
+            self.labels[index],
+            None if self.scores is None else self.scores[index],
+            self.iscrowd[index],
+            self.area[index],
+        )
+
+    def known_scores(self) -> Floats:
+        """The scores.
+
+        Raises:
+            ValueError: If there are none.
+        """
+        if self.scores is None:
+            raise ValueError("Predicted boxes must have `scores`. Received: none")
+        return self.scores
+
+    def above(self, score_threshold: float) -> Detections:
+        """The boxes with a score of `score_threshold` or more.
+
+        Raises:
+            ValueError: If there are no scores.
+        """
+        return self[at_least(self.known_scores(), score_threshold)]
+
+    @classmethod
+    def from_dict(cls, boxes: Mapping[str, Any]) -> Detections:
+        """Reads the boxes of one image from a dictionary, without padding.
+
+        Args:
+            boxes: `boxes` as `xyxy` in pixels, `labels` or `classes`, and optionally
+                `confidence` or `scores`, `iscrowd`, `area`. What has the label -1 is
+                left out.
+
+        Raises:
+            ValueError: If a key is missing, or lengths differ.
+        """
+        what = "boxes of an image"
+        read = cls(
+            get_key(boxes, ("boxes",), what),
+            get_key(boxes, LABELS, what),
+            next((boxes[key] for key in SCORES if key in boxes), None),
+            *(boxes.get(key) for key in OPTIONAL),
+        )
+        return read[np.asarray(read.labels != PADDING)]
+
+
+def _as_scores(scores: ArrayLike) -> Floats:
+    array = np.asarray(scores)
+    return array if array.dtype.kind == "f" else array.astype(np.float64)
+
+
+def get_key(tree: Mapping[str, Any], keys: Keys, what: str) -> Any:
+    """What is under one of several keys that mean the same.
+
+    Raises:
+        ValueError: If none is there.
+    """
+    for key in keys:
+        if key in tree:
+            return tree[key]
+    wanted = " or ".join(f"`{key}`" for key in keys)
+    raise ValueError(f"The {what} must have {wanted}. Received: the keys {list(tree)}")
