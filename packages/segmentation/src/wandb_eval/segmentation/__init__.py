@@ -8,8 +8,10 @@ from wandb_eval.segmentation.metrics import (
     SegmentationMetrics,
     count_pixels,
 )
+from wandb_eval.segmentation.multi_label import MultiLabelMetrics
 
 __all__ = [
+    "MultiLabelMetrics",
     "Scores",
     "SegmentationMetrics",
     "WandbSegmentationEvalCallback",

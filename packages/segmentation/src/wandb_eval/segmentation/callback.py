@@ -77,8 +77,8 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
             shown as that class. In one-hot masks, pixels of zeros are ignored.
         from_logits: Whether outputs are logits, before softmax or sigmoid. It makes a
             difference for a single output channel, for `multi_label`, and for outputs
-            of another size than the masks. `"auto"`: told by a softmax or sigmoid at the
-            end of the model, else by the loss that it is compiled with, else by the
+            of another size than the masks. `"auto"`: told by a softmax or sigmoid at
+            the end of the model, else by the loss that it is compiled with, else by the
             outputs.
         multi_label: Whether a pixel may have several classes, or none: masks are
             multi-hot of shape `(batch, height, width, num_classes)`, outputs those of a
@@ -192,7 +192,9 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
         if self.multi_label:
             self._num_labels = masks.shape[3]
             return
+        # A single name is that of one of two classes: the outputs tell it later.
         limit = MAX_CLASSES if self.class_names is None else len(self.class_names)
+        limit = max(limit, 2)
         highest = check_ids(masks, self.ignore_index, limit, self.class_names)
         self._num_labels = max(self._num_labels, highest + 1)
 
