@@ -1,5 +1,7 @@
 """Tasks of KerasHub: batches of one size, and what their preprocessors make of data."""
 
+import os
+
 import keras
 import numpy as np
 import pytest
@@ -231,3 +233,102 @@ def test_a_classifier_stays_as_it_is():
     np.testing.assert_array_equal(
         np.asarray(image.image), x[evaluation.samples.index[0]]
     )
+
+
+def test_a_segformer_in_batches_that_leave_a_part():
+    encoder = hub.models.MiTBackbone(
+        layerwise_depths=[1, 1],
+        image_shape=(32, 32, 3),
+        hidden_dims=[4, 8],
+        num_layers=2,
+        layerwise_num_heads=[1, 2],
+        layerwise_sr_ratios=[4, 2],
+        max_drop_path_rate=0.1,
+        layerwise_patch_sizes=[7, 3],
+        layerwise_strides=[4, 2],
+    )
+    backbone = hub.models.SegFormerBackbone(image_encoder=encoder, projection_filters=8)
+    model = hub.models.SegFormerImageSegmenter(backbone=backbone, num_classes=2)
+    x, _ = red_scenes(6, 32, 32)
+    y = (x[..., 0] > 0).astype("int32")
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer="sgd", loss=loss, metrics=[])
+    evaluation = WandbSegmentationEvalCallback((x, y), NAMES, on_error="raise")
+    history = model.fit(
+        x, y, batch_size=4, epochs=2, verbose=0, callbacks=[evaluation]
+    ).history
+    assert len(history["eval/mean_iou"]) == 2
+    predicted = model.predict(x, verbose=0).argmax(axis=-1)
+    right = (predicted == y).mean()
+    assert history["eval/pixel_accuracy"][-1] == pytest.approx(right, abs=0.02)
+
+
+def dfine(size):
+    features = hub.models.HGNetV2Backbone(
+        stem_channels=[3, 8, 8],
+        stackwise_stage_filters=[
+            [8, 8, 16, 1, 3, 3],
+            [16, 8, 32, 1, 3, 3],
+            [32, 16, 32, 1, 3, 5],
+            [32, 16, 64, 1, 3, 5],
+        ],
+        apply_downsample=[False, True, True, True],
+        use_lightweight_conv_block=[False, False, True, True],
+        depths=[1, 1, 1, 1],
+        hidden_sizes=[16, 32, 32, 64],
+        embedding_size=8,
+        use_learnable_affine_block=True,
+        hidden_act="relu",
+        image_shape=(size, size, 3),
+        out_features=["stage3", "stage4"],
+    )
+    backbone = hub.models.DFineBackbone(
+        backbone=features,
+        decoder_in_channels=[16, 16],
+        encoder_hidden_dim=16,
+        num_denoising=0,
+        num_labels=2,
+        hidden_dim=16,
+        learn_initial_query=False,
+        num_queries=10,
+        anchor_image_size=(size, size),
+        feat_strides=[16, 32],
+        num_feature_levels=2,
+        encoder_in_channels=[32, 64],
+        encode_proj_layers=[1],
+        num_attention_heads=2,
+        encoder_ffn_dim=16,
+        num_encoder_layers=1,
+        hidden_expansion=0.34,
+        depth_multiplier=0.5,
+        eval_idx=-1,
+        num_decoder_layers=1,
+        decoder_attention_heads=2,
+        decoder_ffn_dim=16,
+        decoder_n_points=[2, 2],
+        lqe_hidden_dim=8,
+        num_lqe_layers=1,
+        out_features=["stage3", "stage4"],
+        image_shape=(size, size, 3),
+    )
+    return hub.models.DFineObjectDetector(
+        backbone=backbone, num_classes=2, bounding_box_format="xyxy"
+    )
+
+
+@pytest.mark.skipif(
+    not os.environ.get("RUN_SLOW"), reason="takes minutes; run with RUN_SLOW=1"
+)
+def test_a_dfine_in_batches_that_leave_a_part():
+    x, boxes = red_scenes(6, 64, 64)
+    y = {"boxes": boxes, "labels": np.ones((6, 1), np.float32)}
+    model = dfine(64)
+    model.compile(optimizer=keras.optimizers.SGD(1e-4))
+    evaluation = WandbDetectionEvalCallback(
+        (x / 255, y), NAMES, batch_size=4, on_error="raise"
+    )
+    history = model.fit(
+        x / 255, y, batch_size=3, epochs=2, verbose=0, callbacks=[evaluation]
+    ).history
+    assert len(history["eval/mAP"]) == 2
+    assert len(evaluation.pred_table.data) == 6
