@@ -112,3 +112,23 @@ def test_columns_may_be_set_late_and_times_are_what_wandb_makes_of_them(loopback
     made = json.loads(json.dumps(expected.to_json(artifact)))
     assert table["data"] == made["data"]
     assert table["column_types"] == made["column_types"]
+
+
+class ManyRows(WandbEvalCallback):
+    def add_ground_truth(self, logs=None):
+        self.data_table.add_data(0)
+
+    def add_model_predictions(self, epoch, logs=None):
+        for i in range(10_001):
+            self.pred_table.add_data(i)
+
+
+def test_a_table_that_the_page_shows_in_part_is_named(loopback, monkeypatch):
+    said = []
+    monkeypatch.setattr(wandb, "termwarn", lambda text, **_: said.append(text))
+    with wandb.init() as run:
+        fit(ManyRows(["a"], ["b"]), epochs=1)
+    assert any("has 10001 rows" in text and "the artifact" in text for text in said)
+    version = loopback.version(f"run_{run.id}_pred:latest")
+    rows = json.loads(loopback.resolve(version, "eval_data.table.json"))["data"]
+    assert len(rows) == 10_001
