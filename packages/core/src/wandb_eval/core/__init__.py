@@ -1,7 +1,7 @@
 """What all wandb-eval callbacks share, and what new ones are built from."""
 
 from wandb_eval.core import charts
-from wandb_eval.core._wandb import with_layers
+from wandb_eval.core._wandb.media import with_layers
 from wandb_eval.core.arguments import (
     check_bool,
     check_positive,

@@ -16,7 +16,18 @@ from typing import Any, Literal
 import keras
 import wandb
 
-from wandb_eval.core import _wandb
+from wandb_eval.core._wandb.artifacts import EvalArtifact, artifact_name
+from wandb_eval.core._wandb.files import (
+    Folder,
+    MediaLibrary,
+    WriteError,
+    offline,
+    version_folder,
+)
+from wandb_eval.core._wandb.ground_truth import GroundTruth
+from wandb_eval.core._wandb.history import log_row, table_cell, with_logged_tables
+from wandb_eval.core._wandb.tables import reference_table
+from wandb_eval.core._wandb.uploads import Upload, UploadError, log_artifact
 from wandb_eval.core.arguments import check_bool
 from wandb_eval.core.processes import is_alone, is_chief
 
@@ -152,14 +163,14 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
         self._missing: list[int] = []
         self._missing_lock = threading.Lock()
         self._recorded: list[tuple[int, list[str]]] = []
-        self._uploads: list[_wandb.Upload] = []
+        self._uploads: list[Upload] = []
         self._warned_in: int | None = None
         self._lacks_ground_truth = False
-        self._ground_truths: list[_wandb.GroundTruth] = []
+        self._ground_truths: list[GroundTruth] = []
         self._reference: wandb.Table | None = None
-        self._library = _wandb.MediaLibrary()
-        self._media_folder: _wandb.Folder | None = None
-        self._version_folder: _wandb.Folder | None = None
+        self._library = MediaLibrary()
+        self._media_folder: Folder | None = None
+        self._version_folder: Folder | None = None
         self._defined: set[str] = set()
         self._open_row: dict[str, Any] | None = None
         self._run = self._given_run = None
@@ -205,7 +216,7 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
         with self._missing_lock:
             self._began, self._missing = run, missing
         self._defined = set()
-        self._library = _wandb.MediaLibrary()
+        self._library = MediaLibrary()
         self._ground_truths, self._recorded = [], []
         if run is not None and not run.disabled and not is_chief():
             wandb.termlog(
@@ -253,7 +264,7 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
         self._lacks_ground_truth = True
         self.init_data_table(column_names=self.data_table_columns)
         what = "The ground truth could not be written"
-        with self._reported(what, _wandb.WriteError) as failures:
+        with self._reported(what, WriteError) as failures:
             if not self._skips:
                 call(self.add_ground_truth, logs=logs)
             self.log_data_table()
@@ -267,7 +278,7 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
         with self._version():
             try:
                 self._ensure_ground_truth()
-            except _wandb.WriteError:
+            except WriteError:
                 if not is_alone():  # The others wait for this one to predict with them.
                     with self._reported("The predictions failed for it"):
                         call(self.add_model_predictions, epoch, logs=logs)
@@ -290,7 +301,7 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
                 "them."
             )
         self._uploads = []
-        if self._writes and self._run is not None and _wandb.offline(self._run):
+        if self._writes and self._run is not None and offline(self._run):
             wandb.termlog(
                 "To send this run later, also from another folder or machine: python "
                 f"-m wandb_eval.core.sync {self._run.settings.sync_dir}",
@@ -306,7 +317,7 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
         if failures:
             self._mark_what_is_gone()
         if self._lacks_ground_truth:
-            raise _wandb.WriteError("the ground truth could not be written")
+            raise WriteError("the ground truth could not be written")
 
     @abc.abstractmethod
     def add_ground_truth(self, logs: dict[str, float] | None = None) -> None:
@@ -377,7 +388,7 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
         if self._reference is None:
             if self._skips and not self.data_table.data:
                 call(self.add_ground_truth, logs=None)
-            self._reference = _wandb.reference_table(self.data_table)
+            self._reference = reference_table(self.data_table)
         return self._reference
 
     def log_data_table(
@@ -397,10 +408,10 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
         if not self._writes:
             return
         with self._reported(f"The artifact '{name}' could not be logged") as failures:
-            artifact = _wandb.EvalArtifact(name, type, self.data_folder)
+            artifact = EvalArtifact(name, type, self.data_folder)
             entry = artifact.add_table(self.data_table, table_name)
             upload = self._log_artifact(artifact, "the ground truth", use=True)
-            truth = _wandb.GroundTruth(artifact, self.data_table, entry, upload)
+            truth = GroundTruth(artifact, self.data_table, entry, upload)
             self._media_folder = None  # Its files are wandb-core's now.
             self._ground_truths.append(truth)
             self._reference = truth.table
@@ -436,7 +447,7 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
         assert self._run is not None
         self._raise_given_up()
         with self._version(Exception) as failures:
-            name = name or _wandb.artifact_name(f"run_{self._run.id}_pred")
+            name = name or artifact_name(f"run_{self._run.id}_pred")
             folder = self.prediction_folder
             known: dict[str, Any] = {}
             known_tables: dict[int, Any] = {}
@@ -444,7 +455,7 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
                 truth.settle(self._patience)
                 known |= truth.media
                 known_tables[id(truth.table)] = truth.table_entry
-            artifact = _wandb.EvalArtifact(
+            artifact = EvalArtifact(
                 name,
                 type,
                 folder,
@@ -475,7 +486,7 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
                 shown = {"predictions": self.pred_table}
                 shown |= {k: v for k, v in tables.items() if k in in_history}
                 cells = {
-                    f"{self.prefix}/{key}": _wandb.table_cell(
+                    f"{self.prefix}/{key}": table_cell(
                         self._run, table, f"{self.prefix}/{key}"
                     )
                     for key, table in shown.items()
@@ -484,22 +495,22 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
 
     def _log_artifact(
         self,
-        artifact: _wandb.EvalArtifact,
+        artifact: EvalArtifact,
         what: str,
         aliases: list[str] | None = None,
         given_up: Callable[[], None] = lambda: None,
         *,
         use: bool = False,
-    ) -> _wandb.Upload | None:
+    ) -> Upload | None:
         """Logs an artifact. If W&B gives it up, that is reported, from a thread."""
         assert self._run is not None
 
-        def report(error: _wandb.UploadError) -> None:
+        def report(error: UploadError) -> None:
             subject = what[0].upper() + what[1:]
             self._report(f"{subject} could not be logged: {_describe(error)}", error)
             given_up()
 
-        upload = _wandb.log_artifact(
+        upload = log_artifact(
             self._run, artifact, aliases or ["latest"], what, report, use=use
         )
         if upload is not None:
@@ -526,7 +537,7 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
         with self._one_row(epoch) as row:
             assert self._run is not None
             row.update(
-                _wandb.with_logged_tables(
+                with_logged_tables(
                     self._run, values, self._log_artifact, self._known_media()
                 )
             )
@@ -563,10 +574,10 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
             else:
                 self._run.define_metric(key, step_metric=step)
             self._defined.add(key)
-        _wandb.log_row(self._run, row)
+        log_row(self._run, row)
 
     @property
-    def data_folder(self) -> _wandb.Folder:
+    def data_folder(self) -> Folder:
         """Where to write media for `data_table`, with `encode_images`."""
         if self._media_folder is None:
             assert self._run is not None
@@ -574,11 +585,11 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
         return self._media_folder
 
     @property
-    def prediction_folder(self) -> _wandb.Folder:
+    def prediction_folder(self) -> Folder:
         """Where to write media for `pred_table`, with `encode_masks`, say."""
         if self._version_folder is None:
             assert self._run is not None
-            self._version_folder = _wandb.version_folder(self._run)
+            self._version_folder = version_folder(self._run)
         return self._version_folder
 
     # --- Failures -----------------------------------------------------------------
@@ -622,9 +633,7 @@ class WandbEvalCallback(keras.callbacks.Callback, abc.ABC):  # type: ignore[misc
                     raise upload.error
 
     @contextlib.contextmanager
-    def _version(
-        self, kind: type[Exception] = _wandb.WriteError
-    ) -> Iterator[list[Exception]]:
+    def _version(self, kind: type[Exception] = WriteError) -> Iterator[list[Exception]]:
         """Marks this epoch's version as missing if it fails, and deletes its files."""
         try:
             with self._reported(_NOT_LOGGED.format(self._epoch), kind) as failures:

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import wandb
 
-from wandb_eval.core import _wandb
+from wandb_eval.core._wandb.artifacts import artifact_name
 from wandb_eval.core.arguments import is_number
 from wandb_eval.core.best_version import BestVersion
 from wandb_eval.core.callback import WandbEvalCallback, call
@@ -352,7 +352,7 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
     ) -> None:
         """Logs `pred_table`; unless `self.name` is `"val"`, it is in the name, too."""
         if name is None and self.name != "val" and self._run is not None:
-            name = _wandb.artifact_name(f"run_{self._run.id}_{self.name}_pred")
+            name = artifact_name(f"run_{self._run.id}_{self.name}_pred")
         super().log_pred_table(
             type,
             table_name,

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import wandb
 
-from wandb_eval.core import _wandb
+from wandb_eval.core._wandb.artifacts import MAX_NAME_LENGTH
+from wandb_eval.core._wandb.tables import add_rows
 from wandb_eval.core.arguments import check_bool, check_positive, is_integer
 from wandb_eval.core.evaluating import EvaluatingCallback
 from wandb_eval.core.evaluation.data import ValidationData
@@ -25,7 +26,7 @@ from wandb_eval.core.outputs import check_output_key, select_output, select_targ
 from wandb_eval.core.sample_rows import SampleRows
 from wandb_eval.core.shown import Shown
 
-_NAME = rf"[a-zA-Z0-9_\-.]{{1,{_wandb.MAX_NAME_LENGTH}}}"  # Of an artifact.
+_NAME = rf"[a-zA-Z0-9_\-.]{{1,{MAX_NAME_LENGTH}}}"  # Of an artifact.
 
 
 class TaskArguments(TypedDict, total=False):
@@ -234,7 +235,7 @@ class WandbTaskEvalCallback(EvaluatingCallback):
 
     def add_rows(self, table: wandb.Table, rows: Sequence[Sequence[Any]]) -> None:
         """Adds rows to a table: faster than its `add_data` row by row."""
-        _wandb.add_rows(table, rows)
+        add_rows(table, rows)
 
     def evaluate(
         self, model: keras.Model, logs: dict[str, float] | None = None
