@@ -12,7 +12,7 @@ from sklearn import metrics
 
 from loopback.fixtures import offline_run
 from wandb_eval.classification import WandbClassificationEvalCallback
-from wandb_eval.core._wandb import WriteError
+from wandb_eval.core._wandb.files import WriteError
 
 ODD_NAMES = ['a "quoted" name', "a/slash", "two\nlines", "🦆", "../../up", "", "crane"]
 COLUMNS = ["epoch", "idx", "image", "label", "pred", "score", "correct", "loss"]
@@ -554,7 +554,7 @@ def test_best(monitor, mode, best):
 def test_a_version_that_could_not_be_logged_is_not_the_best():
     class Failing(Evaluation):
         def log_pred_table(self, *args, **kwargs):
-            if self._epoch == 1:
+            if self._run_log.reports.epoch == 1:
                 raise WriteError("no space")
             super().log_pred_table(*args, **kwargs)
 

@@ -185,7 +185,7 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
         if told is None:
             # Also a sigmoid unit for each class puts out probabilities.
             told = not look_like_probabilities(outputs, one_class=False)
-            if self._writes:
+            if self.is_logging:
                 wandb.termlog(
                     "The outputs of the model are taken for "
                     f"{'logits' if told else 'probabilities'}, as they look like that. "
@@ -198,7 +198,7 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
 
     def _say_what_sums_to_others(self, probabilities: Probabilities) -> None:
         sums = None if self.multi_label else sums_of_others(probabilities)
-        if sums is not None and self._writes:
+        if sums is not None and self.is_logging:
             wandb.termwarn(
                 "The outputs of the model have sums of "
                 f"{sums[0]:.3g} to {sums[1]:.3g}: they are taken for those of a "

@@ -210,13 +210,13 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
         farthest = max(map(_farthest, found), default=0.0)
         name = self._prediction_format.name
         is_relative = self._prediction_format.is_relative
-        if 0 < farthest <= 1 and not is_relative and self._writes:
+        if 0 < farthest <= 1 and not is_relative and self.is_logging:
             wandb.termwarn(
                 "All predicted boxes lie within one pixel: they look relative to the "
                 f"size of the image, but the format is {name!r}. If they are, pass "
                 f"`prediction_format='rel_{_base(name)}'`."
             )
-        if self._left_out and self._writes:
+        if self._left_out and self.is_logging:
             words = _in_words(self._left_out, self._truth_format)
             wandb.termwarn(f"In `validation_data`, {words}.")
         self._left_out.clear()
@@ -302,7 +302,7 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
 
     def explain(self, evaluation: Evaluation) -> dict[str, Any]:
         """The worst mistakes, cut out of the images that are held."""
-        if not self._writes:
+        if not self.is_logging:
             return {}
         held = [evaluation.hardest, evaluation.fixed]
         return worst_objects(held, self.images_of, self._encode, self.class_names)
@@ -365,7 +365,7 @@ class _BatchMetrics:
         results = self._metrics.compute()
         outside = self._left_out[OUTSIDE]
         left_out = self._left_out.total() - outside
-        if left_out and self._callback._writes:
+        if left_out and self._callback.is_logging:
             words = _in_words(self._left_out, self._callback._prediction_format)
             wandb.termwarn(f"In the predictions, {words}.")
         return results | {

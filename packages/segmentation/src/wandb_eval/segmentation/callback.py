@@ -233,7 +233,7 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
         self._kind = self._new_kind(self._find_out_logits(outputs))
 
     def _warn_of_a_single_class(self) -> None:
-        if self.ignore_index is None or not self._writes:
+        if self.ignore_index is None or not self.is_logging:
             return
         classes = set(range(len(self._names))) - {self.ignore_index}
         found = self._ids - {self.ignore_index}
@@ -276,7 +276,7 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
 
     def new_metrics(self) -> Metrics:
         """What is measured over all of the validation data."""
-        return self._kind.new_metrics(self._writes)
+        return self._kind.new_metrics(self.is_logging)
 
     def score_samples(self, truth: Any, predictions: Any) -> SampleScores:
         """Figures of each image; 1 - mean IoU says how wrong it is.
@@ -298,7 +298,7 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
                 _check_size((image._height, image._width), mask.shape[:2])
         rows = []
         layers = [self._kind.truth_layers(mask) for mask in masks]
-        encoded = self._encode(layers, self.data_folder) if self._writes else None
+        encoded = self._encode(layers, self.data_folder) if self.is_logging else None
         for i, (index, image) in enumerate(zip(samples.index, images, strict=True)):
             shown = None if encoded is None else encoded[i]
             names = self._kind.present(masks[i])

@@ -139,27 +139,58 @@ def media_folder(run: wandb.Run) -> Folder:
     return Folder(path, shared=True)
 
 
-class MediaLibrary:
-    """Knows the files of all media folders of a run, for any of its artifacts.
+class RunFolders:
+    """Where the files of a run's tables are written, and what was written so far.
 
-    wandb-core does not send a file again that an earlier version of an artifact has.
+    wandb-core does not send a file again that an earlier version of an artifact has: so
+    the files of all data folders are known, for any artifact of the run.
+
+    Args:
+        run: The run; `None` where nothing will be written.
     """
 
-    def __init__(self) -> None:
-        self._folders: list[Folder] = []
+    def __init__(self, run: wandb.Run | None) -> None:
+        self.run = run
+        self._all: list[Folder] = []
+        self._data: Folder | None = None
+        self._version: Folder | None = None
 
-    def new_folder(self, run: wandb.Run) -> Folder:
-        """A media folder whose files are known from then on."""
-        folder = media_folder(run)
-        self._folders = [known for known in self._folders if known.files]
-        self._folders.append(folder)
-        return folder
+    @property
+    def data(self) -> Folder:
+        """Where media of samples are written, which any table may show."""
+        if self._data is None:
+            assert self.run is not None
+            self._data = media_folder(self.run)
+            self._all = [known for known in self._all if known.files]
+            self._all.append(self._data)
+        return self._data
+
+    @property
+    def version(self) -> Folder:
+        """Where media of one version of predictions alone are written."""
+        if self._version is None:
+            assert self.run is not None
+            self._version = version_folder(self.run)
+        return self._version
+
+    def leave(self, *, data: bool = False, version: bool = False) -> None:
+        """Lets go of folders: their files are wandb-core's, or belong to no table."""
+        if data:
+            self._data = None
+        if version:
+            self._version = None
+
+    def discard(self) -> None:
+        """Deletes what was written for an artifact that was not logged."""
+        for folder in (self._data, self._version):
+            if folder is not None:
+                folder.discard()
 
     def entries(self) -> dict[str, ArtifactManifestEntry]:
-        """Entries for the files, by their path on this machine."""
+        """Entries for the media of samples, by their path on this machine."""
         return {
             path: file.entry()
-            for folder in self._folders
+            for folder in self._all
             for path, file in folder.files.items()
             if file.name.startswith("media/")
         }

@@ -20,35 +20,58 @@ Log = Callable[[EvalArtifact, str], Any]
 """Logs an artifact. The second argument says what it is, in words."""
 
 
-def with_logged_tables(
-    run: wandb.Run,
-    values: Mapping[str, Any],
-    log: Log,
-    library: Mapping[str, ArtifactManifestEntry] | None = None,
-) -> dict[str, Any]:
-    """What to `run.log`, where each table is the cell of one that is logged already.
-
-    `run.log` makes an artifact of a table, and asks the server first (see
-    `log_artifact`). The table of a chart goes where the chart looks for it.
+class History:
+    """Rows of a callback's own in the history of a run, against the epoch.
 
     Args:
         run: The run.
-        values: Values for `run.log`, with tables and charts among them.
-        log: Logs the artifact of a table.
-        library: Media files that the tables may have, as for `EvalArtifact`.
+        prefix: What the keys begin with. `<prefix>/epoch` is their step metric.
     """
-    cells = dict(values)
-    for key, value in values.items():
-        if isinstance(value, wandb.Table):
-            _log_run_table(run, value, key, log, library)
-            cells[key] = table_cell(run, value, key)
-        elif isinstance(value, CustomChart):
-            value.set_key(key)
-            table_key = value.spec.table_key
-            _log_run_table(run, value.table, table_key, log, library)
-            cell = table_cell(run, value.table, table_key)
-            cells[key] = CustomChart(table=cell, spec=value.spec)  # type: ignore[arg-type]
-    return cells
+
+    def __init__(self, run: wandb.Run, prefix: str) -> None:
+        self._run = run
+        self._step = f"{prefix}/epoch"
+        self._defined: set[str] = set()
+
+    def cells(
+        self,
+        values: Mapping[str, Any],
+        log: Log,
+        library: Mapping[str, ArtifactManifestEntry] | None = None,
+    ) -> dict[str, Any]:
+        """What to log, where each table is the cell of one that is logged already.
+
+        `run.log` makes an artifact of a table, and asks the server first (see
+        `log_artifact`). The table of a chart goes where the chart looks for it.
+
+        Args:
+            values: Values for `run.log`, with tables and charts among them.
+            log: Logs the artifact of a table.
+            library: Media files that the tables may have, as for `EvalArtifact`.
+        """
+        run, cells = self._run, dict(values)
+        for key, value in values.items():
+            if isinstance(value, wandb.Table):
+                _log_run_table(run, value, key, log, library)
+                cells[key] = table_cell(run, value, key)
+            elif isinstance(value, CustomChart):
+                value.set_key(key)
+                table_key = value.spec.table_key
+                _log_run_table(run, value.table, table_key, log, library)
+                cell = table_cell(run, value.table, table_key)
+                cells[key] = CustomChart(table=cell, spec=value.spec)  # type: ignore[arg-type]
+        return cells
+
+    def log(self, row: dict[str, Any], epoch: int) -> None:
+        """Logs cells, which must all be new ones, as one row."""
+        row = {**row, self._step: epoch}
+        for key in row.keys() - self._defined:
+            if key == self._step:
+                self._run.define_metric(key, hidden=True)
+            else:
+                self._run.define_metric(key, step_metric=self._step)
+            self._defined.add(key)
+        _log_row(self._run, row)
 
 
 _logged: weakref.WeakKeyDictionary[wandb.Run, tuple[int, set[str]]] = (
@@ -57,7 +80,7 @@ _logged: weakref.WeakKeyDictionary[wandb.Run, tuple[int, set[str]]] = (
 """The step that rows of ours were logged to last, of each run, and their keys."""
 
 
-def log_row(run: wandb.Run, row: dict[str, Any]) -> None:
+def _log_row(run: wandb.Run, row: dict[str, Any]) -> None:
     """Logs values as a part of the row of the history that is open.
 
     Without that, each row of ours would close one, and what a user logs with a `step`
