@@ -38,6 +38,7 @@ class RunLog:
         reports: Reports failures, and knows which epoch it is.
         uploads: The artifacts that are under way.
         folders: Where files are written.
+        missing: The epochs whose version is missing.
         best: Which version is the best one, if that is asked.
         patience: How long to wait for the ground truth to be committed before a version
             gets copies of its media, in seconds.
@@ -55,7 +56,7 @@ class RunLog:
         self.uploads = Uploads(self.reports)
         self._owner = owner
         self._began: wandb.Run | None = None
-        self._missing = MissingVersions(None, "")
+        self.missing = MissingVersions(None, "")
         self._recorded: list[tuple[int, list[str]]] = []
         self._ground_truths: list[GroundTruth] = []
         self.folders = RunFolders(None)
@@ -90,8 +91,8 @@ class RunLog:
         if run is self._began:
             return False
         self._began = run
-        self._missing = MissingVersions(run, self._owner.prefix)
-        self._missing.recall(self.recall)
+        self.missing = MissingVersions(run, self._owner.prefix)
+        self.missing.recall(self.recall)
         self._history = None
         if run is not self.folders.run:
             self.folders = RunFolders(run)
@@ -197,7 +198,7 @@ class RunLog:
                 folder,
                 known=known,
                 known_tables=known_tables,
-                library=self.folders.entries(),
+                find=self.folders.entry,
                 metadata=metadata,
             )
             for table_name, table in tables.items():
@@ -227,12 +228,9 @@ class RunLog:
         """Logs values to the run's history, against the epoch."""
         if not self.writes or not values:
             return
-        known: dict[str, Any] = self.folders.entries()
-        for truth in self._ground_truths:
-            known |= truth.media
         failed = self.reports.reported("The metrics could not be logged")
         with failed, self.one_row(epoch) as row:
-            row.update(self._rows().cells(values, self._log, known))
+            row.update(self._rows().cells(values, self._log, self._find))
 
     def log_table_cells(self, tables: dict[str, wandb.Table]) -> None:
         """Logs to the history what refers to tables of a version that was logged."""
@@ -259,6 +257,13 @@ class RunLog:
             if row:
                 with self.reports.reported("The metrics could not be logged"):
                     self._rows().log(row, epoch)
+
+    def _find(self, path: str) -> Any:
+        """The entry of a media file that was written for this run."""
+        for truth in self._ground_truths:
+            if path in truth.media:
+                return truth.media[path]
+        return self.folders.entry(path)
 
     def _rows(self) -> History:
         if self._history is None:
@@ -304,7 +309,7 @@ class RunLog:
         """Notes that an epoch's version is missing, or is not. From any thread."""
         if run is None or run is not self.run:
             return  # That run is over.
-        self._missing.mark(epoch, missing)
+        self.missing.mark(epoch, missing)
         if missing and self.best is not None and self.best.forget(epoch):
             self.best.say(run)
 

@@ -45,5 +45,5 @@ def scores_table(evaluation: Evaluation) -> wandb.Table:
     if evaluation.learning is not None:
         columns |= evaluation.learning.columns()
     table = wandb.Table(columns=list(columns), allow_mixed_types=True)
-    add_rows(table, list(zip(*columns.values(), strict=True)))
+    add_rows(table, list(map(list, zip(*columns.values(), strict=True))))
     return table

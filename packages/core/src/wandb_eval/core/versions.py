@@ -20,30 +20,33 @@ class MissingVersions:
     Args:
         run: The run.
         prefix: What keys of the run's summary begin with.
+
+    Attributes:
+        epochs: The epochs, in the order that it became known.
     """
 
     def __init__(self, run: wandb.Run | None, prefix: str) -> None:
         self._run = run
         self._key = f"{prefix}/missing_versions"
-        self._epochs: list[int] = []
+        self.epochs: list[int] = []
         self._lock = threading.Lock()  # Uploads are given up in another thread.
 
     def recall(self, of_summary: Callable[[str], Any]) -> None:
         """Reads what another callback, or the run before, has left in the summary."""
-        self._epochs = list(of_summary("missing_versions") or [])
+        self.epochs = list(of_summary("missing_versions") or [])
 
     def mark(self, epoch: int, missing: bool) -> None:
         """Notes, and writes to the summary, whether an epoch's version is missing."""
         with self._lock:
-            if missing == (epoch in self._epochs):
+            if missing == (epoch in self.epochs):
                 return
             if missing:
-                self._epochs.append(epoch)
+                self.epochs.append(epoch)
             else:
-                self._epochs.remove(epoch)
+                self.epochs.remove(epoch)
             with contextlib.suppress(Exception):
                 assert self._run is not None
-                self._run.summary[self._key] = sorted(self._epochs)
+                self._run.summary[self._key] = sorted(self.epochs)
 
 
 class BestVersion:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,10 @@ MAX_NAME_LENGTH = 128
 """How many characters the name of an artifact has at most."""
 
 
+Find = Callable[[str], ArtifactManifestEntry | None]
+"""Finds the entry of a media file by its path on this machine."""
+
+
 class EvalArtifact(wandb.Artifact):
     """An artifact that holds one table, copies nothing and refers to known media.
 
@@ -33,7 +37,7 @@ class EvalArtifact(wandb.Artifact):
         known: What media files resolve to, by their path on this machine: entries of
             another artifact, or files that `Folder.store` wrote.
         known_tables: The same for tables, by `id`.
-        library: Other media files that the table may have, likewise.
+        find: Finds other media files that the table may have, likewise.
         metadata: The metadata of the artifact.
     """
 
@@ -45,14 +49,14 @@ class EvalArtifact(wandb.Artifact):
         *,
         known: Mapping[str, ArtifactManifestEntry] | None = None,
         known_tables: Mapping[int, ArtifactManifestEntry] | None = None,
-        library: Mapping[str, ArtifactManifestEntry] | None = None,
+        find: Find = lambda path: None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(name, type=type, metadata=_without_infinity(metadata or {}))
         self.folder = folder
         self._known = known or {}
         self._known_tables = known_tables or {}
-        self._library = library or {}
+        self._find = find
 
     def add_table(self, table: wandb.Table, table_name: str) -> ArtifactManifestEntry:
         """Adds the table and all the media in it."""
@@ -72,7 +76,7 @@ class EvalArtifact(wandb.Artifact):
         added: str | None = super().get_added_local_path_name(local_path)
         if added is not None:
             return added
-        entry = self._known.get(local_path, self._library.get(local_path))
+        entry = self._known.get(local_path) or self._find(local_path)
         if entry is None and local_path in self.folder.files:
             entry = self.folder.files[local_path].entry()
         if entry is None:
@@ -142,7 +146,8 @@ class EvalArtifact(wandb.Artifact):
         self._added_local_paths.clear()
         if self._manifest is not None:  # `manifest` would fetch it from the server.
             self._manifest.entries.clear()
-        self._known, self._known_tables, self._library = {}, {}, {}
+        self._known, self._known_tables = {}, {}
+        self._find = lambda path: None
 
 
 def _without_infinity(numbers: dict[str, Any]) -> dict[str, Any]:

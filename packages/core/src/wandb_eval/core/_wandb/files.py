@@ -186,14 +186,13 @@ class RunFolders:
             if folder is not None:
                 folder.discard()
 
-    def entries(self) -> dict[str, ArtifactManifestEntry]:
-        """Entries for the media of samples, by their path on this machine."""
-        return {
-            path: file.entry()
-            for folder in self._all
-            for path, file in folder.files.items()
-            if file.name.startswith("media/")
-        }
+    def entry(self, path: str) -> ArtifactManifestEntry | None:
+        """The entry of a media file of samples, by its path on this machine."""
+        for folder in self._all:
+            file = folder.files.get(path)
+            if file is not None and file.name.startswith("media/"):
+                return file.entry()
+        return None
 
 
 def version_folder(run: wandb.Run) -> Folder:
@@ -212,10 +211,11 @@ def version_folder(run: wandb.Run) -> Folder:
 
 
 def folder_of(run: wandb.Run) -> Path:
-    # Absolute: `wandb sync`, and wandb-core, may be anywhere.
-    return Path(run.settings.sync_dir).absolute()
+    # Absolute: `wandb sync`, and wandb-core, may be anywhere. `run.settings` is a deep
+    # copy, made each time it is asked for.
+    return Path(run._settings.sync_dir).absolute()
 
 
 def offline(run: wandb.Run) -> bool:
     """Whether what the run logs is only recorded on this machine."""
-    return bool(run.settings._offline)
+    return bool(run._settings._offline)

@@ -9,12 +9,12 @@ from typing import Any
 
 import wandb
 from wandb.plot.custom_chart import CustomChart
-from wandb.sdk.artifacts.artifact_manifest_entry import ArtifactManifestEntry
 from wandb.sdk.data_types.base_types.media import Media, _numpy_arrays_to_lists
 from wandb.util import json_dumps_safer
 
-from wandb_eval.core._wandb.artifacts import EvalArtifact, artifact_name
+from wandb_eval.core._wandb.artifacts import EvalArtifact, Find, artifact_name
 from wandb_eval.core._wandb.files import folder_of, version_folder, write_file
+from wandb_eval.core._wandb.tables import is_plain
 
 Log = Callable[[EvalArtifact, str], Any]
 """Logs an artifact. The second argument says what it is, in words."""
@@ -37,7 +37,7 @@ class History:
         self,
         values: Mapping[str, Any],
         log: Log,
-        library: Mapping[str, ArtifactManifestEntry] | None = None,
+        find: Find,
     ) -> dict[str, Any]:
         """What to log, where each table is the cell of one that is logged already.
 
@@ -47,17 +47,17 @@ class History:
         Args:
             values: Values for `run.log`, with tables and charts among them.
             log: Logs the artifact of a table.
-            library: Media files that the tables may have, as for `EvalArtifact`.
+            find: Finds media files that the tables may have, as for `EvalArtifact`.
         """
         run, cells = self._run, dict(values)
         for key, value in values.items():
             if isinstance(value, wandb.Table):
-                _log_run_table(run, value, key, log, library)
+                _log_run_table(run, value, key, log, find)
                 cells[key] = table_cell(run, value, key)
             elif isinstance(value, CustomChart):
                 value.set_key(key)
                 table_key = value.spec.table_key
-                _log_run_table(run, value.table, table_key, log, library)
+                _log_run_table(run, value.table, table_key, log, find)
                 cell = table_cell(run, value.table, table_key)
                 cells[key] = CustomChart(table=cell, spec=value.spec)  # type: ignore[arg-type]
         return cells
@@ -91,7 +91,7 @@ def _log_row(run: wandb.Run, row: dict[str, Any]) -> None:
         row: The values, by key. If the row that is open has one of these keys from a
             callback of ours, a new one is begun.
     """
-    if run.settings._shared:  # Of several processes, each has its own steps.
+    if run._settings._shared:  # Of several processes, each has its own steps.
         run.log(row)
         return
     step, keys = _logged.get(run, (-1, set()))
@@ -108,7 +108,7 @@ def _log_run_table(
     table: wandb.Table,
     key: str,
     log: Log,
-    library: Mapping[str, ArtifactManifestEntry] | None,
+    find: Find,
 ) -> None:
     """Logs a table as the artifact that `run.log({key: table})` makes of it.
 
@@ -119,7 +119,7 @@ def _log_run_table(
     name = artifact_name(f"run-{run.id}-{key}")
     folder = version_folder(run)
     try:
-        artifact = EvalArtifact(name, "table", folder, library=library)
+        artifact = EvalArtifact(name, "table", folder, find=find)
         artifact._type = "run_table"  # A type of W&B's own, refused above.
         artifact.add_table(table, key)
         log(artifact, f"the table '{key}'")
@@ -167,7 +167,10 @@ def _bind_to_run(table: wandb.Table, run: wandb.Run, key: str) -> None:
     Beside it, not in wandb's folder for temporary files: in long trainings, that is
     cleared by others.
     """
-    content = json_dumps_safer(_numpy_arrays_to_lists(table._to_table_json(warn=False)))
+    shown: Any = table._to_table_json(warn=False)
+    if not is_plain(shown["data"]):
+        shown = _numpy_arrays_to_lists(shown)
+    content = json_dumps_safer(shown)
     suffix = ".table.json"
     path = write_file(content.encode(), folder_of(run), suffix)
     table._set_file(str(path), is_tmp=True, extension=suffix)

@@ -16,25 +16,41 @@ from wandb_eval.core._wandb.media import by_reference
 
 
 def add_rows(table: wandb.Table, rows: Iterable[Sequence[Any]]) -> None:
-    """Adds rows to a table as `add_data` would, inferring each kind of row once.
+    """Adds rows to a table as `add_data` would, inferring each kind of cell once.
 
     `wandb.Table.add_data` merges the type of every cell of every row into the types of
     the columns. The types depend on few things (the class of a cell, the layers of an
     image), so cells that agree in those need not be merged twice.
+
+    Args:
+        table: The table.
+        rows: The cells of each row. Lists become the table's own, and are not copied.
     """
-    seen: list[set[Any]] = [{None} for _ in table.columns]
-    for row in rows:
-        kinds = list(map(_kind, row))
-        known = len(kinds) == len(seen) and None not in kinds
-        if known and all(map(set.__contains__, seen, kinds)):
-            table.data.append(list(row))
-            continue
-        table.add_data(*row)
-        for column, kind in zip(seen, kinds, strict=True):
-            column.add(kind)
+    rows = list(rows)
+    new = _rows_with_new_kinds(rows, len(table.columns))
+    for i, row in enumerate(rows):
+        if new is None or i in new:
+            table.add_data(*row)
+        else:
+            table.data.append(row if type(row) is list else list(row))
 
 
-_PLAIN = (bool, int, float, str, type(None))
+def _rows_with_new_kinds(rows: list[Sequence[Any]], width: int) -> set[int] | None:
+    """The rows that have a cell of another kind than those above; `None` for all."""
+    if any(len(row) != width for row in rows):
+        return None
+    new: set[int] = {0}
+    for column in zip(*rows, strict=True):
+        kinds: Sequence[Any] = list(map(type, column))
+        if not _PLAIN.issuperset(kinds):
+            kinds = list(map(_kind, column))
+            new.update(i for i, kind in enumerate(kinds) if kind is None)
+        if kinds.count(kinds[0]) < len(kinds):
+            new.update(map(kinds.index, set(kinds)))
+    return new
+
+
+_PLAIN = frozenset((bool, int, float, str, type(None)))
 
 
 def _kind(cell: Any) -> Any:
@@ -73,10 +89,14 @@ def table_json(table: wandb.Table, artifact: wandb.Artifact) -> dict[str, Any]:
 
     wandb asks of every number and string whether it is a tensor of some framework.
     """
-    if len(table.data) > wandb.Table.MAX_ARTIFACT_ROWS or any(
-        isinstance(cell, (np.ndarray, datetime.date))
-        for row in table.data
-        for cell in row
+    plain = is_plain(table.data)
+    if len(table.data) > wandb.Table.MAX_ARTIFACT_ROWS or (
+        not plain
+        and any(
+            isinstance(cell, (np.ndarray, datetime.date))
+            for row in table.data
+            for cell in row
+        )
     ):
         # Arrays go into a file of their own, and times become numbers.
         return dict(table.to_json(artifact))
@@ -84,11 +104,24 @@ def table_json(table: wandb.Table, artifact: wandb.Artifact) -> dict[str, Any]:
     header.data = []
     content = dict(header.to_json(artifact))
     content["nrows"] = len(table.data)
-    content["data"] = [
-        [cell if _is_json(cell) else _json_helper(cell, artifact) for cell in row]  # type: ignore[no-untyped-call]
-        for row in table.data
-    ]
+    content["data"] = (
+        table.data
+        if plain
+        else [
+            [cell if _is_json(cell) else _json_helper(cell, artifact) for cell in row]  # type: ignore[no-untyped-call]
+            for row in table.data
+        ]
+    )
     return content
+
+
+def is_plain(rows: Sequence[Sequence[Any]]) -> bool:
+    """Whether all cells are numbers, strings and such that JSON has."""
+    return all(
+        _PLAIN.issuperset(map(type, column))
+        and all(math.isfinite(cell) for cell in column if type(cell) is float)
+        for column in zip(*rows, strict=False)
+    )
 
 
 def _is_json(cell: Any) -> bool:

@@ -155,6 +155,6 @@ def log_artifact(
         interface.publish_artifact(run, artifact, aliases, **options)
         return None
     # `run.step` would ask wandb-core, and there is none in shared mode.
-    options["history_step"] = 0 if run.settings._shared else run._local_step
+    options["history_step"] = 0 if run._settings._shared else run._local_step
     handle = interface.deliver_artifact(run, artifact, aliases, **options)
     return Upload(handle, what, artifact.folder, given_up)
