@@ -102,7 +102,7 @@ def test_probabilities_in_place_of_logits_are_noticed(
         for activation in ("sigmoid", None):
             layer = keras.layers.Dense(1, activation=activation)
             evaluation.set_model(keras.Sequential([layer]))
-            evaluation.warn_of_probabilities(outputs, one_class)
+            evaluation.outputs_are_logits(True, outputs, one_class)
             noticed += [activation] * len(said)
             assert all("pass `from_logits=False`" in text for text in said)
             said.clear()

@@ -37,7 +37,6 @@ from wandb_eval.core.images import (
 from wandb_eval.core.logits import (
     FromLogits,
     check_from_logits,
-    look_like_probabilities,
     told_from_logits,
 )
 from wandb_eval.core.opencv import cv2
@@ -78,7 +77,6 @@ __all__ = [
     "encode_masks",
     "is_integer",
     "is_number",
-    "look_like_probabilities",
     "map_in_threads",
     "map_to_image",
     "name_classes",

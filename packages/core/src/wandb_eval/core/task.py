@@ -20,7 +20,12 @@ from wandb_eval.core.evaluation.samples import EvaluatedSamples, Samples
 from wandb_eval.core.evaluation.task import EvalTask
 from wandb_eval.core.evaluation.trees import stack_or_list
 from wandb_eval.core.images import Image, check_image_format
-from wandb_eval.core.logits import look_like_probabilities, told_from_logits
+from wandb_eval.core.logits import (
+    FromLogits,
+    check_probabilities,
+    look_like_probabilities,
+    told_from_logits,
+)
 from wandb_eval.core.monitor import Mode, Monitor
 from wandb_eval.core.outputs import check_output_key, select_output, select_target
 from wandb_eval.core.sample_rows import SampleRows, TaskColumns
@@ -293,20 +298,46 @@ class WandbTaskEvalCallback(EvaluatingCallback):
         """
         return self._evaluate_without_fit(model, dict(logs or {}))
 
-    def warn_of_probabilities(self, outputs: Any, one_class: bool = True) -> None:
-        """Warns if outputs that are to be logits look like probabilities.
+    def outputs_are_logits(
+        self, from_logits: FromLogits, outputs: Any, one_class: bool = True
+    ) -> bool:
+        """Whether the outputs of the model are logits, before softmax or sigmoid.
 
-        Unless the last layer is known to be linear.
+        With `"auto"` the model tells it, as `told_from_logits` says, or else the
+        outputs: they are probabilities if all are from 0 to 1. That is said once.
+        Outputs that are to be logits, but look like probabilities, are warned of.
 
         Args:
+            from_logits: What the user said: `True`, `False` or `"auto"`.
             outputs: Of shape `(batch, ..., num_classes)`, or `(batch,)`.
             one_class: Whether the classes exclude each other.
+
+        Raises:
+            ValueError: If they are to be probabilities, and are not.
         """
-        if not self.is_logging or not look_like_probabilities(outputs, one_class):
-            return
+        told = from_logits
+        if told == "auto":
+            known = told_from_logits(self.model, self.output_key)
+            told = bool(known)
+            if known is None:
+                told = not look_like_probabilities(outputs, one_class=False)
+                if self.is_logging:
+                    wandb.termlog(
+                        "The outputs of the model are taken for "
+                        f"{'logits' if told else 'probabilities'}, as they look like "
+                        "that. Pass `from_logits` if they are not.",
+                        repeat=False,
+                    )
+        if not told:
+            check_probabilities(outputs)
+        elif self.is_logging and look_like_probabilities(outputs, one_class):
+            self._warn_of_probabilities(outputs, one_class)
+        return told
+
+    def _warn_of_probabilities(self, outputs: Any, one_class: bool) -> None:
         several = len(np.shape(outputs)) > 1 and np.shape(outputs)[-1] > 1
         if not (one_class and several) and told_from_logits(self.model) is True:
-            return
+            return  # Logits of a linear layer may be from 0 to 1.
         wandb.termwarn(
             f"The outputs of the model are {np.nanmin(outputs):.3g} to "
             f"{np.nanmax(outputs):.3g}: they look like probabilities, but are taken "

@@ -25,7 +25,6 @@ from wandb_eval.core import (
     encode_masks,
     is_integer,
     is_number,
-    look_like_probabilities,
     name_classes,
     told_from_logits,
     with_layers,
@@ -248,27 +247,12 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
     def _find_out_logits(self, outputs: Any) -> bool:
         """Whether outputs are logits, as far as that matters."""
         mask = self._kind.read_truth(self.samples.y[0][None])
-        matters = self.multi_label or depends_on_logits(outputs, mask.shape[1:3])
-        scores = channels_last(outputs)
-        exclusive = not self.multi_label
+        if self.multi_label or depends_on_logits(outputs, mask.shape[1:3]):
+            scores, one_class = channels_last(outputs), not self.multi_label
+            return self.outputs_are_logits(self.from_logits, scores, one_class)
         if self.from_logits == "auto":
-            told = told_from_logits(self.model, self.output_key)
-            if told is not None or not matters:
-                told = bool(told)
-            else:
-                told = not look_like_probabilities(scores, exclusive)
-                wandb.termlog(
-                    "The outputs of the model are taken for "
-                    f"{'logits' if told else 'probabilities'}, as they look like that. "
-                    "Pass `from_logits` if they are not."
-                )
-        else:
-            told = self.from_logits
-            if told and matters:
-                self.warn_of_probabilities(scores, exclusive)
-        if not told and matters:
-            _check_probabilities(outputs)
-        return told
+            return bool(told_from_logits(self.model, self.output_key))
+        return self.from_logits
 
     def read_batch(self, y: Any, outputs: Any) -> tuple[Any, Any]:
         """Masks, and what was predicted and counted."""
@@ -347,17 +331,6 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
 
 def _has_4_axes(outputs: Any) -> bool:
     return len(getattr(outputs, "shape", ())) == 4
-
-
-def _check_probabilities(outputs: Any) -> None:
-    finite = outputs[np.isfinite(outputs)]
-    low, high = finite.min(initial=np.inf), finite.max(initial=-np.inf)
-    if low < -1e-3 or high > 1 + 1e-3:
-        raise ValueError(
-            f"The outputs of the model are not probabilities: they are {low:.3g} to "
-            f"{high:.3g}. If its last layer has no softmax or sigmoid, pass "
-            "`from_logits=True`."
-        )
 
 
 def _image_size(x: Any) -> tuple[int, ...] | None:

@@ -72,6 +72,7 @@ class Evaluation:
         samples: Samples,
         num_hardest: int,
         learning: Learning | None,
+        *,
         is_refilled: bool,
         read: Read,
     ) -> None:

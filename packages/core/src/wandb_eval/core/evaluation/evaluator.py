@@ -264,8 +264,8 @@ class Evaluator:
             self.samples,
             self._num_hardest,
             self._learning,
-            self.data.is_refilled,
-            read,
+            is_refilled=self.data.is_refilled,
+            read=read,
         )
 
     def _walk_through(self, evaluation: Evaluation) -> None:
