@@ -220,7 +220,7 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
         self.init_pred_table(
             self._columns.with_added(self.pred_table_columns, self.data_table)
         )
-        with self._run_log.version(Exception) as failures:
+        with self._run_log.version(Exception):
             self._ensure_ground_truth()
             self._shown_evaluation = evaluation
             evaluation.fixed.rows = self.data_table_ref.data
@@ -239,8 +239,8 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
             )
         with self._run_log.reports.reported("The metrics could not be logged"):
             self.log_metrics(results, epoch)
-        if failures:
-            self._sample_rows.forget()  # Their files are gone.
+        if epoch in self._run_log.missing.epochs:
+            self._sample_rows.forget()  # Their files may be gone.
         elif "best" in aliases:
             self._best.say(self._run_log.run)
 

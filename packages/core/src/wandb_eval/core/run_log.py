@@ -59,6 +59,9 @@ class RunLog:
         self.missing = MissingVersions(None, "")
         self._recorded: list[tuple[int, list[str]]] = []
         self._ground_truths: list[GroundTruth] = []
+        self._sent: dict[
+            str, None
+        ] = {}  # Media that a version had, of no ground truth.
         self.folders = RunFolders(None)
         self._history: History | None = None
         self._open_row: dict[str, Any] | None = None
@@ -96,7 +99,7 @@ class RunLog:
         self._history = None
         if run is not self.folders.run:
             self.folders = RunFolders(run)
-        self._ground_truths, self._recorded = [], []
+        self._ground_truths, self._recorded, self._sent = [], [], {}
         self.best = None
         if run is not None and not run.disabled and not is_chief():
             wandb.termlog(
@@ -203,6 +206,9 @@ class RunLog:
             )
             for table_name, table in tables.items():
                 artifact.add_table(table, table_name)
+            for path in filter(os.path.exists, self._sent):
+                # W&B does not send again what the version before this one has.
+                artifact.get_added_local_path_name(path)
             self._mark_missing(run, epoch, missing=False)
             upload = self._log(
                 artifact,
@@ -212,6 +218,7 @@ class RunLog:
             )
             if upload is None:
                 self._recorded.append((epoch, list(folder.files)))
+            self._sent.update(dict.fromkeys(artifact.found))
             artifact.release()
             self.folders.leave(data=True, version=True)  # Their files are wandb-core's.
         return not failures

@@ -39,6 +39,9 @@ class EvalArtifact(wandb.Artifact):
         known_tables: The same for tables, by `id`.
         find: Finds other media files that the table may have, likewise.
         metadata: The metadata of the artifact.
+
+    Attributes:
+        found: The media files that `find` has found.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class EvalArtifact(wandb.Artifact):
         self._known = known or {}
         self._known_tables = known_tables or {}
         self._find = find
+        self.found: list[str] = []
 
     def add_table(self, table: wandb.Table, table_name: str) -> ArtifactManifestEntry:
         """Adds the table and all the media in it."""
@@ -76,7 +80,11 @@ class EvalArtifact(wandb.Artifact):
         added: str | None = super().get_added_local_path_name(local_path)
         if added is not None:
             return added
-        entry = self._known.get(local_path) or self._find(local_path)
+        entry = self._known.get(local_path)
+        if entry is None:
+            entry = self._find(local_path)
+            if entry is not None:
+                self.found.append(local_path)
         if entry is None and local_path in self.folder.files:
             entry = self.folder.files[local_path].entry()
         if entry is None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from keras.tree import map_structure
+from keras.tree import flatten, map_structure
 
 from wandb_eval.core.evaluation.data import Batch
 from wandb_eval.core.evaluation.fingerprint import Fingerprint, content_key
@@ -163,14 +164,17 @@ class Evaluation:
                 cut = outputs if whole else select(outputs, slice(start, stop))
                 batches.append((part, cut))
                 start = stop
-        try:
-            y = concatenate([batch.y for batch, _ in batches])
-            together = concatenate([cut for _, cut in batches])
-        except ValueError:  # Of several shapes, say: one by one.
-            for batch, cut in batches:
-                self._take_batch([batch], batch.y, cut)
-        else:
-            self._take_batch([batch for batch, _ in batches], y, together)
+        # A task looks at samples of one size at a time.
+        for _, group in itertools.groupby(batches, lambda each: _sizes(each[0].x)):
+            alike = list(group)
+            try:
+                y = concatenate([batch.y for batch, _ in alike])
+                together = concatenate([cut for _, cut in alike])
+            except ValueError:  # The targets are of several shapes, say: one by one.
+                for batch, cut in alike:
+                    self._take_batch([batch], batch.y, cut)
+            else:
+                self._take_batch([batch for batch, _ in alike], y, together)
 
     def _take_batch(self, batches: list[Batch], y: Any, outputs: Any) -> None:
         """Looks at batches together: their targets, and the outputs for them."""
@@ -221,3 +225,7 @@ class Evaluation:
             if content_key(sample.x) != self._samples.key(i):
                 self.in_order = False
             self.fixed.add(replace(sample, x=self._samples.x[i]))
+
+
+def _sizes(x: Any) -> list[tuple[int, ...]]:
+    return [tuple(leaf.shape[1:]) for leaf in flatten(x)]
