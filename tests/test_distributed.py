@@ -1,6 +1,7 @@
 """Several devices and several processes: one writes, all predict, nothing hangs.
 
-The scripts in `distributed/` are the set-ups of `docs/distributed.md`.
+The scripts in `distributed/` are the set-ups of `docs/distributed.md` and of
+`docs/guides/several-devices.md`.
 """
 
 import contextlib
