@@ -1,4 +1,4 @@
-"""The guides run as they stand: their code and commands, in order."""
+"""The guides and the README run as they stand: their code, in order."""
 
 import os
 import re
@@ -9,14 +9,15 @@ from pathlib import Path
 import keras
 import pytest
 
-GUIDES = sorted((Path(__file__).parents[1] / "docs/guides").glob("*.md"))
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs/guides").glob("*.md"))]
 BLOCK = re.compile(r'^```(python|bash)(?: title="(\w+)")?\n(.*?)^```', re.M | re.S)
 LIBRARY_OF = {"keras-hub": "keras_hub", "reading-tables": "pandas"}
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
-def test_a_guide_runs_as_it_stands(loopback, monkeypatch, page):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_runs_as_it_stands(loopback, monkeypatch, page):
     if page.stem in LIBRARY_OF:
         pytest.importorskip(LIBRARY_OF[page.stem])
     monkeypatch.chdir(os.environ["WANDB_DIR"])
@@ -32,7 +33,7 @@ def test_a_guide_runs_as_it_stands(loopback, monkeypatch, page):
                 continue
             if language == "python":
                 exec(compile(code, page.name, "exec"), names)
-            else:
+            elif page.stem == "offline":
                 subprocess.run(["bash", "-euc", code], check=True)
     finally:
         keras.distribution.set_distribution(distribution)
@@ -40,3 +41,30 @@ def test_a_guide_runs_as_it_stands(loopback, monkeypatch, page):
         [_, version] = loopback.versions(f"run_{names['run'].id}_pred")
         assert version.state == "COMMITTED"
         assert all(loopback.resolve(version, path) for path in version.manifest)
+
+
+@pytest.mark.parametrize(
+    "part", ["core", "classification", "detection", "segmentation"]
+)
+def test_all_say_in_the_same_words_how_to_install(part):
+    """What a release changes is in these words, and nowhere else."""
+    task = "" if part == "core" else f" ./packages/{part}"
+    command = f'pip install "./packages/core[tensorflow]"{task}'
+    words = f"""from a clone of the repository:
+
+```bash
+{command}
+```
+
+`[jax]` instead of `[tensorflow]` brings JAX; without either, you have a backend of \
+Keras already.
+"""
+    readme = (ROOT / f"packages/{part}/README.md").read_text()
+    assert f"The package is on no index yet. F{words[1:]}" in readme
+    if part == "classification":
+        root = (ROOT / "README.md").read_text()
+        assert (
+            f"The packages are on no index yet. With Python 3.11 or newer, {words}"
+            in root
+        )
+    assert readme.count("pip install") == 1
