@@ -96,6 +96,7 @@ def assert_logged(loopback, report):
     assert versions[-1].metadata["eval/accuracy"] == pytest.approx(accuracy)
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_tensorflow_on_two_devices(loopback):
     pytest.importorskip("tensorflow")
@@ -104,6 +105,7 @@ def test_tensorflow_on_two_devices(loopback):
     assert_logged(loopback, report)
 
 
+@pytest.mark.slow
 @ON_JAX
 def test_jax_on_two_devices(loopback):
     environment = {
@@ -114,6 +116,7 @@ def test_jax_on_two_devices(loopback):
     assert_logged(loopback, report)
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("other", ["none", "disabled"])
 def test_two_workers_of_tensorflow(loopback, other):
@@ -133,6 +136,7 @@ def test_two_workers_of_tensorflow(loopback, other):
     assert worker["weights"] == chief["weights"]
 
 
+@pytest.mark.slow
 @ON_JAX
 @pytest.mark.parametrize("other", ["none", "disabled"])
 def test_two_processes_of_jax(loopback, other):
@@ -146,6 +150,7 @@ def test_two_processes_of_jax(loopback, other):
     assert worker["weights"] == chief["weights"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other", ["none", "disabled"])
 def test_two_processes_of_torch(loopback, other):
     pytest.importorskip("torch")
