@@ -67,6 +67,16 @@ def test_every_room_is_in_the_page():
     assert named - rooms - {"test_architecture.py"} == set()
 
 
+def test_files_that_changes_go_to_are_there():
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    [table] = re.findall(r"\| change \|.*?\n\|---.*?\n(.*?)\n\n", page, re.DOTALL)
+    places = [row.split(" | ")[1] for row in table.splitlines()]
+    assert len(places) == 5
+    for place in places:
+        file = re.search(r"`([\w/.]+)`", place)[1]
+        assert list(ROOT.glob(f"packages/*/src/wandb_eval/{file}*")), file
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
 def test_no_module_and_no_class_is_too_long(path):
     text = path.read_text()

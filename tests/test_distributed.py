@@ -1,6 +1,7 @@
 """Several devices and several processes: one writes, all predict, nothing hangs.
 
-The scripts in `distributed/` are the set-ups of `docs/distributed.md`.
+The scripts in `distributed/` are the set-ups of `docs/distributed.md` and of
+`docs/guides/several-devices.md`.
 """
 
 import contextlib
@@ -96,6 +97,7 @@ def assert_logged(loopback, report):
     assert versions[-1].metadata["eval/accuracy"] == pytest.approx(accuracy)
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_tensorflow_on_two_devices(loopback):
     pytest.importorskip("tensorflow")
@@ -104,6 +106,7 @@ def test_tensorflow_on_two_devices(loopback):
     assert_logged(loopback, report)
 
 
+@pytest.mark.slow
 @ON_JAX
 def test_jax_on_two_devices(loopback):
     environment = {
@@ -114,6 +117,7 @@ def test_jax_on_two_devices(loopback):
     assert_logged(loopback, report)
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("other", ["none", "disabled"])
 def test_two_workers_of_tensorflow(loopback, other):
@@ -133,6 +137,7 @@ def test_two_workers_of_tensorflow(loopback, other):
     assert worker["weights"] == chief["weights"]
 
 
+@pytest.mark.slow
 @ON_JAX
 @pytest.mark.parametrize("other", ["none", "disabled"])
 def test_two_processes_of_jax(loopback, other):
@@ -146,6 +151,7 @@ def test_two_processes_of_jax(loopback, other):
     assert worker["weights"] == chief["weights"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other", ["none", "disabled"])
 def test_two_processes_of_torch(loopback, other):
     pytest.importorskip("torch")

@@ -210,6 +210,7 @@ def test_every_fourth_request_fails(loopback, warned, status):
     assert len(loopback.history(run.id)) == EPOCHS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("target", "every"), [("upload", 2), (None, 5)])
 def test_connections_drop_in_the_middle(loopback, warned, target, every):
     with wandb.init() as run:
@@ -222,6 +223,7 @@ def test_connections_drop_in_the_middle(loopback, warned, target, every):
     assert warned == []
 
 
+@pytest.mark.slow
 def test_requests_time_out(loopback, monkeypatch, warned):
     monkeypatch.setenv("WANDB__GRAPHQL_TIMEOUT_SECONDS", "1")
     monkeypatch.setenv("WANDB__FILE_TRANSFER_TIMEOUT_SECONDS", "1")
@@ -374,6 +376,7 @@ def test_what_is_missing_is_remembered_by_the_run(loopback):
     assert loopback.summary("resumed")["eval/missing_versions"] == [3]
 
 
+@pytest.mark.slow
 def test_a_slow_server_does_not_cost_a_thread_for_each_version(loopback):
     with wandb.init():
         loopback.down()
@@ -387,6 +390,7 @@ def test_a_slow_server_does_not_cost_a_thread_for_each_version(loopback):
     assert counts[1] <= counts[0] + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patience", [60.0, 0.1])
 def test_slow_uploads(loopback, warned, patience):
     with wandb.init() as run:
@@ -475,6 +479,7 @@ def test_the_disk_is_full_when_training_begins(
     assert warned
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["online", "offline"])
 def test_nothing_stays_of_what_could_not_be_logged(loopback, sync, monkeypatch, mode):
     """Or a disk that is full would never get better."""
@@ -661,6 +666,7 @@ faults.fit(callback, faults.After({{2: kill}}))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["online", "offline"])
 def test_the_process_is_killed(loopback, sync, monkeypatch, mode):
     name = "x_transaction_log_flush_interval"

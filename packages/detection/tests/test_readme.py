@@ -26,7 +26,7 @@ def code(beginning):
 def test_the_use_without_the_callback(capsys):
     names = code("DetectionMetrics(")
     assert names["drawn"].shape == (256, 384, 3)
-    assert names["sheet"].shape == (512, 1152, 3)
+    assert names["sheet"].shape == (32 + 512, 1152, 3)
     assert capsys.readouterr().out.startswith("1.0 [[1 0 0]")
 
 

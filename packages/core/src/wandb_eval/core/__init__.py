@@ -34,6 +34,7 @@ from wandb_eval.core.images import (
     to_images,
     to_rgb,
 )
+from wandb_eval.core.legend import SWATCH, class_swatches, color_swatch, legend_strip
 from wandb_eval.core.logits import (
     FromLogits,
     check_from_logits,
@@ -49,6 +50,7 @@ from wandb_eval.core.version_tables import VersionOnly
 
 __all__ = [
     "NOT_BATCHED",
+    "SWATCH",
     "WORKERS",
     "Batch",
     "EvaluatedSamples",
@@ -72,11 +74,14 @@ __all__ = [
     "check_single",
     "check_single_target",
     "class_color",
+    "class_swatches",
+    "color_swatch",
     "cv2",
     "encode_images",
     "encode_masks",
     "is_integer",
     "is_number",
+    "legend_strip",
     "map_in_threads",
     "map_to_image",
     "name_classes",

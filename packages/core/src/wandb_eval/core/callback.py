@@ -52,8 +52,8 @@ class WandbEvalCallback(CopiedCallback, abc.ABC):
         run: The run to log to. `None`: the one that is active when training begins;
             with `wandb.init(reinit="create_new")` there is none.
         log_to_history: Whether the prediction table is also logged to the run's
-            history, under `eval/predictions`, so that W&B's step slider moves through
-            the epochs. Its media are those of the artifact, not sent again.
+            history, under `eval/predictions`, so that the run's page shows it. Its
+            media are those of the artifact, not sent again.
         on_error: `"warn"` or `"raise"`: what happens when something that was to be
             logged can't be.
         *args: Passed on to `keras.callbacks.Callback`.
