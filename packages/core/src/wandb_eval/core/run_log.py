@@ -59,9 +59,7 @@ class RunLog:
         self.missing = MissingVersions(None, "")
         self._recorded: list[tuple[int, list[str]]] = []
         self._ground_truths: list[GroundTruth] = []
-        self._sent: dict[
-            str, None
-        ] = {}  # Media that a version had, of no ground truth.
+        self._sent: dict[str, None] = {}  # Media of versions, by their path.
         self.folders = RunFolders(None)
         self._history: History | None = None
         self._open_row: dict[str, Any] | None = None
@@ -220,7 +218,7 @@ class RunLog:
                 self._recorded.append((epoch, list(folder.files)))
             self._sent.update(dict.fromkeys(artifact.found))
             artifact.release()
-            self.folders.leave(data=True, version=True)  # Their files are wandb-core's.
+            self.folders.leave(data=True, version=True)  # wandb-core has the files.
         return not failures
 
     def _log(
