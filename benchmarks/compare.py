@@ -3,6 +3,7 @@
     uv run benchmarks/compare.py                        # in under ten minutes
     uv run benchmarks/compare.py --parts sweep memory   # some minutes more
     uv run benchmarks/compare.py --parts scale          # COCO, ImageNet, Cityscapes
+    uv run benchmarks/compare.py --parts fit            # what an epoch takes longer
     uv run benchmarks/compare.py --render               # writes README.md
 
 README.md says what is measured, and how.
@@ -18,6 +19,7 @@ import json
 import multiprocessing
 import os
 import platform
+import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -75,6 +77,21 @@ class Bench:
             f"begin {figures['begin']:6.2f} s, epoch {figures['epoch']:6.3f} s",
             flush=True,
         )
+        return figures
+
+    def fit(self, row: str, backend: str) -> dict[str, float]:
+        """`fit.measure_fit` by an interpreter of its own, for its backend of Keras."""
+        command = [sys.executable, str(HERE / "fit.py"), self.url, row]
+        if self.args.tiny:
+            command.append("--tiny")
+        done = subprocess.run(
+            command,
+            env={**os.environ, "KERAS_BACKEND": backend},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
         return figures
 
 
@@ -151,7 +168,7 @@ def scale(bench: Bench) -> dict[str, Any]:
     }
     for row, share in itertools.product(rows, sorted(args.shares)):
         runs: dict[str, list[Any]] = {side: [] for side in rows[row]}
-        for _, side in itertools.product(range(_SCALE_REPEATS), runs):
+        for _, side in itertools.product(range(min(args.repeats, _MOST_REPEATS)), runs):
             if runs[side] and tables.in_all(runs[side][0]) > _LONG:
                 continue
             figures = bench.call("scale", "measure_scale", row, side, share)
@@ -171,9 +188,24 @@ def scale(bench: Bench) -> dict[str, Any]:
     return {"rows": rows, "drawing": {"count": count, **drawing}}
 
 
-_SCALE_REPEATS = 3
-_LONG = 5
+_MOST_REPEATS = 3
+_LONG = 3
 """Seconds; what takes longer is measured once."""
+
+
+def fit(bench: Bench) -> dict[str, Any]:
+    """Whole trainings with and without the callback, each row in a process."""
+    results = {}
+    for row, backend in bench.call("fit", "backends").items():
+        if row.partition(",")[0] in bench.args.tasks:
+            figures = bench.fit(row, backend)
+            results[row] = figures
+            print(
+                f"{row:36} validation {figures['validation']:6.3f} s, epoch "
+                f"{figures['without']:6.3f} s, with ours {figures['with']:6.3f} s",
+                flush=True,
+            )
+    return results
 
 
 def _size(args: argparse.Namespace) -> dict[str, Any]:
@@ -187,6 +219,7 @@ MEASURE = {
     "sweep": sweep,
     "memory": memory,
     "scale": scale,
+    "fit": fit,
 }
 
 
@@ -261,6 +294,7 @@ def main() -> None:
     parser.add_argument(
         "--shares", nargs="+", type=float, default=[1 / 8, 1 / 4, 1 / 2, 1]
     )
+    parser.add_argument("--tiny", action="store_true", help="try `fit`, in a minute")
     parser.add_argument("--full", action="store_true", help="all sides in all parts")
     parser.add_argument("--out", type=Path, default=HERE / "out")
     parser.add_argument("--render", action="store_true", help="write README.md")

@@ -25,6 +25,7 @@ _AT_SCALE: dict[str, dict[str, float]] = {
     "Cityscapes, quarter-size outputs": {"an image, s": 0.08},
 }
 _MAX_DRAWING = 1.1
+_MAX_PASS = 1.05
 
 _COLUMNS = {
     "begin, s": ("begin", 1, 2),
@@ -315,12 +316,44 @@ def _logs(values: Sequence[float]) -> list[float]:
     return [math.log(value) for value in values]
 
 
+def _fit(content: dict[str, Any]) -> str:
+    rows = []
+    for name, row in content["results"].items():
+        share = (row["with"] - row["without"]) / row["validation"]
+        passes = (row["alone"] - row["hook"]) / row["predict"]
+        rows.append(
+            [
+                name,
+                f"{row['images']:.0f}",
+                f"{row['validation']:.3f}",
+                f"{row['without']:.3f}",
+                f"{row['with']:.3f}",
+                f"{row['hook']:.3f}",
+                f"{share:.1%}",
+                f"at most {row['most']:.0%}",
+                _said(share <= row["most"]),
+                f"{row['predict']:.3f}",
+                f"{row['alone']:.3f}",
+                f"{passes:.2f}",
+                f"at most {_MAX_PASS}",
+                _said(passes <= _MAX_PASS),
+                f"{row['first']:.1f}",
+            ]
+        )
+    head = ["", "images", "validation, s", "epoch without, s", "with, s"]
+    head += ["of that our hook, s", "added", "to reach", ""]
+    head += ["predict, s", "our hook with a pass, s", "pass / predict"]
+    head += ["to reach", "", "1st epoch adds, s"]
+    return f"{_heading(content)}\n\n{_table(head, rows)}"
+
+
 TABLES = {
     "compare": _compare,
     "metrics": _metrics,
     "sweep": _sweep,
     "memory": _memory,
     "scale": _scale,
+    "fit": _fit,
 }
 
 

@@ -114,7 +114,8 @@ def test_the_machine_and_the_ratios_are_printed(content: dict[str, Any]) -> None
 
 def test_at_scale_all_sides_find_the_same_numbers(tmp_path: Path) -> None:
     tasks = ["--tasks", "classification", "detection"]
-    found = run(tmp_path, "scale", "--shares", "0.002", "0.004", *tasks)
+    shares = ["--shares", "0.002", "0.004", "--repeats", "1"]
+    found = run(tmp_path, "scale", *shares, *tasks)
     rows = found["results"]["rows"]
     assert list(rows) == ["ImageNet", "COCO"]
     assert list(rows["COCO"]) == ["ours", "hotcoco", "faster-coco-eval", "pycocotools"]
@@ -129,8 +130,18 @@ def test_at_scale_all_sides_find_the_same_numbers(tmp_path: Path) -> None:
 
 
 def test_at_scale_masks_are_those_of_numpy(tmp_path: Path) -> None:
-    found = run(tmp_path, "scale", "--shares", "0.01", "--tasks", "segmentation")
+    options = ["--shares", "0.01", "--repeats", "1", "--tasks", "segmentation"]
+    found = run(tmp_path, "scale", *options)
     for sides in found["results"]["rows"].values():
         ours, numpy, of_keras = (points[-1]["numbers"] for points in sides.values())
         assert numpy == {name: ours[name] for name in ("mean_iou", "pixel_accuracy")}
         assert of_keras["mean_iou"] == pytest.approx(ours["mean_iou"], abs=1e-6)
+
+
+def test_trainings_with_and_without_a_callback(tmp_path: Path) -> None:
+    found = run(tmp_path, "fit", "--tiny", "--tasks", "segmentation")
+    [(row, figures)] = found["results"].items()
+    assert all(figures[name] > 0 for name in ("validation", "hook", "alone", "predict"))
+    assert figures["validation"] < figures["without"]
+    assert figures["hook"] < figures["with"]
+    assert f"| {row} | 48 |" in found["printed"]
