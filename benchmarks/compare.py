@@ -240,6 +240,7 @@ def machine() -> dict[str, str]:
 
 def run(args: argparse.Namespace) -> None:
     """Measures the parts, and keeps and prints each of them."""
+    load = os.getloadavg()[0]
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), str(SUPPORT)])
     sys.path.append(str(SUPPORT))
@@ -258,6 +259,7 @@ def run(args: argparse.Namespace) -> None:
             results = MEASURE[part](bench)
             content = {
                 "machine": machine(),
+                "load": load,
                 "seconds": round(time.perf_counter() - start),
                 **_size(args),
                 "results": results,

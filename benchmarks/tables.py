@@ -26,6 +26,8 @@ _AT_SCALE: dict[str, dict[str, float]] = {
 }
 _MAX_DRAWING = 1.1
 _MAX_PASS = 1.05
+_BUSY = 0.5
+"""The load of a machine from which on figures are not to be trusted."""
 
 _COLUMNS = {
     "begin, s": ("begin", 1, 2),
@@ -371,7 +373,10 @@ def _heading(content: dict[str, Any]) -> str:
     about = dict(content["machine"])
     on = f"{about.pop('cores')} cores ({about.pop('processor')})"
     versions = ", ".join(f"{name} {version}" for name, version in about.items())
-    return f"Measured in {content['seconds']} s on {on}, with {versions}."
+    said = f"Measured in {content['seconds']} s on {on}, with {versions}."
+    if content.get("load", 0) > _BUSY:
+        said += f" **The machine was busy** (a load of {content['load']:.1f} before)."
+    return said
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
