@@ -106,13 +106,13 @@ ROWS = {
         "classification", "jax", 10_000, 32, small_network, True, 0.1
     ),
     "classification, MobileNetV2, 224x224": Row(
-        "classification", "tensorflow", 384, 224, mobile_net, False, 0.05
+        "classification", "tensorflow", 256, 224, mobile_net, False, 0.05
     ),
     "segmentation, U-Net, 224x224": Row(
-        "segmentation", "tensorflow", 160, 224, u_net, False, 0.05
+        "segmentation", "tensorflow", 96, 224, u_net, False, 0.05
     ),
     "detection, decode_fn, 224x224": Row(
-        "detection", "tensorflow", 384, 224, query_network, False, 0.15
+        "detection", "tensorflow", 256, 224, query_network, False, 0.15
     ),
 }
 
@@ -183,12 +183,13 @@ class Trainings:
             model.compile(optimizer="sgd", loss=loss, metrics=["accuracy"])
         return model
 
-    def train(self, side: str) -> dict[str, list[float]]:
+    def train(self, side: str, epochs: int | None = None) -> dict[str, list[float]]:
         """Trains once.
 
         Args:
             side: `"without"` a callback; `"with"` one; or `"alone"`, with one and
                 without a validation by `fit`, so that it predicts itself.
+            epochs: For how many epochs, if not as always.
 
         Returns:
             Seconds of each epoch: `epoch`, of `fit`'s `validation` in it, and of
@@ -200,7 +201,7 @@ class Trainings:
         sizes = {} if self.row.as_dataset else {"validation_batch_size": BATCH_SIZE}
         self.model.fit(
             *self._train,
-            epochs=self.epochs,
+            epochs=epochs or self.epochs,
             verbose=0,
             callbacks=[first, *ours, last],
             **({} if side == "alone" else {"validation_data": self.data, **sizes}),
@@ -263,7 +264,7 @@ def measure_fit(url: str, row: Row, epochs: int, repeats: int) -> dict[str, floa
     predicting = []
     with tempfile.TemporaryDirectory() as home:
         os.environ.update(wandb_environment(url, Path(home)))
-        trainings.train("without")  # What is traced for all of them.
+        trainings.train("without", epochs=1)  # What is traced for all of them.
         trainings.predict()
         for _ in range(repeats):
             for side in sides:
@@ -272,7 +273,7 @@ def measure_fit(url: str, row: Row, epochs: int, repeats: int) -> dict[str, floa
                 for name, times in seconds.items():
                     spent.setdefault(f"{name} {side}", []).extend(times[1:])
                 spent.setdefault(f"first {side}", []).append(seconds["epoch"][0])
-            predicting += [trainings.predict() for _ in range(2)]
+            predicting.append(trainings.predict())
         wandb.teardown()
     middle = {name: statistics.median(times) for name, times in spent.items()}
     return {
