@@ -21,6 +21,7 @@ from wandb_eval.detection import (
     read_predictions,
 )
 from wandb_eval.detection import metrics as detection_metrics
+from wandb_eval.detection.matching import BatchMatch
 from wandb_eval.detection.metrics import COCO_FIGURES
 
 FORMATS = [
@@ -403,11 +404,14 @@ def test_nothing_is_printed(capsys):
 
 
 def test_only_what_coco_counts_is_kept():
-    many = Detections(np.tile([0, 0, 9, 9], (5000, 1)), [0] * 5000, np.ones(5000) / 2)
-    for found, count in ((many, 100), (many[:50], 50)):
-        kept = detection_metrics._countable(found)
-        assert len(kept) == count
-        assert not np.shares_memory(kept.boxes, many.boxes)
+    labels = [0] * 5000 + [1] * 50
+    scores = np.linspace(0, 1, len(labels))
+    many = Detections(np.tile([0, 0, 9, 9], (len(labels), 1)), labels, scores)
+    batch = BatchMatch([NOTHING] * 3, [many, many[:70], NOTHING], 0.5, 0.3)
+    table = detection_metrics._as_columns(batch, first=7)
+    kept = np.append(scores[4900:], scores[:70])
+    np.testing.assert_array_equal(table[:, 5], kept)
+    assert table[:, 0].tolist() == [7] * 150 + [8] * 70
 
 
 @pytest.mark.parametrize(

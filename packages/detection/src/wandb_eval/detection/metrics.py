@@ -11,7 +11,7 @@ from hotcoco import StreamingEval
 
 from wandb_eval.core import charts, check_class_names, is_number
 from wandb_eval.detection.detections import Detections, Floats, Ints
-from wandb_eval.detection.matching import CROWD, KINDS, ImageMatch, as_xywh
+from wandb_eval.detection.matching import CROWD, KINDS, BatchMatch, ImageMatch, as_xywh
 
 COCO_FIGURES = (
     "mAP",
@@ -121,45 +121,42 @@ class DetectionMetrics:
             predictions: The predicted boxes of each image, with scores.
         """
         thresholds = self.iou_threshold, self.score_threshold
-        self.update_matches(
-            [
-                ImageMatch(true, predicted, *thresholds)
-                for true, predicted in zip(truth, predictions, strict=True)
-            ]
-        )
+        self.update_matches(BatchMatch(truth, predictions, *thresholds))
 
     def update_matches(self, matches: Sequence[ImageMatch]) -> None:
-        """Takes in a batch of images that are matched already."""
+        """Takes in a batch of images that are matched already: best a `BatchMatch`."""
+        if not isinstance(matches, BatchMatch):
+            sides = [i.truth for i in matches], [i.predictions for i in matches]
+            matches = BatchMatch(*sides, self.iou_threshold, self.score_threshold)
         self._stream(matches)
-        for image in matches:
-            self._count(image)
+        self._count(matches)
 
-    def _stream(self, matches: Sequence[ImageMatch]) -> None:
+    def _stream(self, matches: BatchMatch) -> None:
         """Hands a batch to COCO's evaluation."""
         first, self._num_images = self._num_images, self._num_images + len(matches)
-        truth = [image.truth for image in matches]
-        predictions = [_countable(image.predictions) for image in matches]
-        images = [{"id": first + i} for i in range(len(matches))]
-        annotations = _annotations(truth, first, self._num_true)
+        images = [{"id": i} for i in range(first, self._num_images)]
+        annotations = _annotations(matches, first, self._num_true)
         self._num_true += len(annotations)
-        self._coco.update(images, annotations, _as_columns(predictions, first))
+        self._coco.update(images, annotations, _as_columns(matches, first))
 
-    def _count(self, image: ImageMatch) -> None:
-        true, predicted = image.truth, image.shown
-        by_class, found = image.found, image.found_of_any_class
-        hits = by_class >= 0
-        self._ious.append(image.ious)
+    def _count(self, matches: BatchMatch) -> None:
         num_classes = len(self.class_names)
+        true, labels = matches.true, matches.predicted.labels
+        self._ious.append(matches.ious)
         self._true += _histogram(true.labels[~true.iscrowd], num_classes)
-        self._predicted += _histogram(predicted.labels[by_class != CROWD], num_classes)
-        self._matched += _histogram(predicted.labels[hits], num_classes)
-        self._kinds += _histogram(image.kinds, len(KINDS))
-        self._kinds_missed += int(image.missed.sum())
+        counted = matches.shown & (matches.found != CROWD)
+        self._predicted += _histogram(labels[counted], num_classes)
+        self._matched += _histogram(labels[matches.hits], num_classes)
+        self._kinds += _histogram(matches.kinds[matches.shown], len(KINDS))
+        self._kinds_missed += int(matches.missed.sum())
 
+        found = matches.found_of_any_class[matches.shown]
         missed = ~true.iscrowd
         missed[found[found >= 0]] = False
         rows = np.append(true.labels, num_classes)[found]  # -1 is the background.
-        np.add.at(self.confusion_matrix, (rows, predicted.labels), found != CROWD)
+        counted = found != CROWD
+        columns = labels[matches.shown]
+        np.add.at(self.confusion_matrix, (rows[counted], columns[counted]), 1)
         self.confusion_matrix[:, -1] += _histogram(true.labels[missed], num_classes + 1)
 
     def compute(self) -> dict[str, Any]:
@@ -304,52 +301,49 @@ def _precision_recall_f1(
     )
 
 
-def _countable(predictions: Detections) -> Detections:
-    """A copy of what COCO counts: the 100 best of each class, in their order.
-
-    A view would keep all predictions of the batch.
-    """
-    kept = np.arange(len(predictions))
-    if len(predictions) > _MAX_DETECTIONS:
-        order = np.lexsort((-predictions.known_scores(), predictions.labels))
-        labels = predictions.labels[order]
-        rank = kept - np.searchsorted(labels, labels)
-        kept = np.sort(order[rank < _MAX_DETECTIONS])
-    return predictions[kept]
-
-
 def _annotations(
-    images: Sequence[Detections], first: int, num_before: int
+    matches: BatchMatch, first: int, num_before: int
 ) -> list[dict[str, Any]]:
     """True boxes as COCO has them, with ids from 1."""
-    found: list[dict[str, Any]] = []
-    for image, boxes in enumerate(images, start=first):
-        columns = (
-            boxes.labels.tolist(),
-            as_xywh(boxes.boxes).tolist(),
-            boxes.area.tolist(),
-            boxes.iscrowd.tolist(),
-        )
-        for label, box, area, iscrowd in zip(*columns, strict=True):
-            found.append(
-                {
-                    "id": num_before + len(found) + 1,
-                    "image_id": image,
-                    "category_id": label,
-                    "bbox": box,
-                    "area": area,
-                    "iscrowd": int(iscrowd),
-                }
-            )
-    return found
+    true = matches.true
+    columns = {
+        "image_id": matches.true_image + first,
+        "category_id": true.labels,
+        "bbox": as_xywh(true.boxes),
+        "area": true.area,
+        "iscrowd": true.iscrowd.astype(np.int64),
+    }
+    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+    return [
+        {"id": number, **dict(zip(columns, row, strict=True))}
+        for number, row in enumerate(rows, start=num_before + 1)
+    ]
 
 
-def _as_columns(images: Sequence[Detections], first: int) -> Floats:
-    """Predicted boxes as an array of image, box, score and class, of shape `(n, 7)`."""
-    counts = [len(image) for image in images]
-    table = np.empty((sum(counts), 7))
-    table[:, 0] = np.repeat(np.arange(first, first + len(images)), counts)
-    table[:, 1:5] = as_xywh(np.concatenate([i.boxes for i in images]))
-    table[:, 5] = np.concatenate([i.known_scores() for i in images])
-    table[:, 6] = np.concatenate([i.labels for i in images])
-    return table
+def _as_columns(matches: BatchMatch, first: int) -> Floats:
+    """What COCO counts, as image, box, score and class, of shape `(n, 7)`."""
+    predicted, image = matches.predicted, matches.image
+    kept = _countable(image, predicted)
+    table = np.empty((len(predicted), 7))
+    table[:, 0] = image + first
+    table[:, 1:5] = as_xywh(predicted.boxes)
+    table[:, 5] = predicted.known_scores()
+    table[:, 6] = predicted.labels
+    return table[kept]
+
+
+def _countable(image: Ints, predicted: Detections) -> Ints | slice:
+    """Which predictions COCO counts: in each image the 100 best of each class.
+
+    Args:
+        image: The place of each one's image, in order.
+        predicted: The predictions.
+    """
+    if _histogram(image, 1).max() <= _MAX_DETECTIONS:
+        return slice(None)
+    order = np.lexsort((-predicted.known_scores(), predicted.labels, image))
+    group = np.stack([image, predicted.labels])[:, order]
+    starts = np.append(True, (np.diff(group) != 0).any(axis=0))
+    number = np.arange(len(order))
+    rank = number - np.maximum.accumulate(np.where(starts, number, 0))
+    return np.sort(order[rank < _MAX_DETECTIONS])
