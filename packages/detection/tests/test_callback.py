@@ -16,7 +16,7 @@ from wandb_eval.detection import (
     callback,
     count_image,
 )
-from wandb_eval.detection.metrics import COCO_FIGURES
+from wandb_eval.detection.coco import COCO_FIGURES
 
 NAMES = ["cat", "dog", "bird"]
 FORMATS = [

@@ -55,8 +55,9 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
     `eval/AP50`, `eval/AP75`, `eval/AP_small`, `_medium`, `_large`, `eval/AR_1`, `_10`,
     `_100`, `_small`, `_medium`, `_large`), `eval/precision`, `eval/recall`, `eval/f1`
     and `eval/mean_iou` at the thresholds, AP and the like by class, a confusion matrix
-    with a background row and column, and for up to 20 classes precision-recall curves.
-    How they are counted, `DetectionMetrics` says.
+    with a background row and column, for up to 20 classes precision-recall curves, and
+    precision, recall and F1 over the score, with `eval/best_f1` and
+    `eval/best_score_threshold`. How they are counted, `DetectionMetrics` says.
 
     Boxes that are not finite, reversed or of no area, predicted scores outside of 0 to
     1, and predicted labels without a name are left out: `eval/left_out` says how many

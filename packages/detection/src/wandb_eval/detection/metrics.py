@@ -7,38 +7,14 @@ from typing import Any
 
 import numpy as np
 import wandb
-from hotcoco import StreamingEval
 
 from wandb_eval.core import charts, check_class_names, is_number
+from wandb_eval.detection.coco import CocoEvaluation
 from wandb_eval.detection.detections import Detections, Floats, Ints
-from wandb_eval.detection.matching import CROWD, KINDS, BatchMatch, ImageMatch, as_xywh
+from wandb_eval.detection.matching import CROWD, KINDS, BatchMatch, ImageMatch
+from wandb_eval.detection.score_curves import ScoreCurve, ScoreCurves
 
-COCO_FIGURES = (
-    "mAP",
-    "AP50",
-    "AP75",
-    "AP_small",
-    "AP_medium",
-    "AP_large",
-    "AR_1",
-    "AR_10",
-    "AR_100",
-    "AR_small",
-    "AR_medium",
-    "AR_large",
-)
-"""The twelve figures of COCO, in COCO's order."""
-
-_TIDE_NAMES = {
-    "class": "Cls",
-    "location": "Loc",
-    "both": "Both",
-    "duplicate": "Dupe",
-    "background": "Bkg",
-    "missed": "Miss",
-}
-
-_MAX_DETECTIONS = 100  # COCO's own limit, for each class in an image.
+_OVER_SCORE = {"precision": "Precision", "recall": "Recall", "f1": "F1"}
 
 
 class DetectionMetrics:
@@ -56,6 +32,16 @@ class DetectionMetrics:
     for what. Its last row and column, `background`, hold predictions without an object
     and objects without a prediction. Predictions that match only a crowd count for
     nothing, as in COCO; their IoU is the share of them that lies in the crowd.
+
+    Precision, recall and F1 are also told over the score: what `score_threshold` would
+    make of them, for 0, 0.01 and so on up to 1, as curves over all classes together
+    and, for up to 20 classes, of each. `best_f1` is the highest F1 over all classes
+    that a threshold would have, and `best_score_threshold` the score that has it; the
+    table has both by class. Each score of a prediction that counts is tried.
+    Predictions of one score count together; of equally good scores it is the lowest.
+    Matching and crowds are as above. Predictions of classes without true boxes are
+    wrong; these classes have no curve and no best F1 of their own. Where nothing
+    matches, the best F1 is 0, and there is no best threshold.
 
     What can't be told is left out: figures of COCO for which there is no true box, such
     as `AP_large` without large objects; `recall` without true boxes; `mean_iou` without
@@ -107,9 +93,9 @@ class DetectionMetrics:
         self._matched: Ints = np.zeros(num_classes, np.int64)
         self._ious: list[Floats] = []
         self._kinds: Ints = np.zeros(len(KINDS), np.int64)
-        self._kinds_missed = self._num_images = self._num_true = 0
-        categories = [{"id": i, "name": n} for i, n in enumerate(self.class_names)]
-        self._coco = StreamingEval(categories)
+        self._kinds_missed = 0
+        self._score_curves = ScoreCurves(num_classes)
+        self._coco = CocoEvaluation(self.class_names)
 
     def update(
         self, truth: Sequence[Detections], predictions: Sequence[Detections]
@@ -128,16 +114,9 @@ class DetectionMetrics:
         if not isinstance(matches, BatchMatch):
             sides = [i.truth for i in matches], [i.predictions for i in matches]
             matches = BatchMatch(*sides, self.iou_threshold, self.score_threshold)
-        self._stream(matches)
+        self._coco.update(matches)
         self._count(matches)
-
-    def _stream(self, matches: BatchMatch) -> None:
-        """Hands a batch to COCO's evaluation."""
-        first, self._num_images = self._num_images, self._num_images + len(matches)
-        images = [{"id": i} for i in range(first, self._num_images)]
-        annotations = _annotations(matches, first, self._num_true)
-        self._num_true += len(annotations)
-        self._coco.update(images, annotations, _as_columns(matches, first))
+        self._score_curves.update(matches)
 
     def _count(self, matches: BatchMatch) -> None:
         num_classes = len(self.class_names)
@@ -161,8 +140,12 @@ class DetectionMetrics:
 
     def compute(self) -> dict[str, Any]:
         """What to log: numbers, the table by class, and charts."""
-        numbers, precisions, classes = self._evaluate_coco()
-        results: dict[str, Any] = dict(numbers)
+        results: dict[str, Any] = {}
+        precisions: Floats = np.zeros((10, 101, 0))
+        classes: list[int] = []
+        if self._true.any():
+            numbers, precisions, classes = self._coco.compute()
+            results |= numbers
         results |= {
             f"errors/{kind}": int(count)
             for kind, count in zip(KINDS[1:], self._kinds[1:], strict=True)
@@ -179,7 +162,10 @@ class DetectionMetrics:
         ious = np.concatenate([np.zeros(0), *self._ious])
         if len(ious):
             results["mean_iou"] = float(ious.mean())
-        results["per_class"] = self._per_class(precisions, classes)
+        curve_of_all, curves = self._score_curves.compute(self._true)
+        if curve_of_all is not None:
+            results |= self._over_score(curve_of_all, curves)
+        results["per_class"] = self._per_class(precisions, classes, curves)
         names = check_class_names([*self.class_names, "background"]) or []
         results |= charts.confusion_matrix(self.confusion_matrix, names)
         if len(classes) and len(self.class_names) <= charts.MAX_CURVES:
@@ -195,34 +181,39 @@ class DetectionMetrics:
             )
         return results
 
-    def _evaluate_coco(self) -> tuple[dict[str, float], Floats, list[int]]:
-        """COCO's figures that are defined, what errors cost, and precisions by class.
+    def _over_score(
+        self, curve_of_all: ScoreCurve, curves: dict[int, ScoreCurve]
+    ) -> dict[str, Any]:
+        """The best F1 with its threshold, and charts over the score."""
+        f1, score = curve_of_all.best()
+        results: dict[str, Any] = {"best_f1": f1}
+        if score is not None:
+            results["best_score_threshold"] = score
+        names = check_class_names([*self.class_names, "all classes"]) or []
+        name_of_all = names.pop()
+        drawn = {name_of_all: curve_of_all.sample()}
+        if len(names) <= charts.MAX_CURVES:
+            drawn |= {names[label]: curve.sample() for label, curve in curves.items()}
+        for key, title in _OVER_SCORE.items():
+            results[f"{key}_curve"] = charts.curves(
+                {name: sampled[key] for name, sampled in drawn.items()},
+                "score",
+                key,
+                f"{title} over the score, at IoU {self.iou_threshold:g}",
+            )
+        return results
 
-        Returns:
-            The numbers; the precisions of shape `(10 IoUs, 101 recalls, classes)`; the
-            ids of these classes, the ones with true boxes. The others don't count.
-        """
-        if not self._true.any():
-            return {}, np.zeros((10, 101, 0)), []
-        evaluator = self._coco.finalize()
-        evaluator.accumulate()
-        assert evaluator.eval is not None
-        precision = np.asarray(evaluator.eval["precision"])
-        numbers = _coco_figures(precision, np.asarray(evaluator.eval["recall"]))
-        costs = evaluator.tide_errors()["delta_ap"]
-        numbers |= {
-            f"errors/{kind}_AP_cost": float(costs[name])
-            for kind, name in _TIDE_NAMES.items()
-        }
-        precision = precision[:, :, :, 0, -1]
-        # Not defined without true boxes, or for areas that are beyond COCO's.
-        defined = np.flatnonzero((precision >= 0).all(axis=(0, 1))).tolist()
-        return numbers, precision[:, :, defined], defined
-
-    def _per_class(self, precisions: Floats, classes: list[int]) -> wandb.Table:
+    def _per_class(
+        self,
+        precisions: Floats,
+        classes: list[int],
+        curves: dict[int, ScoreCurve],
+    ) -> wandb.Table:
+        best = {label: curve.best() for label, curve in curves.items()}
         average = dict(zip(classes, precisions.mean(axis=(0, 1)), strict=True))
         average_50 = dict(zip(classes, precisions[0].mean(axis=0), strict=True))
         columns = ["class", "AP", "AP50", "precision", "recall", "f1"]
+        columns += ["best_f1", "best_score_threshold"]
         return wandb.Table(
             columns=[*columns, "true_boxes", "predictions"],
             data=[
@@ -233,40 +224,13 @@ class DetectionMetrics:
                     *_precision_recall_f1(
                         self._matched[label], self._predicted[label], self._true[label]
                     ),
+                    *best.get(label, (None, None)),
                     int(self._true[label]),
                     int(self._predicted[label]),
                 ]
                 for label, name in enumerate(self.class_names)
             ],
         )
-
-
-def _coco_figures(precision: Floats, recall: Floats) -> dict[str, float]:
-    """COCO's twelve figures, as `COCOeval.summarize` of pycocotools has them.
-
-    Args:
-        precision: Shape `(10 IoUs, 101 recalls, classes, 4 areas, 3 limits)`; -1 for
-            what is not defined.
-        recall: Shape `(10 IoUs, classes, 4 areas, 3 limits)`.
-
-    Returns:
-        Those that are defined, rounded to 12 digits: pycocotools has a precision of
-        1 - 2e-16 where all is right.
-    """
-    parts = [
-        precision[:, :, :, 0, 2],
-        precision[0, :, :, 0, 2],
-        precision[5, :, :, 0, 2],
-    ]
-    parts += [precision[:, :, :, area, 2] for area in (1, 2, 3)]
-    parts += [recall[:, :, 0, limit] for limit in (0, 1, 2)]
-    parts += [recall[:, :, area, 2] for area in (1, 2, 3)]
-    known = [part[part > -1] for part in parts]
-    return {
-        name: round(float(np.mean(part)), 12)
-        for name, part in zip(COCO_FIGURES, known, strict=True)
-        if part.size
-    }
 
 
 def count_image(
@@ -299,51 +263,3 @@ def _precision_recall_f1(
         float(matched / true) if true else None,
         float(2 * matched / (predicted + true)) if predicted + true else None,
     )
-
-
-def _annotations(
-    matches: BatchMatch, first: int, num_before: int
-) -> list[dict[str, Any]]:
-    """True boxes as COCO has them, with ids from 1."""
-    true = matches.true
-    columns = {
-        "image_id": matches.true_image + first,
-        "category_id": true.labels,
-        "bbox": as_xywh(true.boxes),
-        "area": true.area,
-        "iscrowd": true.iscrowd.astype(np.int64),
-    }
-    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
-    return [
-        {"id": number, **dict(zip(columns, row, strict=True))}
-        for number, row in enumerate(rows, start=num_before + 1)
-    ]
-
-
-def _as_columns(matches: BatchMatch, first: int) -> Floats:
-    """What COCO counts, as image, box, score and class, of shape `(n, 7)`."""
-    predicted, image = matches.predicted, matches.image
-    kept = _countable(image, predicted)
-    table = np.empty((len(predicted), 7))
-    table[:, 0] = image + first
-    table[:, 1:5] = as_xywh(predicted.boxes)
-    table[:, 5] = predicted.known_scores()
-    table[:, 6] = predicted.labels
-    return table[kept]
-
-
-def _countable(image: Ints, predicted: Detections) -> Ints | slice:
-    """Which predictions COCO counts: in each image the 100 best of each class.
-
-    Args:
-        image: The place of each one's image, in order.
-        predicted: The predictions.
-    """
-    if _histogram(image, 1).max() <= _MAX_DETECTIONS:
-        return slice(None)
-    order = np.lexsort((-predicted.known_scores(), predicted.labels, image))
-    group = np.stack([image, predicted.labels])[:, order]
-    starts = np.append(True, (np.diff(group) != 0).any(axis=0))
-    number = np.arange(len(order))
-    rank = number - np.maximum.accumulate(np.where(starts, number, 0))
-    return np.sort(order[rank < _MAX_DETECTIONS])
