@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pycocotools import mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -17,6 +18,7 @@ from wandb_eval.detection import (
     DetectionMetrics,
     Detections,
     count_image,
+    matching,
     read_ground_truth,
     read_predictions,
 )
@@ -342,6 +344,27 @@ def test_the_table_by_class_counts_each_class():
     # Nothing says how well birds are found where there are none.
     assert rows["bird"]["AP"] is rows["bird"]["AP50"] is rows["bird"]["recall"] is None
     assert rows["bird"]["precision"] == 0
+
+
+@pytest.mark.parametrize("most_pairs", [2**20, 50])
+def test_ious_equal_those_of_pycocotools_to_the_last_digit(monkeypatch, most_pairs):
+    monkeypatch.setattr(matching, "_MOST_PAIRS", most_pairs)
+    scene = [(NOTHING, SOMETHING), *random_scene(np.random.default_rng(1), 4)]
+    scene.append((SOMETHING, NOTHING))
+    truth, found = zip(*scene, strict=True)
+    batch = BatchMatch(truth, found, 0.5, 0.3)
+    i, j, ious = matching.overlaps(
+        batch.predicted, batch.image, batch.true, batch.true_image
+    )
+    ours = np.zeros((len(batch.predicted), len(batch.true)))
+    ours[i, j] = ious
+    theirs = mask.iou(
+        matching.as_xywh(batch.predicted.boxes),
+        matching.as_xywh(batch.true.boxes),
+        batch.true.iscrowd,
+    )
+    theirs[batch.image[:, None] != batch.true_image] = 0
+    np.testing.assert_array_equal(ours, theirs)
 
 
 # --- Over the score ---------------------------------------------------------------

@@ -70,9 +70,10 @@ class CocoEvaluation:
         """
         evaluator = self._evaluation.finalize()
         evaluator.accumulate()
-        assert evaluator.eval is not None
-        precision = np.asarray(evaluator.eval["precision"])
-        numbers = _coco_figures(precision, np.asarray(evaluator.eval["recall"]))
+        figures = evaluator.eval  # Each time it is asked for, it is copied.
+        assert figures is not None
+        precision = np.asarray(figures["precision"])
+        numbers = _coco_figures(precision, np.asarray(figures["recall"]))
         costs = evaluator.tide_errors()["delta_ap"]
         numbers |= {
             f"errors/{kind}_AP_cost": float(costs[name])

@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import overload
 
 import numpy as np
-from hotcoco.primitives import bbox_iou
 
 from wandb_eval.core import at_least
 from wandb_eval.detection.detections import Bools, Detections, Floats, Ints, join
@@ -21,6 +20,8 @@ KINDS = ("right", "class", "location", "both", "duplicate", "background")
 
 BACKGROUND_THRESHOLD = 0.1
 """Up to which IoU with all true boxes a prediction is of background."""
+
+_MOST_PAIRS = 2**20
 
 _RIGHT, _CLASS, _LOCATION, _BOTH, _DUPLICATE, _BACKGROUND = range(len(KINDS))
 
@@ -66,7 +67,10 @@ class BatchMatch(Sequence["ImageMatch"]):
         scores = [image.known_scores() for image in predictions]
         reached = [at_least(part, score_threshold) for part in scores]
         self.shown: Bools = np.concatenate([np.zeros(0, np.bool_), *reached])
-        self._pairs = self._close_pairs()
+        least = min(iou_threshold, BACKGROUND_THRESHOLD)
+        i, j, ious = overlaps(self.predicted, self.image, self.true, self.true_image)
+        near = ious >= least
+        self._pairs = i[near], j[near], ious[near]
 
     def __len__(self) -> int:
         """How many images there are."""
@@ -82,26 +86,6 @@ class BatchMatch(Sequence["ImageMatch"]):
             return [self[i] for i in range(*index.indices(len(self)))]
         truth, predictions = self._images
         return ImageMatch(truth[index], predictions[index], *self._thresholds)
-
-    def _close_pairs(self) -> tuple[Ints, Ints, Floats]:
-        """Prediction, true box and IoU of all pairs that are of any interest.
-
-        They are in the order of the predictions, and of the true boxes in them.
-        """
-        predicted, true = as_xywh(self.predicted.boxes), as_xywh(self.true.boxes)
-        least = min(self._thresholds[0], BACKGROUND_THRESHOLD)
-        starts = [0, 0]
-        parts: list[tuple[Ints, Ints, Floats]] = [_NO_PAIRS]
-        for truth, predictions in zip(*self._images, strict=True):
-            rows = slice(starts[0], starts[0] + len(predictions))
-            columns = slice(starts[1], starts[1] + len(truth))
-            if len(predictions) and len(truth):
-                ious = bbox_iou(predicted[rows], true[columns], truth.iscrowd)
-                i, j = np.nonzero(ious >= least)
-                parts.append((i + rows.start, j + columns.start, ious[i, j]))
-            starts = [rows.stop, columns.stop]
-        i, j, ious = map(np.concatenate, zip(*parts, strict=True))
-        return i, j, ious
 
     @cached_property
     def found(self) -> Ints:
@@ -221,9 +205,6 @@ class BatchMatch(Sequence["ImageMatch"]):
         return found
 
 
-_NO_PAIRS = np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
-
-
 def assign(predictions: Ints, true: Ints, num_true: int) -> tuple[Ints, Ints]:
     """Gives each prediction, one after the other, the best true box that is free.
 
@@ -281,8 +262,12 @@ class ImageMatch:
 
     @property
     def pairs(self) -> Floats:
-        """IoUs of shape `(shown, true)`."""
-        return box_ious(self.shown, self.truth)
+        """IoUs of shape `(shown, true)`; with crowds the share that lies in them."""
+        shown, truth = self.shown, self.truth
+        ious = np.zeros((len(shown), len(truth)))
+        i, j, values = overlaps(shown, _places([shown]), truth, _places([truth]))
+        ious[i, j] = values
+        return ious
 
     @property
     def found(self) -> Ints:
@@ -320,19 +305,54 @@ class ImageMatch:
         return self._batch.mean_ious[0]
 
 
-def box_ious(predictions: Detections, truth: Detections) -> Floats:
-    """Intersection over union of each prediction with each true box, as in COCO.
+def overlaps(
+    predicted: Detections, image: Ints, true: Detections, true_image: Ints
+) -> tuple[Ints, Ints, Floats]:
+    """Intersection over union of predictions with true boxes of their image.
 
-    For a crowd it is the share of the prediction that lies in it.
+    As in COCO, to the last digit; for a crowd it is the share of the prediction that
+    lies in it.
+
+    Args:
+        predicted: The predictions of a batch.
+        image: The place of each one's image in the batch, in order.
+        true: The true boxes.
+        true_image: The place of each one's image, in order.
 
     Returns:
-        Array of shape `(predictions, true boxes)`.
+        Prediction, true box and IoU of each pair that has something in common. They
+        are in the order of the predictions, and of the true boxes.
     """
-    shape = len(predictions), len(truth)
-    if 0 in shape:
-        return np.zeros(shape)
-    ious = bbox_iou(as_xywh(predictions.boxes), as_xywh(truth.boxes), truth.iscrowd)
-    return np.asarray(ious)
+    starts = np.searchsorted(true_image, image)
+    counts = np.searchsorted(true_image, image, side="right") - starts
+    boxes, true_boxes = (_edges_and_area(side.boxes) for side in (predicted, true))
+    pairs: list[tuple[Ints, Ints, Floats]] = []
+    # In one go, but for batches that would take too much memory.
+    for part in np.array_split(np.arange(len(image)), counts.sum() // _MOST_PAIRS + 1):
+        i = np.repeat(part, counts[part])
+        ends = np.cumsum(counts[part])
+        j = np.arange(len(i)) + np.repeat(
+            starts[part] - ends + counts[part], counts[part]
+        )
+        sides = []
+        for low, high in ((0, 2), (1, 3)):
+            side = np.minimum(boxes[high][i], true_boxes[high][j])
+            side -= np.maximum(boxes[low][i], true_boxes[low][j])
+            common = side > 0
+            i, j = i[common], j[common]
+            sides = [*(before[common] for before in sides), side[common]]
+        shared = sides[0] * sides[1]
+        area = boxes[4][i]
+        union = np.where(true.iscrowd[j], area, area + true_boxes[4][j] - shared)
+        pairs.append((i, j, shared / union))
+    i, j, ious = map(np.concatenate, zip(*pairs, strict=True))
+    return i, j, ious
+
+
+def _edges_and_area(boxes: Floats) -> Floats:
+    """Left, top, right, bottom and area, each a row, computed as COCO does."""
+    left, top, width, height = as_xywh(boxes).T
+    return np.stack([left, top, left + width, top + height, width * height])
 
 
 def as_xywh(boxes: Floats) -> Floats:
