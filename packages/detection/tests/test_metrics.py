@@ -25,7 +25,8 @@ from wandb_eval.detection import (
 from wandb_eval.detection import coco as coco_evaluation
 from wandb_eval.detection.coco import COCO_FIGURES
 from wandb_eval.detection.matching import BatchMatch
-from wandb_eval.detection.score_curves import ScoreCurves
+from wandb_eval.detection.ranking import Ranking
+from wandb_eval.detection.score_curves import score_curves
 
 FORMATS = [
     "xyxy",
@@ -454,11 +455,11 @@ def random_scene(rng, images=12):
 def test_curves_have_the_precision_of_pycocotools(seed):
     scene = random_scene(np.random.default_rng(seed))
     evaluation = reference(scene).eval
-    curves = ScoreCurves(len(NAMES))
+    ranking = Ranking(len(NAMES))
     for truth, found in scene:
-        curves.update(BatchMatch([truth], [found], 0.5, 0.3))
+        ranking.update(BatchMatch([truth], [found], 0.5, 0.3))
     true = sum(np.bincount(t.labels[~t.iscrowd], minlength=3) for t, _ in scene)
-    _, by_class = curves.compute(true)
+    _, by_class = score_curves(ranking.compute(), true)
     for label in range(len(NAMES)):
         curve = by_class[label]
         recall, precision = curve.matched / curve.true, curve.matched / curve.predicted
@@ -494,6 +495,87 @@ def test_curves_over_the_score_of_many_classes_are_those_of_all_together():
         # The class of that name has its id behind it.
         first = f"all classes ({count})"
         assert drawn == ([first, "all classes (0)"] if count == 20 else [first])
+
+
+# --- What errors cost -------------------------------------------------------------
+
+
+def errors_by_hand(scene):
+    """Image, prediction, kind, and the true box that it finds once put right."""
+    errors, missed = [], []
+    for number, (truth, found) in enumerate(scene):
+        pairs, alone, _ = slow_matches(truth, found, 0.5, 0.0, by_class=True)
+        used, reachable = {i for i, *_ in pairs}, set()
+        for j in sorted(alone, key=lambda j: -found.scores[j]):
+            same, other = [(0.0, None)], [(0.0, None)]
+            for i in np.flatnonzero(~truth.iscrowd):
+                side = same if truth.labels[i] == found.labels[j] else other
+                side.append((slow_iou(found.boxes[j], truth.boxes[i], False), i))
+            near_same, of_same = max(same, key=lambda pair: pair[0])
+            near_other, of_other = max(other, key=lambda pair: pair[0])
+            box = None
+            if 0.1 <= near_same < 0.5:
+                kind, box = "location", of_same
+            elif near_other >= 0.5:
+                kind, box = "class", of_other
+            elif near_same >= 0.5:
+                kind = "duplicate"
+            else:
+                kind = "both" if near_other > 0.1 else "background"
+            if box in used | reachable:
+                box = None
+            elif box is not None:
+                reachable.add(box)
+            errors.append((number, j, kind, box))
+        missed += [
+            (number, i)
+            for i in np.flatnonzero(~truth.iscrowd)
+            if i not in used | reachable
+        ]
+    return errors, missed
+
+
+def average_precisions(scene):
+    return reference(scene).eval["precision"][0, :, :, 0, -1].mean(axis=0)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_errors_cost_is_ap_of_pycocotools_without_them(seed):
+    rng = np.random.default_rng(seed)
+    scene = random_scene(rng)
+    # Of some true boxes all predictions are gone, or are of another class.
+    for number in range(0, len(scene), 2):
+        truth, found = scene[number]
+        of_box = np.arange(len(found)) % len(truth)
+        labels = np.where(of_box == 2, (found.labels + 1) % 3, found.labels)
+        found = Detections(found.boxes, labels, found.scores)
+        scene[number] = truth, found[of_box != 1]
+    errors, missed = errors_by_hand(scene)
+    results = measure(scene, batch_size=5).compute()
+    before = average_precisions(scene)
+    assert (before > 0).all()
+    for kind in KINDS[1:]:
+        assert any(error[2] == kind for error in errors)
+        fixed = []
+        for number, (truth, found) in enumerate(scene):
+            boxes, labels = found.boxes.copy(), found.labels.copy()
+            kept = np.ones(len(found), bool)
+            for image, j, error, box in errors:
+                if (image, error) == (number, kind) and box is None:
+                    kept[j] = False
+                elif (image, error) == (number, kind):
+                    boxes[j], labels[j] = truth.boxes[box], truth.labels[box]
+            fixed.append((truth, Detections(boxes, labels, found.scores)[kept]))
+        cost = (average_precisions(fixed) - before).mean()
+        assert results[f"errors/{kind}_AP_cost"] == pytest.approx(cost, abs=1e-12)
+        assert cost > 0
+    assert missed
+    fixed = []
+    for number, (truth, found) in enumerate(scene):
+        gone = [i for image, i in missed if image == number]
+        fixed.append((truth[np.setdiff1d(np.arange(len(truth)), gone)], found))
+    cost = (average_precisions(fixed) - before).mean()
+    assert results["errors/missed_AP_cost"] == pytest.approx(cost, abs=1e-12)
 
 
 # --- Nothing there ----------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""COCO's own evaluation, and what errors cost, by hotcoco."""
+"""COCO's own evaluation, by hotcoco."""
 
 from __future__ import annotations
 
@@ -27,15 +27,6 @@ COCO_FIGURES = (
 )
 """The twelve figures of COCO, in COCO's order."""
 
-_TIDE_NAMES = {
-    "class": "Cls",
-    "location": "Loc",
-    "both": "Both",
-    "duplicate": "Dupe",
-    "background": "Bkg",
-    "missed": "Miss",
-}
-
 _MAX_DETECTIONS = 100  # COCO's own limit, for each class in an image.
 
 
@@ -62,7 +53,7 @@ class CocoEvaluation:
         self._evaluation.update(images, annotations, _as_columns(matches, first))
 
     def compute(self) -> tuple[dict[str, float], Floats, list[int]]:
-        """COCO's figures that are defined, what errors cost, and precisions by class.
+        """COCO's figures that are defined, and precisions by class.
 
         Returns:
             The numbers; the precisions of shape `(10 IoUs, 101 recalls, classes)`; the
@@ -74,11 +65,6 @@ class CocoEvaluation:
         assert figures is not None
         precision = np.asarray(figures["precision"])
         numbers = _coco_figures(precision, np.asarray(figures["recall"]))
-        costs = evaluator.tide_errors()["delta_ap"]
-        numbers |= {
-            f"errors/{kind}_AP_cost": float(costs[name])
-            for kind, name in _TIDE_NAMES.items()
-        }
         precision = precision[:, :, :, 0, -1]
         # Not defined without true boxes, or for areas that are beyond COCO's.
         defined = np.flatnonzero((precision >= 0).all(axis=(0, 1))).tolist()

@@ -127,7 +127,7 @@ class BatchMatch(Sequence["ImageMatch"]):
 
     @cached_property
     def kinds(self) -> Ints:
-        """What each shown prediction is, as a place in `KINDS`; -1 for the others.
+        """What each prediction is, as a place in `KINDS`.
 
         As in TIDE (Bolya et al. 2020, https://arxiv.org/abs/2008.08115, section 2.2),
         with `iou_threshold` in the place of its foreground threshold: of the right
@@ -136,29 +136,75 @@ class BatchMatch(Sequence["ImageMatch"]):
         prediction has matched (duplicate); on none (background). What matches only a
         crowd is right.
         """
+        return self._kinds_and_boxes[0]
+
+    @cached_property
+    def _kinds_and_boxes(self) -> tuple[Ints, Ints]:
+        """The kinds; and the true box that a wrong class or a wrong location is on."""
+        wrong = self.found == NO_MATCH
         i, j, ious = self._pairs
-        counts = self.wrong[i] & ~self.true.iscrowd[j]
+        counts = wrong[i] & ~self.true.iscrowd[j]
         i, j, ious = i[counts], j[counts], ious[counts]
+        order = np.lexsort((-ious, i))
+        i, j, ious = i[order], j[order], ious[order]
         same = self.predicted.labels[i] == self.true.labels[j]
-        nearest: list[Floats] = []
+        nearest: list[tuple[Floats, Ints]] = []
         for of_class in (same, ~same):
-            best = np.zeros(len(self.predicted))
-            np.maximum.at(best, i[of_class], ious[of_class])
-            nearest.append(best[self.wrong])
-        near_same, near_other = nearest
+            first = np.flatnonzero(of_class)
+            first = first[np.diff(i[first], prepend=-1) != 0]
+            best = np.zeros(len(wrong)), np.full(len(wrong), NO_MATCH)
+            best[0][i[first]], best[1][i[first]] = ious[first], j[first]
+            nearest.append((best[0][wrong], best[1][wrong]))
+        (near_same, box_same), (near_other, box_other) = nearest
         low, high = BACKGROUND_THRESHOLD, self._thresholds[0]
-        kinds = np.where(self.shown, _RIGHT, -1)
-        kinds[self.wrong] = np.select(
+        is_location = (near_same >= low) & (near_same < high)
+        is_class = near_other >= high
+        kinds = np.full(len(wrong), _RIGHT)
+        kinds[wrong] = np.select(
             [
-                (near_same >= low) & (near_same < high),
-                near_other >= high,
+                is_location,
+                is_class,
                 near_same >= high,
                 np.maximum(near_same, near_other) <= low,
             ],
             [_LOCATION, _CLASS, _DUPLICATE, _BACKGROUND],
             _BOTH,
         )
-        return kinds
+        boxes = np.full(len(wrong), NO_MATCH)
+        boxes[wrong] = np.select(
+            [is_location, is_class], [box_same, box_other], NO_MATCH
+        )
+        return kinds, boxes
+
+    @cached_property
+    def fixes(self) -> Ints:
+        """For each prediction the true box that it finds once its error is put right.
+
+        That is a box that nothing has found, and of those that are on it in the wrong
+        place, or with the wrong class, the one with the highest score finds it. For
+        all others it is `NO_MATCH`.
+        """
+        boxes = self._kinds_and_boxes[1]
+        i = np.flatnonzero(boxes != NO_MATCH)
+        i = i[~self._is_found[boxes[i]]]
+        i = i[np.argsort(-self.predicted.known_scores()[i], kind="stable")]
+        j, first = np.unique(boxes[i], return_index=True)
+        fixes = np.full(len(boxes), NO_MATCH)
+        fixes[i[first]] = j
+        return fixes
+
+    @property
+    def out_of_reach(self) -> Bools:
+        """Which true boxes no prediction finds, of any score, with `fixes` or not."""
+        out_of_reach = ~(self.true.iscrowd | self._is_found)
+        out_of_reach[self.fixes[self.fixes >= 0]] = False
+        return out_of_reach
+
+    @cached_property
+    def _is_found(self) -> Bools:
+        is_found = np.zeros(len(self.true), np.bool_)
+        is_found[self.found[self.found >= 0]] = True
+        return is_found
 
     @property
     def counts(self) -> tuple[Ints, Ints, Ints]:
@@ -334,7 +380,7 @@ def overlaps(
         j = np.arange(len(i)) + np.repeat(
             starts[part] - ends + counts[part], counts[part]
         )
-        sides = []
+        sides: list[Floats] = []
         for low, high in ((0, 2), (1, 3)):
             side = np.minimum(boxes[high][i], true_boxes[high][j])
             side -= np.maximum(boxes[low][i], true_boxes[low][j])

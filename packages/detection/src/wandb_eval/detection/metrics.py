@@ -11,8 +11,10 @@ import wandb
 from wandb_eval.core import charts, check_class_names, is_number
 from wandb_eval.detection.coco import CocoEvaluation
 from wandb_eval.detection.detections import Detections, Floats, Ints
+from wandb_eval.detection.error_costs import error_costs
 from wandb_eval.detection.matching import CROWD, KINDS, BatchMatch, ImageMatch
-from wandb_eval.detection.score_curves import ScoreCurve, ScoreCurves
+from wandb_eval.detection.ranking import Ranking
+from wandb_eval.detection.score_curves import ScoreCurve, score_curves
 
 _OVER_SCORE = {"precision": "Precision", "recall": "Recall", "f1": "F1"}
 
@@ -94,7 +96,7 @@ class DetectionMetrics:
         self._ious: list[Floats] = []
         self._kinds: Ints = np.zeros(len(KINDS), np.int64)
         self._kinds_missed = 0
-        self._score_curves = ScoreCurves(num_classes)
+        self._ranking = Ranking(num_classes)
         self._coco = CocoEvaluation(self.class_names)
 
     def update(
@@ -116,7 +118,7 @@ class DetectionMetrics:
             matches = BatchMatch(*sides, self.iou_threshold, self.score_threshold)
         self._coco.update(matches)
         self._count(matches)
-        self._score_curves.update(matches)
+        self._ranking.update(matches)
 
     def _count(self, matches: BatchMatch) -> None:
         num_classes = len(self.class_names)
@@ -162,9 +164,12 @@ class DetectionMetrics:
         ious = np.concatenate([np.zeros(0), *self._ious])
         if len(ious):
             results["mean_iou"] = float(ious.mean())
-        curve_of_all, curves = self._score_curves.compute(self._true)
+        ranked = self._ranking.compute()
+        curve_of_all, curves = score_curves(ranked, self._true)
         if curve_of_all is not None:
             results |= self._over_score(curve_of_all, curves)
+            costs = error_costs(ranked, self._true, self._ranking.out_of_reach)
+            results |= {f"errors/{name}_AP_cost": ap for name, ap in costs.items()}
         results["per_class"] = self._per_class(precisions, classes, curves)
         names = check_class_names([*self.class_names, "background"]) or []
         results |= charts.confusion_matrix(self.confusion_matrix, names)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wandb_eval.detection.detections import Bools, Floats, Ints
-from wandb_eval.detection.matching import CROWD, BatchMatch
+from wandb_eval.detection.ranking import Ranked
 
 SCORES = np.arange(101) / 100
 """Where curves are drawn."""
@@ -68,57 +67,33 @@ class ScoreCurve:
         }
 
 
-class ScoreCurves:
-    """The curves of all classes together, and of each class, batch by batch.
+def score_curves(
+    ranked: Ranked, true: Ints
+) -> tuple[ScoreCurve | None, dict[int, ScoreCurve]]:
+    """The curves of all classes together, and of each class.
 
-    Each prediction counts, whatever its score, but for those that match only a crowd.
-    It counts as right if it matches a true box of its class, see `BatchMatch`: which
-    does not depend on predictions with lower scores. So one matching is enough for
-    all thresholds. Predictions of one score count together.
+    What has a high score is matched as if nothing with a lower one were there, see
+    `BatchMatch`. So one matching is enough for all thresholds.
 
     Args:
-        num_classes: How many classes there are.
+        ranked: All predictions.
+        true: How many true boxes of each class there are.
+
+    Returns:
+        The curve of all classes together, by their counts (micro average), those
+        without true boxes among them, whose predictions are all wrong; `None` if there
+        is no true box. And that of each class with true boxes, by its id.
     """
-
-    def __init__(self, num_classes: int) -> None:
-        self._num_classes = num_classes
-        # NumPy sorts these fast, in linear time.
-        self._dtype = np.min_scalar_type(num_classes)
-        self._labels: list[NDArray[np.unsignedinteger]] = []
-        self._scores: list[Floats] = []
-        self._hits: list[Bools] = []
-
-    def update(self, matches: BatchMatch) -> None:
-        """Takes in a batch."""
-        counted = matches.found != CROWD
-        self._labels.append(matches.predicted.labels[counted].astype(self._dtype))
-        self._scores.append(matches.predicted.known_scores()[counted])
-        self._hits.append(matches.found[counted] >= 0)
-
-    def compute(self, true: Ints) -> tuple[ScoreCurve | None, dict[int, ScoreCurve]]:
-        """The curves of what has true boxes.
-
-        Args:
-            true: How many true boxes of each class there are.
-
-        Returns:
-            That of all classes together, by their counts (micro average): of those
-            without true boxes, too, whose predictions are all wrong. `None` if no
-            class has any. And that of each class with true boxes, by its id.
-        """
-        if not true.any():
-            return None, {}
-        scores = np.concatenate(self._scores)
-        order = np.argsort(-scores)
-        scores, hits = scores[order], np.concatenate(self._hits)[order]
-        labels = np.concatenate(self._labels)[order]
-        by_class = np.argsort(labels, kind="stable")
-        counts = np.bincount(labels, minlength=self._num_classes)
-        stops = np.cumsum(counts)
-        curves = {}
-        for label in np.flatnonzero(true).tolist():
-            places = by_class[stops[label] - counts[label] : stops[label]]
-            curves[label] = ScoreCurve.of(
-                scores[places], hits[places], int(true[label])
-            )
-        return ScoreCurve.of(scores, hits, int(true.sum())), curves
+    if not true.any():
+        return None, {}
+    hits = ranked.kinds == 0
+    by_class = np.argsort(ranked.labels, kind="stable")
+    counts = np.bincount(ranked.labels, minlength=len(true))
+    stops = np.cumsum(counts)
+    curves = {}
+    for label in np.flatnonzero(true).tolist():
+        places = by_class[stops[label] - counts[label] : stops[label]]
+        curves[label] = ScoreCurve.of(
+            ranked.scores[places], hits[places], int(true[label])
+        )
+    return ScoreCurve.of(ranked.scores, hits, int(true.sum())), curves
