@@ -9,7 +9,8 @@ import numpy as np
 from hotcoco import StreamingEval
 
 from wandb_eval.detection.detections import Detections, Floats, Ints
-from wandb_eval.detection.matching import BatchMatch, as_xywh
+from wandb_eval.detection.ious import as_xywh
+from wandb_eval.detection.matching import BatchMatch
 
 COCO_FIGURES = (
     "mAP",

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import overload
+from typing import NamedTuple, overload
 
 import numpy as np
 
 from wandb_eval.core import at_least
 from wandb_eval.detection.detections import Bools, Detections, Floats, Ints, join
+from wandb_eval.detection.ious import overlaps, places_of
 
 NO_MATCH = -1
 CROWD = -2
@@ -20,8 +21,6 @@ KINDS = ("right", "class", "location", "both", "duplicate", "background")
 
 BACKGROUND_THRESHOLD = 0.1
 """Up to which IoU with all true boxes a prediction is of background."""
-
-_MOST_PAIRS = 2**20
 
 _RIGHT, _CLASS, _LOCATION, _BOTH, _DUPLICATE, _BACKGROUND = range(len(KINDS))
 
@@ -61,8 +60,8 @@ class BatchMatch(Sequence["ImageMatch"]):
         self._images = truth, predictions
         self._thresholds = iou_threshold, score_threshold
         self.true, self.predicted = join(truth), join(predictions)
-        self.true_image = _places(truth)
-        self.image = _places(predictions)
+        self.true_image = places_of(truth)
+        self.image = places_of(predictions)
         # In the dtype of each image's own scores.
         scores = [image.known_scores() for image in predictions]
         reached = [at_least(part, score_threshold) for part in scores]
@@ -85,7 +84,23 @@ class BatchMatch(Sequence["ImageMatch"]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         truth, predictions = self._images
-        return ImageMatch(truth[index], predictions[index], *self._thresholds)
+        image = ImageMatch(truth[index], predictions[index], *self._thresholds)
+        vars(image)["_parts"] = self.parts(range(len(self))[index])
+        return image
+
+    def parts(self, place: int) -> _Parts:
+        """What is known of one image, with its boxes counted from 0."""
+        first, last = np.searchsorted(self.image, [place, place + 1])
+        first_true, last_true = np.searchsorted(self.true_image, [place, place + 1])
+        shown = self.shown[first:last]
+        found = self.found[first:last][shown]
+        return _Parts(
+            shown,
+            np.where(found >= 0, found - first_true, found),
+            self.kinds[first:last][shown],
+            self.missed[first_true:last_true].copy(),
+            self.ious[self.image[self.hits] == place],
+        )
 
     @cached_property
     def found(self) -> Ints:
@@ -280,6 +295,16 @@ def assign(predictions: Ints, true: Ints, num_true: int) -> tuple[Ints, Ints]:
         turn, predictions, true = turn[kept], predictions[kept], true[kept]
 
 
+class _Parts(NamedTuple):
+    """What matches in an image, see `ImageMatch`; `shown` of all its predictions."""
+
+    shown: Bools
+    found: Ints
+    kinds: Ints
+    missed: Bools
+    ious: Floats
+
+
 @dataclass(frozen=True, eq=False)
 class ImageMatch:
     """How the predictions for one image match its true boxes, as in `BatchMatch`.
@@ -297,48 +322,48 @@ class ImageMatch:
     score_threshold: float
 
     @cached_property
-    def _batch(self) -> BatchMatch:
+    def _parts(self) -> _Parts:
         thresholds = self.iou_threshold, self.score_threshold
-        return BatchMatch([self.truth], [self.predictions], *thresholds)
+        return BatchMatch([self.truth], [self.predictions], *thresholds).parts(0)
 
-    @property
+    @cached_property
     def shown(self) -> Detections:
         """The predictions that count."""
-        return self.predictions[self._batch.shown]
+        return self.predictions[self._parts.shown]
 
     @property
     def pairs(self) -> Floats:
         """IoUs of shape `(shown, true)`; with crowds the share that lies in them."""
         shown, truth = self.shown, self.truth
         ious = np.zeros((len(shown), len(truth)))
-        i, j, values = overlaps(shown, _places([shown]), truth, _places([truth]))
+        i, j, values = overlaps(shown, places_of([shown]), truth, places_of([truth]))
         ious[i, j] = values
         return ious
 
     @property
     def found(self) -> Ints:
         """For each shown one the true box of its class, `NO_MATCH` or `CROWD`."""
-        return self._batch.found[self._batch.shown]
+        return self._parts.found
 
     @property
     def missed(self) -> Bools:
         """Which true boxes no shown prediction matches, of shape `(true,)`."""
-        return self._batch.missed
+        return self._parts.missed
 
     @property
     def kinds(self) -> Ints:
         """What each shown prediction is, as a place in `KINDS`, of shape `(shown,)`."""
-        return self._batch.kinds[self._batch.shown]
+        return self._parts.kinds
 
     @property
     def true_positives(self) -> int:
         """How many shown predictions match a true box of their class."""
-        return len(self._batch.hits)
+        return int((self.found >= 0).sum())
 
     @property
     def false_positives(self) -> int:
         """How many match none, and no crowd."""
-        return int(self._batch.wrong.sum())
+        return int((self.found == NO_MATCH).sum())
 
     @property
     def false_negatives(self) -> int:
@@ -348,63 +373,5 @@ class ImageMatch:
     @property
     def mean_iou(self) -> float | None:
         """The mean IoU of the matches; `None` if there are none."""
-        return self._batch.mean_ious[0]
-
-
-def overlaps(
-    predicted: Detections, image: Ints, true: Detections, true_image: Ints
-) -> tuple[Ints, Ints, Floats]:
-    """Intersection over union of predictions with true boxes of their image.
-
-    As in COCO, to the last digit; for a crowd it is the share of the prediction that
-    lies in it.
-
-    Args:
-        predicted: The predictions of a batch.
-        image: The place of each one's image in the batch, in order.
-        true: The true boxes.
-        true_image: The place of each one's image, in order.
-
-    Returns:
-        Prediction, true box and IoU of each pair that has something in common. They
-        are in the order of the predictions, and of the true boxes.
-    """
-    starts = np.searchsorted(true_image, image)
-    counts = np.searchsorted(true_image, image, side="right") - starts
-    boxes, true_boxes = (_edges_and_area(side.boxes) for side in (predicted, true))
-    pairs: list[tuple[Ints, Ints, Floats]] = []
-    # In one go, but for batches that would take too much memory.
-    for part in np.array_split(np.arange(len(image)), counts.sum() // _MOST_PAIRS + 1):
-        i = np.repeat(part, counts[part])
-        ends = np.cumsum(counts[part])
-        j = np.arange(len(i)) + np.repeat(
-            starts[part] - ends + counts[part], counts[part]
-        )
-        sides: list[Floats] = []
-        for low, high in ((0, 2), (1, 3)):
-            side = np.minimum(boxes[high][i], true_boxes[high][j])
-            side -= np.maximum(boxes[low][i], true_boxes[low][j])
-            common = side > 0
-            i, j = i[common], j[common]
-            sides = [*(before[common] for before in sides), side[common]]
-        shared = sides[0] * sides[1]
-        area = boxes[4][i]
-        union = np.where(true.iscrowd[j], area, area + true_boxes[4][j] - shared)
-        pairs.append((i, j, shared / union))
-    i, j, ious = map(np.concatenate, zip(*pairs, strict=True))
-    return i, j, ious
-
-
-def _edges_and_area(boxes: Floats) -> Floats:
-    """Left, top, right, bottom and area, each a row, computed as COCO does."""
-    left, top, width, height = as_xywh(boxes).T
-    return np.stack([left, top, left + width, top + height, width * height])
-
-
-def as_xywh(boxes: Floats) -> Floats:
-    """`[left, top, width, height]` of `[left, top, right, bottom]`."""
-    return np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]])
-
-
-def _places(images: Sequence[Detections]) -> Ints:
-    return np.repeat(np.arange(len(images)), [len(image) for image in images])
+        ious = self._parts.ious
+        return float(ious.mean()) if len(ious) else None

@@ -36,7 +36,7 @@ class DetectionMetrics:
     nothing, as in COCO; their IoU is the share of them that lies in the crowd.
 
     Precision, recall and F1 are also told over the score: what `score_threshold` would
-    make of them, for 0, 0.01 and so on up to 1, as curves over all classes together
+    make of them, for 0, 0.02 and so on up to 1, as curves over all classes together
     and, for up to 20 classes, of each. `best_f1` is the highest F1 over all classes
     that a threshold would have, and `best_score_threshold` the score that has it; the
     table has both by class. Each score of a prediction that counts is tried.
@@ -112,7 +112,7 @@ class DetectionMetrics:
         self.update_matches(BatchMatch(truth, predictions, *thresholds))
 
     def update_matches(self, matches: Sequence[ImageMatch]) -> None:
-        """Takes in a batch of images that are matched already: best a `BatchMatch`."""
+        """Takes in a batch of images that are matched already."""
         if not isinstance(matches, BatchMatch):
             sides = [i.truth for i in matches], [i.predictions for i in matches]
             matches = BatchMatch(*sides, self.iou_threshold, self.score_threshold)

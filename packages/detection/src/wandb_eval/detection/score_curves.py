@@ -9,7 +9,7 @@ import numpy as np
 from wandb_eval.detection.detections import Bools, Floats, Ints
 from wandb_eval.detection.ranking import Ranked
 
-SCORES = np.arange(101) / 100
+SCORES = np.arange(51) / 50
 """Where curves are drawn."""
 
 
