@@ -45,6 +45,10 @@ class DetectionMetrics:
     wrong; these classes have no curve and no best F1 of their own. Where nothing
     matches, the best F1 is 0, and there is no best threshold.
 
+    `errors/<kind>` counts the predictions that are wrong in one way, see `KINDS`, and
+    `errors/<kind>_AP_cost` says how much higher AP at `iou_threshold`, over predictions
+    of any score, would be without these errors, as in TIDE.
+
     What can't be told is left out: figures of COCO for which there is no true box, such
     as `AP_large` without large objects; `recall` without true boxes; `mean_iou` without
     matches. With true boxes and no predictions all is 0.
