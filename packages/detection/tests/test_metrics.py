@@ -295,6 +295,7 @@ def test_confusion_matrix_and_counts_equal_the_slow_ones(
             truth, found, iou_threshold, score_threshold, by_class=True
         )
         counts = count_image(truth, found, iou_threshold, score_threshold)
+        assert sorted(counts.ious) == pytest.approx(sorted(iou for *_, iou in pairs))
         left = int((~truth.iscrowd).sum()) - len(pairs)
         assert counts.true_positives == len(pairs)
         assert counts.false_positives == len(alone)

@@ -371,7 +371,11 @@ class ImageMatch:
         return int(self.missed.sum())
 
     @property
+    def ious(self) -> Floats:
+        """The IoU of each match."""
+        return self._parts.ious
+
+    @property
     def mean_iou(self) -> float | None:
         """The mean IoU of the matches; `None` if there are none."""
-        ious = self._parts.ious
-        return float(ious.mean()) if len(ious) else None
+        return float(self.ious.mean()) if len(self.ious) else None
