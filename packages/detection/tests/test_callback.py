@@ -680,6 +680,7 @@ def retinanet(box_format):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`shuffle=True`:UserWarning")
 def test_a_retinanet_of_keras_hub_trains_with_the_callback(loopback):
     model = retinanet("yxyx")

@@ -573,6 +573,7 @@ def deeplab(num_classes):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`shuffle=True`:UserWarning")
 def test_a_segmenter_of_keras_hub_trains_with_the_callback(loopback):
     keras.utils.set_random_seed(0)

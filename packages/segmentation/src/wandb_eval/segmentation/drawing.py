@@ -149,8 +149,8 @@ def draw_legend(
 
     Example:
 
-    >>> draw_legend(["background", "cat"], width=600, background=0).shape
-    (32, 600, 3)
+    >>> draw_legend(["background", "cat"], width=800, background=0).shape
+    (32, 800, 3)
     """
     wrong = [(_WRONG, "wrong")]
     if background is not None:
