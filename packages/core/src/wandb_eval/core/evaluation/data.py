@@ -19,8 +19,10 @@ from wandb_eval.core.evaluation.trees import (
     alike,
     copy_sample,
     describe,
+    is_tensor,
     map_leaves,
     select,
+    select_sample,
     size_of,
     stack,
     to_numpy,
@@ -298,7 +300,7 @@ class ValidationData:
 
 
 def _sample(batch: Batch, i: int) -> tuple[Any, Any]:
-    return copy_sample(select(batch.x, i)), copy_sample(select(batch.y, i))
+    return copy_sample(select_sample(batch.x, i)), copy_sample(select(batch.y, i))
 
 
 def _note_shape(shapes: dict[str, tuple[Any, int]], batch: Batch) -> None:
@@ -322,9 +324,7 @@ def unpack_x_y(batch: Any) -> tuple[Any, Any]:
 
 def _batch(x: Any, y: Any) -> Batch:
     """Makes a batch; lists of several inputs or outputs become tuples."""
-    x = map_leaves(
-        lambda leaf: leaf if keras.ops.is_tensor(leaf) else to_numpy(leaf), x
-    )
+    x = map_leaves(lambda leaf: leaf if is_tensor(leaf) else to_numpy(leaf), x)
     y = map_leaves(to_numpy, y)
     for x_read, y_read in itertools.product(_readings(x), _readings(y)):
         size = size_of((x_read, y_read))

@@ -9,11 +9,19 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from wandb_eval.core.evaluation.trees import copy_sample, select, size_of, to_numpy
+from wandb_eval.core.evaluation.trees import (
+    concatenate,
+    copy_sample,
+    num_values,
+    select,
+    size_of,
+    to_numpy,
+)
 
 Comparison = Literal["same", "reordered", "other"]
 
 _FEW_BYTES = 64
+_FEW_VALUES = 2**14
 _Checksums = NDArray[np.uint64]
 
 
@@ -39,17 +47,45 @@ class Fingerprint:
     def __init__(self) -> None:
         self.count = 0
         self._ordered = self._unordered = 0
+        self._waiting: list[Any] = []
+        self._values_waiting = 0.0
+        self._taken_in = 0
 
     def add(self, y: Any) -> None:
-        """Takes in the targets of a batch."""
+        """Takes in the targets of a batch; small ones with those that follow."""
+        self.count += size_of(y) or 0
+        values = num_values(y)
+        if values > _FEW_VALUES:
+            self._take_in_waiting()
+            self._take_in(y)
+            return
+        self._waiting.append(copy_sample(y))  # The batch may be refilled.
+        self._values_waiting += values
+        if self._values_waiting > _FEW_VALUES:
+            self._take_in_waiting()
+
+    def _take_in_waiting(self) -> None:
+        waiting, self._waiting, self._values_waiting = self._waiting, [], 0.0
+        if not waiting:
+            return
+        try:
+            together = [concatenate(waiting)]
+        except ValueError:
+            together = waiting
+        for y in together:
+            self._take_in(y)
+
+    def _take_in(self, y: Any) -> None:
         sums = _checksums(y)
-        places = np.arange(self.count, self.count + len(sums), dtype=np.uint64)
-        self.count += len(sums)
+        places = np.arange(self._taken_in, self._taken_in + len(sums), dtype=np.uint64)
+        self._taken_in += len(sums)
         self._unordered = _add(self._unordered, sums)
         self._ordered = _add(self._ordered, _mix(sums ^ _mix(places)))
 
     def compare(self, other: Fingerprint) -> Comparison:
         """Whether the other walk saw the same, the same in another order, or other."""
+        self._take_in_waiting()
+        other._take_in_waiting()
         if (self.count, self._unordered) != (other.count, other._unordered):
             return "other"
         return "same" if self._ordered == other._ordered else "reordered"

@@ -30,6 +30,17 @@ def to_numpy(tensor: Any) -> Any:
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
+_IS_TENSOR: dict[type, bool] = {}
+
+
+def is_tensor(leaf: Any) -> bool:
+    """`keras.ops.is_tensor`, asked once for each type: TensorFlow takes its time."""
+    kind = type(leaf)
+    if kind not in _IS_TENSOR:
+        _IS_TENSOR[kind] = bool(keras.ops.is_tensor(leaf))
+    return _IS_TENSOR[kind]
+
+
 def map_leaves(function: Callable[[Any], Any], node: Any) -> Any:
     """Applies a function to the leaves of dicts, tuples and lists."""
     if isinstance(node, Mapping):
@@ -165,7 +176,7 @@ def _resize(leaf: Any, size: int) -> Any:
     if count > size:
         return leaf[:size]
     index = np.minimum(np.arange(size), count - 1)
-    if keras.ops.is_tensor(leaf):
+    if is_tensor(leaf):
         return keras.ops.take(leaf, index, axis=0)
     return to_numpy(leaf)[index]
 
