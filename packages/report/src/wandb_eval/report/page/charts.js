@@ -1,0 +1,89 @@
+// Line charts and heat maps, by hand: SVG and HTML need no library.
+import { el, isNumber, svg, text } from "./data.js";
+
+const WIDTH = 360, HEIGHT = 220, LEFT = 46, RIGHT = 10, TOP = 10, BOTTOM = 34;
+const LINES = ["var(--line-0)", "var(--line-1)", "var(--line-2)", "var(--line-3)", "var(--line-4)",
+  "var(--line-5)", "var(--line-6)", "var(--line-7)", "var(--line-8)", "var(--line-9)"];
+
+// About `count` round numbers from `low` to `high`.
+function ticks(low, high, count) {
+  const rough = (high - low) / count || 1;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= rough);
+  const found = [];
+  for (let at = Math.ceil(low / step) * step; at <= high + step / 1e6; at += step) found.push(Number(at.toPrecision(12)));
+  return found;
+}
+
+function extent(values) {
+  let low = Math.min(...values), high = Math.max(...values);
+  if (low === high) [low, high] = [low - Math.abs(low || 1) / 10, high + Math.abs(high || 1) / 10];
+  return [low, high];
+}
+
+// series: [{ name, points: [[x, y]], dashed }]; pick(x) is called with the x of a point.
+export function lineChart({ title, series, x = "", y = "", marker, pick, dots = false }) {
+  const shown = series.map((one, i) => ({ ...one, color: LINES[(one.color ?? i) % LINES.length], points: one.points.filter((point) => point.every(isNumber)) }));
+  const points = shown.flatMap((one) => one.points);
+  if (!points.length) return el("figure", { class: "chart" }, el("figcaption", {}, title), el("p", {}, "No numbers."));
+  const xs = points.reduce((kept, point) => { kept.push(point[0]); return kept; }, []);
+  const [left, right] = extent(xs);
+  let [low, high] = extent(points.map((point) => point[1]));
+  if (low >= 0 && high <= 1 && high - low > 0.3) [low, high] = [0, 1];
+  const px = (value) => LEFT + ((value - left) / (right - left)) * (WIDTH - LEFT - RIGHT);
+  const py = (value) => HEIGHT - BOTTOM - ((value - low) / (high - low)) * (HEIGHT - TOP - BOTTOM);
+  const only = new Set(xs).size <= 60;
+  const nearest = (event) => {
+    const box = event.currentTarget.getBoundingClientRect();
+    const at = left + (((event.clientX - box.left) / box.width) * WIDTH - LEFT) / (WIDTH - LEFT - RIGHT) * (right - left);
+    return xs.reduce((a, b) => (Math.abs(b - at) < Math.abs(a - at) ? b : a));
+  };
+  const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${title}: ${shown.map((one) => `${one.name} ${text(one.points.at(-1)?.[1])}`).slice(0, 8).join(", ")}`, class: pick ? "clickable" : "" },
+    ...ticks(low, high, 4).flatMap((at) => [svg("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: py(at), y2: py(at) }),
+      svg("text", { x: LEFT - 6, y: py(at) + 4, "text-anchor": "end" }, text(at))]),
+    ...ticks(left, right, 6).filter((at) => !pick || Number.isInteger(at)).map((at) => svg("text", { x: px(at), y: HEIGHT - BOTTOM + 16, "text-anchor": "middle" }, text(at))),
+    svg("text", { class: "axis", x: (LEFT + WIDTH - RIGHT) / 2, y: HEIGHT - 4, "text-anchor": "middle" }, x),
+    ...(isNumber(marker) && marker >= left && marker <= right ? [svg("line", { class: "marker", x1: px(marker), x2: px(marker), y1: TOP, y2: HEIGHT - BOTTOM })] : []),
+    ...shown.flatMap(({ name, points: own, color, dashed }) => [
+      ...(dots ? [] : [svg("polyline", { points: own.map((point) => `${px(point[0]).toFixed(1)},${py(point[1]).toFixed(1)}`).join(" "), stroke: color, "stroke-dasharray": dashed ? "5 4" : "none" }, svg("title", {}, name))]),
+      ...(dots || (only && own.length <= 60) ? own.map((point) => svg("circle", { cx: px(point[0]), cy: py(point[1]), r: 3, fill: color }, svg("title", {}, `${name}, ${x} ${text(point[0])}: ${text(point[1])}`))) : []),
+    ]));
+  if (pick) drawing.addEventListener("click", (event) => pick(nearest(event)));
+  const legend = shown.length > 1 ? el("ul", { class: "key" }, ...shown.map((one) => el("li", {}, el("i", { class: "swatch", style: { background: one.color, opacity: one.dashed ? 0.6 : 1 } }), one.name))) : null;
+  const last = shown[0].points.filter((point) => !isNumber(marker) || point[0] <= marker).at(-1);
+  return el("figure", { class: "chart" }, el("figcaption", {}, el("span", {}, title), pick && shown.length === 1 && last ? el("strong", {}, text(last[1])) : y ? el("small", {}, y) : null), drawing, legend);
+}
+
+// A confusion matrix: a table of buttons, walked through by the arrow keys.
+export function heatMap({ title, rows, pick, picked }) {
+  const names = [...new Set(rows.map((row) => row[0]))];
+  const across = [...new Set(rows.map((row) => row[1]))];
+  const counts = new Map(rows.map(([actual, predicted, count]) => [`${names.indexOf(actual)} ${across.indexOf(predicted)}`, count]));
+  const sums = names.map((_, i) => across.reduce((sum, __, j) => sum + (counts.get(`${i} ${j}`) || 0), 0));
+  const cells = names.map((actual, i) => across.map((predicted, j) => {
+    const count = counts.get(`${i} ${j}`) || 0, share = sums[i] ? count / sums[i] : 0;
+    const cell = el("button", { type: "button", tabindex: i + j ? -1 : 0, class: `${actual === predicted ? "right" : "wrong"} ${share > 0.5 ? "strong" : ""} ${count ? "" : "none"}`,
+      "aria-label": `${actual} taken for ${predicted}: ${text(count)}`, title: `actual ${actual}, predicted ${predicted}: ${text(count)} (${(100 * share).toFixed(0)} % of ${actual})`,
+      "aria-pressed": String(picked?.[0] === actual && picked?.[1] === predicted), onclick: () => pick(actual, predicted),
+      onkeydown: (event) => {
+        const [down, right] = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key] ?? [0, 0];
+        const next = cells[i + down]?.[j + right];
+        if (!(down || right)) return;
+        event.preventDefault();
+        event.stopPropagation();
+        if (next) { cell.tabIndex = -1; next.tabIndex = 0; next.focus(); }
+      } }, names.length <= 24 ? (count ? text(count) : "") : "");
+    cell.style.setProperty("--share", `${Math.round(100 * Math.sqrt(share))}%`);
+    return cell;
+  }));
+  const grid = el("table", { class: `heat ${names.length > 12 ? "many" : ""}` },
+    el("thead", {}, el("tr", {}, el("th", { class: "corner" }, "actual ↓ predicted →"), ...across.map((name) => el("th", { scope: "col" }, el("span", {}, name))))),
+    el("tbody", {}, ...cells.map((line, i) => el("tr", {}, el("th", { scope: "row" }, names[i]), ...line.map((cell) => el("td", {}, cell))))));
+  return el("figure", { class: "chart wide" }, el("figcaption", {}, el("span", {}, title), el("small", {}, "click a cell to see its rows")), el("div", { class: "scroll" }, grid));
+}
+
+export function barChart({ title, rows }) {
+  const most = Math.max(...rows.map((row) => Math.abs(row[1])), 1e-9);
+  return el("figure", { class: "chart" }, el("figcaption", {}, title), el("table", { class: "bars" }, ...rows.slice(0, 60).map(([name, value]) => el("tr", {},
+    el("th", { scope: "row" }, text(name)), el("td", {}, el("i", { style: { width: `${(100 * Math.abs(value)) / most}%` } })), el("td", {}, text(value))))));
+}

@@ -1,0 +1,88 @@
+// Two versions, or two runs, side by side: what was fixed, and what broke.
+import { el, isNumber, page, text, timesOf, viewAt } from "./data.js";
+import { picture } from "./overlays.js";
+import { summary } from "./detail.js";
+
+const AT_ONCE = 60;
+const LESS_IS_BETTER = /loss|error|false|missed|distance/;
+
+// Measures by which two versions can be compared: whether right first, then numbers.
+export function measuresOf(view) {
+  const numbers = [...view.columns].filter(([name, column]) => column.type === "number" && !["idx", "epoch", "batch", "num_boxes"].includes(name));
+  return [...(view.rows && view.wrong(0) !== undefined ? ["right or wrong"] : []), ...numbers.map(([name]) => name)];
+}
+
+function valueOf(view, row, measure) {
+  if (measure === "right or wrong") return view.wrong(row) === undefined ? null : Number(!view.wrong(row));
+  return view.get(row, measure);
+}
+
+// Samples that are in both, in groups, each with those that changed most first.
+export function compareViews(a, b, measure) {
+  const rows = new Map();
+  for (let row = 0; row < a.rows; row += 1) rows.set(a.key(row), row);
+  const sign = LESS_IS_BETTER.test(measure) ? -1 : 1;
+  const groups = { better: [], worse: [], same: [] };
+  for (let row = 0; row < b.rows; row += 1) {
+    const before = rows.get(b.key(row));
+    if (before === undefined) continue;
+    const [x, y] = [valueOf(a, before, measure), valueOf(b, row, measure)];
+    if (!isNumber(x) || !isNumber(y)) continue;
+    const change = sign * (y - x);
+    groups[change > 0 ? "better" : change < 0 ? "worse" : "same"].push({ a: before, b: row, x, y, change });
+  }
+  for (const group of Object.values(groups)) group.sort((one, other) => Math.abs(other.change) - Math.abs(one.change));
+  return groups;
+}
+
+export class Compare {
+  constructor() {
+    const last = page.runs.length - 1;
+    const end = (run) => timesOf(page.runs[run]).at(-1)?.time;
+    const first = last ? end(0) : timesOf(page.runs[0])[0]?.time;
+    Object.assign(this, { sides: [[0, first], [last, end(last)]], group: "worse", measure: null, shown: AT_ONCE });
+    this.box = el("section", { id: "compare" });
+  }
+
+  view([run, time]) {
+    const tables = page.runs[run].tables;
+    const table = tables.find((one) => one.name === "scores") ?? tables[0];
+    const main = viewAt(page.runs[run], table, time);
+    // Scores of all samples are of use only if they can tell right from wrong.
+    return main.rows && main.wrong(0) === undefined ? viewAt(page.runs[run], tables[0], time) : main;
+  }
+
+  draw() {
+    const [a, b] = this.sides.map((side) => this.view(side));
+    const measures = measuresOf(a).filter((name) => measuresOf(b).includes(name));
+    if (!measures.includes(this.measure)) [this.measure] = measures;
+    if (!measures.length) { this.box.hidden = true; return; }
+    const groups = compareViews(a, b, this.measure);
+    const isBinary = this.measure === "right or wrong";
+    const names = isBinary ? { better: "fixed", worse: "broken", same: "as before" } : { better: "better", worse: "worse", same: "as before" };
+    const again = (change) => (event) => { change(event); this.shown = AT_ONCE; this.draw(); };
+    const options = page.runs.flatMap((run, i) => timesOf(run).map(({ time, label }) => [`${i} ${time}`, page.runs.length > 1 ? `${run.name} (${"AB"[i]}), ${label}` : label]));
+    const chooser = (side) => el("select", { "data-side": side, "aria-label": side ? "compared version" : "version to begin with", onchange: again((event) => { this.sides[side] = event.target.value.split(" ").map(Number); }) },
+      ...options.map(([value, label]) => el("option", { value, selected: value === this.sides[side].join(" ") }, label)));
+    const list = groups[this.group];
+    const focused = document.activeElement?.dataset?.group;
+    this.box.replaceChildren(el("h2", {}, "What changed"),
+      el("div", { class: "filters" }, el("label", {}, "from ", chooser(0)), el("label", {}, "to ", chooser(1)),
+        el("label", {}, "by ", el("select", { "data-measure": "", onchange: again((event) => { this.measure = event.target.value; }) }, ...measures.map((name) => el("option", { value: name, selected: name === this.measure }, name.replaceAll("_", " ")))))),
+      el("div", { class: "tabs", role: "group", "aria-label": "Samples" }, ...Object.entries(names).map(([group, name]) => el("button", { type: "button", "data-group": group, "aria-pressed": String(group === this.group), class: group, onclick: again(() => { this.group = group; }) }, `${name} `, el("b", {}, String(groups[group].length))))),
+      list.length ? el("div", { class: "pairs" }, ...list.slice(0, this.shown).map((pair) => this.pair(a, b, pair))) : el("p", { class: "empty" }, `No sample is ${names[this.group]}.`),
+      list.length > this.shown ? el("button", { type: "button", onclick: () => { this.shown += AT_ONCE; this.draw(); } }, `Show ${Math.min(AT_ONCE, list.length - this.shown)} more of ${list.length}`) : "");
+    if (focused) this.box.querySelector(`[data-group=${focused}]`)?.focus();
+  }
+
+  pair(a, b, { a: before, b: after, x, y }) {
+    const key = text(b.key(after));
+    const side = (view, row) => {
+      const name = view.picture, cell = name && view.get(row, name);
+      return el("div", { class: `tile ${view.wrong(row) ? "wrong" : view.wrong(row) === false ? "right" : ""}` }, cell ? picture(cell, view.columns.get(name), `sample ${key}, ${view.label}`) : null, ...summary(view, row).map((line) => el("span", {}, line)));
+    };
+    const label = b.columns.has("label") ? ` · ${text(b.get(after, "label"))}` : "";
+    const change = this.measure === "right or wrong" ? "" : `${this.measure.replaceAll("_", " ")} ${text(x)} → ${text(y)}`;
+    return el("figure", { class: "pair", "data-key": key }, el("figcaption", {}, el("b", {}, `sample ${key}${label}`), el("span", {}, change)), el("div", { class: "sides" }, side(a, before), side(b, after)));
+  }
+}

@@ -1,0 +1,85 @@
+// The large view of a sample, with the sample at all times side by side.
+import { el, picturesAt, text, timesOf, viewAt } from "./data.js";
+import { layerControls, picture, updateMasks } from "./overlays.js";
+
+const MOST = 60; // Versions side by side.
+
+export class Detail {
+  constructor(changed) {
+    this.changed = changed;
+    this.dialog = el("dialog", { class: "detail", "aria-label": "Sample", onkeydown: (event) => this.key(event), onclick: (event) => { if (event.target === this.dialog) this.dialog.close(); } });
+    document.body.append(this.dialog);
+  }
+
+  open(view, rows, place, column) {
+    Object.assign(this, { view, rows, place, column });
+    this.draw();
+    if (!this.dialog.open) this.dialog.showModal();
+  }
+
+  key(event) {
+    if (event.target.matches("input")) return;
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (step) { event.preventDefault(); this.step(step); }
+    event.stopPropagation();
+  }
+
+  step(by) {
+    const next = this.place + by;
+    if (next >= 0 && next < this.rows.length) { this.place = next; this.draw(); }
+  }
+
+  draw() {
+    const { view, rows, place } = this, row = rows[place];
+    const name = view.columns.has(this.column) ? this.column : view.picture;
+    const column = view.columns.get(name), cell = column?.values[row];
+    const key = view.key(row), again = () => { updateMasks(); this.changed(); this.draw(); };
+    const values = [...view.columns].filter(([, one]) => ["number", "text", "boolean"].includes(one.type));
+    const focused = this.dialog.contains(document.activeElement) ? document.activeElement.dataset : {};
+    const kept = Object.entries(focused).map(([k, v]) => `[data-${k}="${CSS.escape(v)}"]`).join("");
+    const step = (by, sign, label) => el("button", { type: "button", "data-step": by, "aria-label": label, disabled: !(place + by in rows), onclick: () => this.step(by) }, sign);
+    this.dialog.replaceChildren(
+      el("header", {}, el("h2", {}, `Sample ${text(key)}`, el("small", {}, ` ${view.label} · ${place + 1} of ${rows.length}`)),
+        el("nav", {}, step(-1, "‹", "Previous sample"), step(1, "›", "Next sample"), el("button", { type: "button", "data-step": "close", "aria-label": "Close", onclick: () => this.dialog.close() }, "✕"))),
+      el("div", { class: "large" }, cell ? picture(cell, column, `sample ${text(key)}`, true) : null,
+        el("dl", {}, ...values.flatMap(([label, one]) => [el("dt", {}, label.replaceAll("_", " ")), el("dd", {}, text(one.values[row]))]))),
+      cell ? layerControls(view, again) : el("div"),
+      this.strip(key));
+    if (kept) this.dialog.querySelector(kept)?.focus();
+  }
+
+  strip(key) {
+    const { view } = this, times = timesOf(view.run);
+    if (!view.columns.has("idx") || times.length < 2) return el("div");
+    const shown = times.length > MOST ? times.filter((_, i) => i % Math.ceil(times.length / MOST) === 0 || i === times.length - 1) : times;
+    const tiles = shown.map(({ time, label }) => {
+      const found = picturesAt(view.run, time).get(key);
+      const known = found ?? this.scores(time, key);
+      if (!known) return el("figure", { class: "tile none" }, el("figcaption", {}, el("b", {}, label), "not shown then"));
+      const wrong = known.view.wrong(known.row);
+      return el("figure", { class: `tile ${wrong === true ? "wrong" : wrong === false ? "right" : ""} ${time === view.time ? "now" : ""}` },
+        found ? picture(found.cell, found.column, `sample ${text(key)}, ${label}`, false) : null,
+        el("figcaption", {}, el("b", {}, label), ...summary(known.view, known.row).map((line) => el("span", {}, line))));
+    });
+    return el("section", {}, el("h3", {}, "In all versions"), el("div", { class: "strip" }, ...tiles));
+  }
+
+  // A sample that has no picture at that time may still have its scores.
+  scores(time, key) {
+    const table = this.view.run.tables.find((one) => one.name === "scores" && one.versions.some((version) => version.time === time));
+    const view = table && viewAt(this.view.run, table, time);
+    const row = view ? view.columns.get("idx")?.values.indexOf(key) ?? -1 : -1;
+    return row < 0 ? null : { view, row };
+  }
+}
+
+// What there is to say of a row in two or three lines.
+export function summary(view, row) {
+  const lines = [];
+  if (view.columns.has("pred")) lines.push(`${view.wrong(row) === true ? "✗ " : view.wrong(row) === false ? "✓ " : ""}${text(view.get(row, "pred"))}`);
+  const names = ["score", "loss", "true_positives", "false_positives", "false_negatives", "mean_iou", "mean_dice", "error"];
+  for (const name of names) {
+    if (view.columns.has(name) && lines.length < 3) lines.push(`${name.replaceAll("_", " ")} ${text(view.get(row, name)) || "–"}`);
+  }
+  return lines;
+}
