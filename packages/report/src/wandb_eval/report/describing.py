@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 _TABLE = ".table.json"
 _ORDER = ["eval_data", "predictions", "hardest", "scores", "confused", "objects"]
 _ORDER += ["suspect_labels", "per_class"]
+_MEANT = {"right": "#2b8a5f", "wrong": "#e03131", "not counted": "#8a8f98"}
 _POINTS = 200  # Of a curve.
 _BATCHES = 1_000_000  # More than an epoch has.
 
@@ -111,8 +112,11 @@ class Page:
     def to_json(self) -> dict[str, Any]:
         """What the page's own code is given, beside the media."""
         layers = (column.get("layers", {}) for column in self.columns)
-        ids = {int(i) for found in layers for names in found.values() for i in names}
-        colors = {i: "#{:02x}{:02x}{:02x}".format(*class_color(i)) for i in ids}
+        names = {i: n for found in layers for names in found.values() for i, n in names.items()}
+        colors = {
+            i: _MEANT.get(name) or "#{:02x}{:02x}{:02x}".format(*class_color(int(i)))
+            for i, name in names.items()
+        }
         return {
             "runs": self.runs,
             "columns": self.columns,

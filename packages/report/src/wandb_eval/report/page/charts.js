@@ -17,6 +17,7 @@ function ticks(low, high, count) {
 
 function extent(values) {
   let low = Math.min(...values), high = Math.max(...values);
+  if (low === 0 && high === 0) return [0, 1];
   if (low === high) [low, high] = [low - Math.abs(low || 1) / 10, high + Math.abs(high || 1) / 10];
   return [low, high];
 }
@@ -26,13 +27,12 @@ export function lineChart({ title, series, x = "", y = "", marker, pick, dots = 
   const shown = series.map((one, i) => ({ ...one, color: LINES[(one.color ?? i) % LINES.length], points: one.points.filter((point) => point.every(isNumber)) }));
   const points = shown.flatMap((one) => one.points);
   if (!points.length) return el("figure", { class: "chart" }, el("figcaption", {}, title), el("p", {}, "No numbers."));
-  const xs = points.reduce((kept, point) => { kept.push(point[0]); return kept; }, []);
+  const xs = points.map((point) => point[0]);
   const [left, right] = extent(xs);
   let [low, high] = extent(points.map((point) => point[1]));
   if (low >= 0 && high <= 1 && high - low > 0.3) [low, high] = [0, 1];
   const px = (value) => LEFT + ((value - left) / (right - left)) * (WIDTH - LEFT - RIGHT);
   const py = (value) => HEIGHT - BOTTOM - ((value - low) / (high - low)) * (HEIGHT - TOP - BOTTOM);
-  const only = new Set(xs).size <= 60;
   const nearest = (event) => {
     const box = event.currentTarget.getBoundingClientRect();
     const at = left + (((event.clientX - box.left) / box.width) * WIDTH - LEFT) / (WIDTH - LEFT - RIGHT) * (right - left);
@@ -46,7 +46,7 @@ export function lineChart({ title, series, x = "", y = "", marker, pick, dots = 
     ...(isNumber(marker) && marker >= left && marker <= right ? [svg("line", { class: "marker", x1: px(marker), x2: px(marker), y1: TOP, y2: HEIGHT - BOTTOM })] : []),
     ...shown.flatMap(({ name, points: own, color, dashed }) => [
       ...(dots ? [] : [svg("polyline", { points: own.map((point) => `${px(point[0]).toFixed(1)},${py(point[1]).toFixed(1)}`).join(" "), stroke: color, "stroke-dasharray": dashed ? "5 4" : "none" }, svg("title", {}, name))]),
-      ...(dots || (only && own.length <= 60) ? own.map((point) => svg("circle", { cx: px(point[0]), cy: py(point[1]), r: 3, fill: color }, svg("title", {}, `${name}, ${x} ${text(point[0])}: ${text(point[1])}`))) : []),
+      ...(dots || points.length <= 60 ? own.map((point) => svg("circle", { cx: px(point[0]), cy: py(point[1]), r: 3, fill: color }, svg("title", {}, `${name}, ${x} ${text(point[0])}: ${text(point[1])}`))) : []),
     ]));
   if (pick) drawing.addEventListener("click", (event) => pick(nearest(event)));
   const legend = shown.length > 1 ? el("ul", { class: "key" }, ...shown.map((one) => el("li", {}, el("i", { class: "swatch", style: { background: one.color, opacity: one.dashed ? 0.6 : 1 } }), one.name))) : null;

@@ -17,6 +17,8 @@ function valueOf(view, row, measure) {
   return view.get(row, measure);
 }
 
+const hasPicture = (view, row) => Number(Boolean(view.picture && view.get(row, view.picture)));
+
 // Samples that are in both, in groups, each with those that changed most first.
 export function compareViews(a, b, measure) {
   const rows = new Map();
@@ -31,7 +33,9 @@ export function compareViews(a, b, measure) {
     const change = sign * (y - x);
     groups[change > 0 ? "better" : change < 0 ? "worse" : "same"].push({ a: before, b: row, x, y, change });
   }
-  for (const group of Object.values(groups)) group.sort((one, other) => Math.abs(other.change) - Math.abs(one.change));
+  for (const group of Object.values(groups)) {
+    group.sort((one, other) => Math.abs(other.change) - Math.abs(one.change) || hasPicture(b, other.b) - hasPicture(b, one.b));
+  }
   return groups;
 }
 
@@ -77,12 +81,15 @@ export class Compare {
 
   pair(a, b, { a: before, b: after, x, y }) {
     const key = text(b.key(after));
-    const side = (view, row) => {
-      const name = view.picture, cell = name && view.get(row, name);
-      return el("div", { class: `tile ${view.wrong(row) ? "wrong" : view.wrong(row) === false ? "right" : ""}` }, cell ? picture(cell, view.columns.get(name), `sample ${key}, ${view.label}`) : null, ...summary(view, row).map((line) => el("span", {}, line)));
+    const known = (view, row) => { const name = view.picture; return { cell: name && view.get(row, name), column: view.columns.get(name) }; };
+    const side = (view, row, other) => {
+      let { cell, column } = known(view, row);
+      // What is held of the other version has the same pixels, but other layers.
+      if (!cell && other.cell) [cell, column] = [{ ...other.cell, boxes: {}, masks: {} }, other.column];
+      return el("div", { class: `tile ${view.wrong(row) ? "wrong" : view.wrong(row) === false ? "right" : ""}` }, cell ? picture(cell, column, `sample ${key}, ${view.label}`) : null, ...summary(view, row).map((line) => el("span", {}, line)));
     };
     const label = b.columns.has("label") ? ` · ${text(b.get(after, "label"))}` : "";
     const change = this.measure === "right or wrong" ? "" : `${this.measure.replaceAll("_", " ")} ${text(x)} → ${text(y)}`;
-    return el("figure", { class: "pair", "data-key": key }, el("figcaption", {}, el("b", {}, `sample ${key}${label}`), el("span", {}, change)), el("div", { class: "sides" }, side(a, before), side(b, after)));
+    return el("figure", { class: "pair", "data-key": key }, el("figcaption", {}, el("b", {}, `sample ${key}${label}`), el("span", {}, change)), el("div", { class: "sides" }, side(a, before, known(b, after)), side(b, after, known(a, before))));
   }
 }

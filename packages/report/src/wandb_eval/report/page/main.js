@@ -25,7 +25,8 @@ const label = el("output", { for: "version", id: "version-label" });
 const stepper = (by, sign, name) => el("button", { type: "button", "aria-label": name, onclick: () => choose(state.place + by) }, sign);
 const bar = el("div", { class: "bar", role: "group", "aria-label": "Version" },
   page.runs.length > 1 ? el("select", { "aria-label": "Run", id: "run", onchange: (event) => chooseRun(Number(event.target.value)) }, ...page.runs.map((one, i) => el("option", { value: i }, `${"AB"[i]}: ${one.name}`))) : null,
-  stepper(-1, "‹", "Previous version"), slider, stepper(1, "›", "Next version"), label);
+  stepper(-1, "‹", "Previous version"), slider, stepper(1, "›", "Next version"), label,
+  el("nav", { "aria-label": "Parts of the page" }, ...["tables", "compare", "charts", "curves"].map((id, i) => el("a", { href: `#${id}` }, ["Samples", "Changes", "Charts", "Numbers"][i]))));
 
 function choose(place) {
   const most = times().length - 1;
@@ -126,7 +127,8 @@ function updateCurves() {
 }
 
 function updateCharts() {
-  const charts = run().charts.map((chart) => {
+  const ordered = run().charts.slice().sort((a, b) => (b.kind === "matrix") - (a.kind === "matrix"));
+  const charts = ordered.map((chart) => {
     const version = versionAt(chart.versions, now().time);
     const title = version.time === now().time ? chart.title : `${chart.title} (${version.label})`;
     if (chart.kind === "image") return el("figure", { class: "chart" }, el("figcaption", {}, title), picture(version.image, { layers: {} }, title));
@@ -168,8 +170,7 @@ function update() {
   slider.value = state.place;
   slider.setAttribute("aria-valuetext", now().label);
   label.textContent = `${now().label || "no version"} (${state.place + 1} of ${times().length})`;
-  bar.hidden = times().length < 2 && page.runs.length < 2;
-  updateTable();
+    updateTable();
   updateCurves();
   updateCharts();
 }

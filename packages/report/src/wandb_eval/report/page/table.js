@@ -131,7 +131,7 @@ export function cellOf(view, row, name, column, open) {
 function widthOf(name, column) {
   if (column.type === "image") return 132;
   if (column.type === "audio" || column.type === "video") return 240;
-  let most = 0;
+  let most = Math.max(5, ...name.split(/[_ ]/).map((word) => word.length + 2)); // The name may break.
   for (let row = 0; row < Math.min(column.values.length, 200); row += 1) most = Math.max(most, text(column.values[row]).length);
-  return Math.round(Math.min(Math.max(most, Math.min(name.length, 14) + 2, 5), 26) * 7.6 + 20);
+  return Math.round(Math.min(most, 26) * 7.6 + 20);
 }
