@@ -10,6 +10,7 @@ import json
 import logging
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -232,6 +233,7 @@ def _versions(run: RecordedRun) -> Iterator[_Version]:
             if path.endswith(_TABLE):
                 tables.setdefault(path, set()).add(artifact.name)
     rows = _rows_by_artifact(run)
+    counts = Counter[str]()
     for artifact in run.artifacts:
         for path, file in artifact.files.items():
             if not path.endswith(_TABLE):
@@ -247,7 +249,9 @@ def _versions(run: RecordedRun) -> Iterator[_Version]:
             if len(tables[path]) > 1:
                 name = re.sub(rf"^run[-_]{re.escape(run.id)}[-_]", "", artifact.name)
                 key = f"{key} ({name})"
-            row = next((rows[i] for i in artifact.ids if i in rows), {})
+            row = next((rows[i] for i in artifact.ids if i in rows), None)
+            if row is None:
+                row = _row_in_order(run, key, path, counts)
             yield _Version(key, artifact, content, *_when(run, artifact, content, row, key))
 
 
@@ -260,6 +264,19 @@ def _rows_by_artifact(run: RecordedRun) -> dict[str, dict[str, Any]]:
             if match:
                 found.setdefault(match[1], row)
     return found
+
+
+def _row_in_order(
+    run: RecordedRun, key: str, path: str, counts: Counter[str]
+) -> dict[str, Any]:
+    """The row of the nth version of a table: the nth that has its key, if all have.
+
+    In W&B, a row calls an artifact by an id that only the client had.
+    """
+    rows = [row for row in run.history if isinstance(row.get(key), dict)]
+    logged = sum(path in artifact.files for artifact in run.artifacts)
+    counts[path] += 1
+    return rows[counts[path] - 1] if len(rows) == logged else {}
 
 
 def _cells(row: Mapping[str, Any], key: str = "") -> Iterator[tuple[str, str]]:
@@ -278,24 +295,31 @@ def _when(
     key: str,
 ) -> tuple[float | None, str]:
     """When a table was logged, in epochs, and in words; `None` if that is not known."""
-    epoch = artifact.metadata.get("epoch")
     batch = artifact.metadata.get("batch")
-    if not _is_number(epoch):
-        epoch = dict(_flat(row)).get(_axis(run, key)) if row else None
-        if _axis(run, key) == "_step" and row:
-            return row.get("_step"), f"step {row.get('_step')}"
-    if not _is_number(epoch):
-        names = [re.fullmatch(r"epoch_(\d+)", alias) for alias in artifact.aliases]
-        epoch = next((int(name[1]) for name in names if name), None)
-    if not _is_number(epoch) and "epoch" in content["columns"]:
-        place = content["columns"].index("epoch")
-        epochs = {line[place] for line in content["data"] if place < len(line)}
-        epoch = epochs.pop() if len(epochs) == 1 else None
-    if not _is_number(epoch):
-        return None, ""
+    axis = _axis(run, key)
+    names = [re.fullmatch(r"epoch_(\d+)", alias) for alias in artifact.aliases]
+    known = [
+        artifact.metadata.get("epoch"),
+        None if axis == "_step" else dict(_flat(row)).get(axis),
+        next((int(name[1]) for name in names if name), None),
+        _only_epoch(content),
+    ]
+    epoch = next((value for value in known if _is_number(value)), None)
+    if epoch is None:
+        step = row.get("_step")
+        return (step, f"step {step}") if _is_number(step) else (None, "")
     if _is_number(batch):  # Before the end of that epoch.
         return epoch - 1 + batch / _BATCHES, f"epoch {epoch:g}, batch {batch:g}"
     return epoch, f"epoch {epoch:g}"
+
+
+def _only_epoch(content: Mapping[str, Any]) -> Any:
+    """The epoch that all rows of a table are of, if they have one."""
+    if "epoch" not in content["columns"]:
+        return None
+    place = content["columns"].index("epoch")
+    epochs = [line[place] for line in content["data"] if place < len(line)]
+    return epochs[0] if epochs and epochs.count(epochs[0]) == len(epochs) else None
 
 
 def _axis(run: RecordedRun, key: str) -> str:

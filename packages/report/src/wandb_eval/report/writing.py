@@ -63,7 +63,7 @@ def write_report(
     page = Page()
     for one in filter(None, [run, compare_with]):
         page.add(_read(one))
-    return _write(page, Path(path or DEFAULT_PATH))
+    return write_page(page, Path(path or DEFAULT_PATH))
 
 
 def _read(run: str | os.PathLike[str] | wandb.Run) -> RecordedRun:
@@ -78,7 +78,8 @@ def _read(run: str | os.PathLike[str] | wandb.Run) -> RecordedRun:
     return read_offline_run(run)  # type: ignore[arg-type]
 
 
-def _write(page: Page, path: Path) -> Path:
+def write_page(page: Page, path: Path) -> Path:
+    """Writes a page, as `write_report` does."""
     path = path.absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     data = _as_json(

@@ -100,7 +100,7 @@ function pickPair(actual, predicted) {
   Object.assign(query(), newQuery(), { pair });
   updateTabs();
   updateTable(true);
-  tablesBox.scrollIntoView({ behavior: "smooth" });
+  tablesBox.scrollIntoView();
   updateCharts();
 }
 
