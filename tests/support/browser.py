@@ -70,7 +70,10 @@ class Browser:
     def click(self, selector: str) -> None:
         """Clicks the first element of a selector."""
         element = self.one(selector)
-        self.run("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", element)
+        self.run(
+            "arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})",
+            element,
+        )
         element.click()
 
     def press(self, *keys: str) -> None:

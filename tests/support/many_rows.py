@@ -47,7 +47,9 @@ def many_rows(rows: int, versions: int, side: int = 32) -> RecordedRun:
         files = {"eval_data.table.json": _file(table.encode()), **media}
         aliases = (f"epoch_{epoch}",)
         artifacts.append(
-            RecordedArtifact("run_m_pred", frozenset(), aliases, {"epoch": epoch}, files)
+            RecordedArtifact(
+                "run_m_pred", frozenset(), aliases, {"epoch": epoch}, files
+            )
         )
         accuracy = float((preds == labels).mean())
         history.append({"eval/epoch": epoch, "eval/accuracy": accuracy})

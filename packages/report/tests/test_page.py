@@ -80,7 +80,9 @@ def scaled(size, *values):
 def test_each_task_opens_at_its_last_version(open_page, runs, name):
     page = open_page(name)
     assert page.one("h1").text == TITLES[name]
-    assert page.texts("#version-label") == [f"epoch {EPOCHS - 1} ({EPOCHS} of {EPOCHS})"]
+    assert page.texts("#version-label") == [
+        f"epoch {EPOCHS - 1} ({EPOCHS} of {EPOCHS})"
+    ]
     assert page.texts("[role=tab][aria-selected=true]") == ["Predictions"]
     assert rows_left(page) == (20 if name == "classify" else 6)
     assert all(e.get_attribute("alt") for e in page.all(".picture > img:first-child"))
@@ -99,7 +101,9 @@ def test_the_slider_goes_through_the_versions(open_page):
     page.press("ARROW_LEFT")  # Of the page, wherever one is.
     assert page.texts("#version-label") == [f"epoch 1 (2 of {EPOCHS})"]
     curve = page.one("#curves .clickable")
-    page.run("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", curve)
+    page.run(
+        "arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", curve
+    )
     offset = -curve.size["width"] // 2 + 50
     actions = browsers.webdriver.ActionChains(page.driver)
     actions.move_to_element_with_offset(curve, offset, 0).click().perform()
@@ -112,9 +116,12 @@ def test_rows_are_sorted_and_filtered(open_page):
     losses = [float(value) for value in column(page, "loss")]
     assert losses == sorted(losses)
     page.press("ENTER")
-    assert page.one("[data-sort=loss]").find_element(
-        browsers.By.XPATH, ".."
-    ).get_attribute("aria-sort") == "descending"
+    assert (
+        page.one("[data-sort=loss]")
+        .find_element(browsers.By.XPATH, "..")
+        .get_attribute("aria-sort")
+        == "descending"
+    )
     losses = [float(value) for value in column(page, "loss")]
     assert losses == sorted(losses, reverse=True)
     page.click("[data-filter=wrong]")
@@ -141,7 +148,9 @@ def test_a_cell_of_the_matrix_shows_its_rows(open_page):
     actual, predicted = re.match(
         "(.*) taken for (.*): ", cell.get_attribute("aria-label")
     ).groups()
-    page.run("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", cell)
+    page.run(
+        "arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", cell
+    )
     cell.click()
     assert page.texts("[role=tab][aria-selected=true]") == ["All samples"]
     assert rows_left(page) == expected
@@ -222,7 +231,9 @@ def test_the_large_view_has_all_versions_and_the_keys(open_page):
     assert page.one("dialog h2").text == first
     page.press("ESCAPE")
     assert not page.run("return document.querySelector('dialog').open")
-    assert page.texts("#version-label") == [f"epoch {EPOCHS - 1} ({EPOCHS} of {EPOCHS})"]
+    assert page.texts("#version-label") == [
+        f"epoch {EPOCHS - 1} ({EPOCHS} of {EPOCHS})"
+    ]
 
 
 def test_two_versions_are_compared(open_page):
@@ -248,7 +259,10 @@ def test_two_runs_are_compared(open_page):
     assert len(page.all("h1")) == 2
     groups = [int(text) for text in page.texts("#compare .tabs b")]
     assert sum(groups) == 30
-    assert len(page.all("#curves .chart")[0].find_elements("css selector", "polyline")) == 2
+    assert (
+        len(page.all("#curves .chart")[0].find_elements("css selector", "polyline"))
+        == 2
+    )
     page.choose("#run", "1")
     assert rows_left(page) == 20
     page.click("[data-table=scores]")
@@ -270,7 +284,9 @@ def test_no_width_makes_the_page_scroll_sideways(open_page, name, width):
     page = open_page(name, width=width, dark=width == 390)
     assert page.run("return document.documentElement.scrollWidth") == width
     background = page.run("return getComputedStyle(document.body).backgroundColor")
-    assert (sum(map(int, re.findall(r"\d+", background)[:3])) < 128 * 3) is (width == 390)
+    assert (sum(map(int, re.findall(r"\d+", background)[:3])) < 128 * 3) is (
+        width == 390
+    )
 
 
 def test_without_scripts_the_first_table_is_there(open_page, chromium):

@@ -113,7 +113,12 @@ class Page:
     def to_json(self) -> dict[str, Any]:
         """What the page's own code is given, beside the media."""
         layers = (column.get("layers", {}) for column in self.columns)
-        names = {i: n for found in layers for names in found.values() for i, n in names.items()}
+        names = {
+            i: n
+            for found in layers
+            for names in found.values()
+            for i, n in names.items()
+        }
         colors = {
             i: _MEANT.get(name) or "#{:02x}{:02x}{:02x}".format(*class_color(int(i)))
             for i, name in names.items()
@@ -131,7 +136,9 @@ class Page:
         """The names of the columns, and the places of what is in them."""
         found = []
         for i, name in enumerate(version.content["columns"]):
-            cells = [row[i] if i < len(row) else None for row in version.content["data"]]
+            cells = [
+                row[i] if i < len(row) else None for row in version.content["data"]
+            ]
             column = self._column(run, version, cells)
             if column["type"] == "image":
                 column["layers"] = _class_names(version, str(name))
@@ -186,7 +193,10 @@ class Page:
         return medium
 
     def _store(
-        self, run: RecordedRun, cell: Mapping[str, Any], files: Mapping[str, RecordedFile]
+        self,
+        run: RecordedRun,
+        cell: Mapping[str, Any],
+        files: Mapping[str, RecordedFile],
     ) -> int | None:
         path = str(cell.get("path", ""))
         file = files.get(path) or run.files(path)
@@ -213,12 +223,19 @@ class Page:
                 if not _is_number(x):
                     continue
                 if _is_number(value):
-                    curve = curves.setdefault(key, {"key": key, "axis": axis, "points": []})
+                    curve = curves.setdefault(
+                        key, {"key": key, "axis": axis, "points": []}
+                    )
                     curve["points"].append([_number(x), _number(value)])
                 elif _media_kind(value) == "image":
                     medium = self._medium(run, value, {})
                     if medium is not None:
-                        chart = {"key": key, "kind": "image", "title": key, "versions": []}
+                        chart = {
+                            "key": key,
+                            "kind": "image",
+                            "title": key,
+                            "versions": [],
+                        }
                         versions = images.setdefault(key, chart)["versions"]
                         label = f"{axis.rpartition('/')[2].strip('_')} {_number(x)}"
                         versions.append({"time": x, "label": label, "image": medium})
@@ -252,7 +269,9 @@ def _versions(run: RecordedRun) -> Iterator[_Version]:
             row = next((rows[i] for i in artifact.ids if i in rows), None)
             if row is None:
                 row = _row_in_order(run, key, path, counts)
-            yield _Version(key, artifact, content, *_when(run, artifact, content, row, key))
+            yield _Version(
+                key, artifact, content, *_when(run, artifact, content, row, key)
+            )
 
 
 def _rows_by_artifact(run: RecordedRun) -> dict[str, dict[str, Any]]:
@@ -361,7 +380,10 @@ def _chart(key: str, panel: Mapping[str, Any]) -> dict[str, Any]:
     elif {"label", "value"} <= fields.keys():
         chart |= {"kind": "bar", "fields": [fields["label"], fields["value"]]}
     else:
-        x, y = fields.get("x", fields.get("step")), fields.get("y", fields.get("lineVal"))
+        x, y = (
+            fields.get("x", fields.get("step")),
+            fields.get("y", fields.get("lineVal")),
+        )
         if x is not None and y is not None:
             series = fields.get("class", fields.get("lineKey"))
             chart["kind"] = "points" if "scatter" in spec else "lines"
@@ -384,7 +406,9 @@ def _thin(content: dict[str, Any], chart: Mapping[str, Any]) -> bool:
         content["data"] = [
             rows[i]
             for rows in series.values()
-            for i in sorted({round(k * (len(rows) - 1) / _POINTS) for k in range(_POINTS + 1)})
+            for i in sorted(
+                {round(k * (len(rows) - 1) / _POINTS) for k in range(_POINTS + 1)}
+            )
         ]
     return True
 
@@ -420,7 +444,9 @@ def _class_names(version: _Version, column: str) -> dict[str, dict[str, str]]:
     """The class names of each layer of a column with images."""
     types = version.content.get("column_types") or {}
     found: dict[str, dict[str, str]] = {}
-    for params in _image_params(types.get("params", {}).get("type_map", {}).get(column)):
+    for params in _image_params(
+        types.get("params", {}).get("type_map", {}).get(column)
+    ):
         for kind in ("box_class_maps", "mask_class_maps"):
             layers = (params.get(kind) or {}).get("params", {}).get("val") or {}
             for layer, names in layers.items():
@@ -464,7 +490,11 @@ def _number(value: Any) -> Any:
         return "NaN"
     if math.isinf(value):
         return "Infinity" if value > 0 else "-Infinity"
-    return int(value) if value.is_integer() and abs(value) < 1e15 else float(f"{value:.6g}")
+    return (
+        int(value)
+        if value.is_integer() and abs(value) < 1e15
+        else float(f"{value:.6g}")
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -66,9 +66,16 @@ def _read(run: Any) -> RecordedRun:
         history=[dict(row) for row in run.scan_history()],
         x_axes=_x_axes(internal if isinstance(internal, dict) else {}),
         charts=charts,
-        artifacts=[files.of(artifact) for artifact in run.logged_artifacts()],
+        artifacts=[files.of(artifact) for artifact in _artifacts(run)],
         files=functools.partial(files.of_run, run),
     )
+
+
+def _artifacts(run: Any) -> list[Any]:
+    """What the run has logged, and before it what it used, as the ground truth is."""
+    logged = {artifact.id: artifact for artifact in run.logged_artifacts()}
+    used = {a.id: a for a in run.used_artifacts() if a.id not in logged}
+    return [*used.values(), *sorted(logged.values(), key=lambda a: str(a.created_at))]
 
 
 def _x_axes(internal: Mapping[str, Any]) -> dict[str, str]:
