@@ -12,7 +12,6 @@ import recorded_runs
 from loopback.environment import forget_wandb
 from loopback.fixtures import offline_environment
 from recorded_runs import BOX, EPOCHS, FOUND, HOSTILE, NAMES, SIZE
-
 from wandb_eval.report import write_report
 
 TITLES = {"classify": "digits", "detect": "boxes"}
@@ -333,7 +332,6 @@ def test_many_rows_scroll_and_many_versions_slide(chromium, many, tmp_path):
 def many(tmp_path_factory):
     """A page of 5,000 rows in five versions."""
     from many_rows import many_rows
-
     from wandb_eval.report.describing import Page
     from wandb_eval.report.writing import write_page
 

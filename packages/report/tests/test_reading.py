@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import recorded_runs
 import wandb
-from loopback.environment import ENTITY, PROJECT
 
+import recorded_runs
+from loopback.environment import ENTITY, PROJECT
 from wandb_eval.core import offline_log
 from wandb_eval.report import write_report, writing
 

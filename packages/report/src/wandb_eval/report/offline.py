@@ -70,9 +70,7 @@ def read_offline_run(folder: str | os.PathLike[str]) -> RecordedRun:
 
 
 def _read_run(record: Any) -> RecordedRun:
-    started = datetime.datetime.fromtimestamp(
-        record.start_time.seconds, datetime.timezone.utc
-    )
+    started = datetime.datetime.fromtimestamp(record.start_time.seconds, datetime.UTC)
     return RecordedRun(
         id=record.run_id,
         name=record.display_name or record.run_id,

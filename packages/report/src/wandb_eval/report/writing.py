@@ -61,8 +61,9 @@ def write_report(
     from wandb_eval.report.describing import Page
 
     page = Page()
-    for one in filter(None, [run, compare_with]):
-        page.add(_read(one))
+    page.add(_read(run))
+    if compare_with is not None:
+        page.add(_read(compare_with))
     return write_page(page, Path(path or DEFAULT_PATH))
 
 
@@ -83,8 +84,7 @@ def write_page(page: Page, path: Path) -> Path:
     path = path.absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     data = _as_json(
-        page.to_json()
-        | {"written": datetime.datetime.now(datetime.timezone.utc).isoformat()}
+        page.to_json() | {"written": datetime.datetime.now(datetime.UTC).isoformat()}
     )
     folder = _folder_beside(path)
     if len(data) + page.media.size() > MOST_IN_ONE_FILE:
