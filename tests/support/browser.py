@@ -93,7 +93,19 @@ class Browser:
 
     def pixels(self, element: WebElement) -> NDArray[np.uint8]:
         """What is seen of an element: RGB, of shape `(height, width, 3)`."""
-        # Media are decoded when they are needed.
+        self.wait_for_media(element)
+        with PIL.Image.open(io.BytesIO(element.screenshot_as_png)) as image:
+            return np.asarray(image.convert("RGB"))
+
+    def window(self) -> NDArray[np.uint8]:
+        """What is seen of the page: RGB, of shape `(height, width, 3)`."""
+        self.wait_for_media(self.one("html"))
+        content = self.driver.get_screenshot_as_png()
+        with PIL.Image.open(io.BytesIO(content)) as image:
+            return np.asarray(image.convert("RGB"))
+
+    def wait_for_media(self, element: WebElement) -> None:
+        """Waits until the images in an element are decoded, and drawn."""
         self.driver.execute_async_script(
             "const done = arguments[arguments.length - 1];"
             "const images = [...arguments[0].querySelectorAll('img')];"
@@ -101,8 +113,6 @@ class Browser:
             "  requestAnimationFrame(() => requestAnimationFrame(() => done())));",
             element,
         )
-        with PIL.Image.open(io.BytesIO(element.screenshot_as_png)) as image:
-            return np.asarray(image.convert("RGB"))
 
     def errors(self) -> list[str]:
         """What the console has had to complain of since it was last asked."""
