@@ -31,8 +31,6 @@ DETECTION = """
 document.querySelectorAll(".thumb")[1].click();
 """
 SEGMENTATION = """
-document.querySelector("[data-layer='errors mask']").click();
-document.querySelector("[data-layer='predictions mask']").click();
 document.querySelector("[data-sort=mean_iou]").click();
 document.activeElement.blur();
 """
@@ -76,9 +74,11 @@ def main(arguments: list[str]) -> None:
 
 
 def save(pixels: np.ndarray, path: Path) -> None:
-    """Saves a picture with the 256 colours that suit it best."""
+    """Saves a picture; with 256 colours, if that is needed for its size."""
     image = PIL.Image.fromarray(pixels)
-    image.quantize(256, dither=PIL.Image.Dither.NONE).save(path, optimize=True)
+    image.save(path, optimize=True)
+    if path.stat().st_size >= MOST_BYTES:
+        image.quantize(256, dither=PIL.Image.Dither.NONE).save(path, optimize=True)
 
 
 if __name__ == "__main__":

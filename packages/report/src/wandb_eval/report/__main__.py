@@ -6,9 +6,6 @@ import argparse
 import os
 import sys
 
-# Core imports Keras, of which nothing is needed here: its fastest backend does.
-os.environ.setdefault("KERAS_BACKEND", "numpy")
-
 from wandb_eval.report import writing
 
 
@@ -54,4 +51,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    # Core imports Keras, of which nothing is needed here: its fastest backend does.
+    os.environ.setdefault("KERAS_BACKEND", "numpy")
     sys.exit(main())

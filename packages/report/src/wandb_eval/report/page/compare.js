@@ -44,7 +44,7 @@ export class Compare {
     const last = page.runs.length - 1;
     const end = (run) => timesOf(page.runs[run]).at(-1)?.time;
     const first = last ? end(0) : timesOf(page.runs[0])[0]?.time;
-    Object.assign(this, { sides: [[0, first], [last, end(last)]], group: "worse", measure: null, shown: AT_ONCE });
+    Object.assign(this, { sides: [[0, first], [last, end(last)]], group: null, measure: null, shown: AT_ONCE });
     this.box = el("section", { id: "compare" });
   }
 
@@ -68,6 +68,7 @@ export class Compare {
     const options = page.runs.flatMap((run, i) => timesOf(run).map(({ time, label }) => [`${i} ${time}`, page.runs.length > 1 ? `${run.name} (${"AB"[i]}), ${label}` : label]));
     const chooser = (side) => el("select", { "data-side": side, "aria-label": side ? "compared version" : "version to begin with", onchange: again((event) => { this.sides[side] = event.target.value.split(" ").map(Number); }) },
       ...options.map(([value, label]) => el("option", { value, selected: value === this.sides[side].join(" ") }, label)));
+    this.group ??= ["worse", "better", "same"].find((group) => groups[group].length) ?? "worse";
     const list = groups[this.group];
     const focused = document.activeElement?.dataset?.group;
     this.box.replaceChildren(el("h2", {}, "What changed"),

@@ -113,8 +113,8 @@ function updateCurves() {
   page.runs.forEach((one, i) => one.curves.forEach(({ key, axis, points }) => {
     const name = key.replace(/(^|\/)val_/, "$1");
     if (!groups.has(name)) groups.set(name, { title: name, axis, series: [] });
-    const shown = page.runs.length > 1 ? `${key} (${"AB"[i]})` : key;
-    groups.get(name).series.push({ name: shown, points, dashed: i > 0, key });
+    const short = key === name ? name.split("/").pop() : key.split("/").pop();
+    groups.get(name).series.push({ name: page.runs.length > 1 ? `${"AB"[i]}: ${short}` : short, points, dashed: i > 0 });
   }));
   const drawn = [...groups.values()].filter(({ series }) => series.some(({ points }) => points.length > 1 || groups.size < 30));
   const isEpochs = (axis) => axis.endsWith("epoch");
