@@ -54,6 +54,9 @@ export function lineChart({ title, series, x = "", y = "", marker, pick, dots = 
   return el("figure", { class: "chart" }, el("figcaption", {}, el("span", {}, title), pick && shown.length === 1 && last ? el("strong", {}, text(last[1])) : y ? el("small", {}, y) : null), drawing, legend);
 }
 
+// A count, or a share with two digits; nothing where there is nothing to see.
+const short = (count) => (Number.isInteger(count) ? count || "" : count >= 0.005 ? count.toFixed(2) : "");
+
 // A confusion matrix: a table of buttons, walked through by the arrow keys.
 export function heatMap({ title, rows, pick, picked }) {
   const names = [...new Set(rows.map((row) => row[0]))];
@@ -72,7 +75,7 @@ export function heatMap({ title, rows, pick, picked }) {
         event.preventDefault();
         event.stopPropagation();
         if (next) { cell.tabIndex = -1; next.tabIndex = 0; next.focus(); }
-      } }, names.length <= 24 ? (count ? text(count) : "") : "");
+      } }, names.length <= 24 ? short(count) : "");
     cell.style.setProperty("--share", `${Math.round(100 * Math.sqrt(share))}%`);
     return cell;
   }));

@@ -39,6 +39,11 @@ export function compareViews(a, b, measure) {
   return groups;
 }
 
+function truthOf(cell) {
+  const only = (layers) => (layers?.ground_truth === undefined ? {} : { ground_truth: layers.ground_truth });
+  return { ...cell, boxes: only(cell.boxes), masks: only(cell.masks) };
+}
+
 export class Compare {
   constructor() {
     const last = page.runs.length - 1;
@@ -85,8 +90,8 @@ export class Compare {
     const known = (view, row) => { const name = view.picture; return { cell: name && view.get(row, name), column: view.columns.get(name) }; };
     const side = (view, row, other) => {
       let { cell, column } = known(view, row);
-      // What is held of the other version has the same pixels, but other layers.
-      if (!cell && other.cell) [cell, column] = [{ ...other.cell, boxes: {}, masks: {} }, other.column];
+      // The picture of the other version has the same pixels and truth, but other predictions.
+      if (!cell && other.cell) [cell, column] = [truthOf(other.cell), other.column];
       return el("div", { class: `tile ${view.wrong(row) ? "wrong" : view.wrong(row) === false ? "right" : ""}` }, cell ? picture(cell, column, `sample ${key}, ${view.label}`) : null, ...summary(view, row).map((line) => el("span", {}, line)));
     };
     const label = b.columns.has("label") ? ` · ${text(b.get(after, "label"))}` : "";

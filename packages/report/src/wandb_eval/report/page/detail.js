@@ -7,7 +7,7 @@ const MOST = 60; // Versions side by side.
 export class Detail {
   constructor(changed) {
     this.changed = changed;
-    this.dialog = el("dialog", { class: "detail", "aria-label": "Sample", onkeydown: (event) => this.key(event), onclick: (event) => { if (event.target === this.dialog) this.dialog.close(); } });
+    this.dialog = el("dialog", { class: "detail", "aria-label": "Sample", onkeydown: (event) => this.key(event), onclose: () => this.back(), onclick: (event) => { if (event.target === this.dialog) this.dialog.close(); } });
     document.body.append(this.dialog);
   }
 
@@ -22,6 +22,11 @@ export class Detail {
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (step) { event.preventDefault(); this.step(step); }
     event.stopPropagation();
+  }
+
+  // To the row of the sample, if it is seen.
+  back() {
+    document.querySelector(`tr[data-row="${this.rows[this.place]}"] .thumb`)?.focus();
   }
 
   step(by) {

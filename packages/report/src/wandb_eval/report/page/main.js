@@ -118,6 +118,9 @@ function updateCurves() {
   }));
   const drawn = [...groups.values()].filter(({ series }) => series.some(({ points }) => points.length > 1 || groups.size < 30));
   const isEpochs = (axis) => axis.endsWith("epoch");
+  // What changes comes first, and of that what is not a part of something.
+  const rank = ({ title, series }) => [Number(series.every(({ points }) => points.every((point) => point[1] === points[0][1]))), title.split("/").length];
+  drawn.sort((a, b) => rank(a)[0] - rank(b)[0] || rank(a)[1] - rank(b)[1] || a.title.localeCompare(b.title));
   const charts = drawn.map(({ title, axis, series }) => lineChart({ title, series, x: axis.split("/").pop().replace(/^_/, ""),
     marker: isEpochs(axis) ? now().time : undefined, pick: isEpochs(axis) ? chooseTime : undefined }));
   const opened = curvesBox.querySelector("details")?.open;

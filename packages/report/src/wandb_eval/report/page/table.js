@@ -133,5 +133,5 @@ function widthOf(name, column) {
   if (column.type === "audio" || column.type === "video") return 240;
   let most = Math.max(5, ...name.split(/[_ ]/).map((word) => word.length + 2)); // The name may break.
   for (let row = 0; row < Math.min(column.values.length, 200); row += 1) most = Math.max(most, text(column.values[row]).length);
-  return Math.round(Math.min(most, 26) * 7.6 + 20);
+  return Math.round(Math.min(most, 26) * 8.2 + 22);
 }
