@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-_POINTS = 200  # Of a curve.
+_POINTS = 200  # Of a line.
 
 
 def table_of(key: str, panel: Any) -> str:
@@ -51,10 +51,13 @@ def thin_out(content: dict[str, Any], chart: Mapping[str, Any]) -> bool:
         for row in content["data"]:
             series.setdefault("" if place is None else str(row[place]), []).append(row)
         content["data"] = [
-            rows[i]
-            for rows in series.values()
-            for i in sorted(
-                {round(k * (len(rows) - 1) / _POINTS) for k in range(_POINTS + 1)}
-            )
+            row for rows in series.values() for row in spread(rows, _POINTS)
         ]
     return True
+
+
+def spread(items: list[Any], most: int) -> list[Any]:
+    """So many of the items, at equal distances, with the first and the last."""
+    if len(items) <= most:
+        return items
+    return [items[round(k * (len(items) - 1) / (most - 1))] for k in range(most)]

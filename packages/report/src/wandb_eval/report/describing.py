@@ -21,11 +21,12 @@ from wandb_eval.report.cells import (
     plain,
     read_box,
 )
-from wandb_eval.report.custom_charts import read_chart, table_of, thin_out
+from wandb_eval.report.custom_charts import read_chart, spread, table_of, thin_out
 from wandb_eval.report.media import Media
 from wandb_eval.report.recorded import RecordedFile, RecordedRun
 from wandb_eval.report.versions import LoggedTable, axis_of, rank, versions_of
 
+_POINTS = 1000  # Of a curve of the history.
 _MEANT = {"right": "#2b8a5f", "wrong": "#e03131", "not counted": "#8a8f98"}
 
 
@@ -228,4 +229,6 @@ class Page:
                         versions = images.setdefault(key, chart)["versions"]
                         label = f"{axis.rpartition('/')[2].strip('_')} {number(x)}"
                         versions.append({"time": x, "label": label, "image": medium})
+        for curve in curves.values():
+            curve["points"] = spread(curve["points"], _POINTS)
         return list(curves.values()), list(images.values())

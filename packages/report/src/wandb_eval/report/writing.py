@@ -27,7 +27,8 @@ DEFAULT_PATH = "eval-report.html"
 MOST_IN_ONE_FILE = 50_000_000
 """Above so many bytes, the media go into a folder beside the page."""
 
-_MODULES = ["data", "overlays", "charts", "table", "detail", "compare", "main"]
+_MODULES = ["elements", "data", "overlays", "charts", "table", "detail", "compare"]
+_MODULES += ["main"]
 _ROWS = 100  # Of the table that is there without JavaScript.
 
 

@@ -1,14 +1,16 @@
 // Two versions, or two runs, side by side: what was fixed, and what broke.
-import { el, isNumber, page, text, timesOf, viewAt } from "./data.js";
+import { button, el, isNumber, select, text, verdict, words } from "./elements.js";
+import { page, timesOf, viewAt } from "./data.js";
 import { picture } from "./overlays.js";
 import { summary } from "./detail.js";
 
 const AT_ONCE = 60;
+const NO_MEASURES = ["idx", "epoch", "batch", "num_boxes"];
 const LESS_IS_BETTER = /loss|error|false|missed|distance/;
 
 // Measures by which two versions can be compared: whether right first, then numbers.
 export function measuresOf(view) {
-  const numbers = [...view.columns].filter(([name, column]) => column.type === "number" && !["idx", "epoch", "batch", "num_boxes"].includes(name));
+  const numbers = [...view.columns].filter(([name, column]) => column.type === "number" && !NO_MEASURES.includes(name));
   return [...(view.rows && view.wrong(0) !== undefined ? ["right or wrong"] : []), ...numbers.map(([name]) => name)];
 }
 
@@ -67,35 +69,47 @@ export class Compare {
     if (!measures.includes(this.measure)) [this.measure] = measures;
     if (!measures.length) { this.box.hidden = true; return; }
     const groups = compareViews(a, b, this.measure);
-    const isBinary = this.measure === "right or wrong";
-    const names = isBinary ? { better: "fixed", worse: "broken", same: "as before" } : { better: "better", worse: "worse", same: "as before" };
-    const again = (change) => (event) => { change(event); this.shown = AT_ONCE; this.draw(); };
-    const options = page.runs.flatMap((run, i) => timesOf(run).map(({ time, label }) => [`${i} ${time}`, page.runs.length > 1 ? `${run.name} (${"AB"[i]}), ${label}` : label]));
-    const chooser = (side) => el("select", { "data-side": side, "aria-label": side ? "compared version" : "version to begin with", onchange: again((event) => { this.sides[side] = event.target.value.split(" ").map(Number); }) },
-      ...options.map(([value, label]) => el("option", { value, selected: value === this.sides[side].join(" ") }, label)));
+    const changes = this.measure === "right or wrong" ? ["fixed", "broken"] : ["better", "worse"];
+    const names = { better: changes[0], worse: changes[1], same: "as before" };
     this.group ??= ["worse", "better", "same"].find((group) => groups[group].length) ?? "worse";
-    const list = groups[this.group];
+    const again = (change) => (value) => { change(value); this.shown = AT_ONCE; this.draw(); };
+    const sides = page.runs.flatMap((run, i) => timesOf(run).map(({ time, label }) => (
+      [`${i} ${time}`, page.runs.length > 1 ? `${run.name} (${"AB"[i]}), ${label}` : label])));
+    const chooser = (side) => select(sides, this.sides[side].join(" "),
+      again((value) => { this.sides[side] = value.split(" ").map(Number); }), { "data-side": side });
+    const measure = select(measures.map((name) => [name, words(name)]), this.measure,
+      again((value) => { this.measure = value; }), { "data-measure": "" });
+    const tab = ([group, name]) => button(again(() => { this.group = group; }),
+      { "data-group": group, "aria-pressed": String(group === this.group), class: group },
+      `${name} `, el("b", {}, String(groups[group].length)));
+    const list = groups[this.group], left = Math.min(AT_ONCE, list.length - this.shown);
     const focused = document.activeElement?.dataset?.group;
-    this.box.replaceChildren(el("h2", {}, "What changed"),
-      el("div", { class: "filters" }, el("label", {}, "from ", chooser(0)), el("label", {}, "to ", chooser(1)),
-        el("label", {}, "by ", el("select", { "data-measure": "", onchange: again((event) => { this.measure = event.target.value; }) }, ...measures.map((name) => el("option", { value: name, selected: name === this.measure }, name.replaceAll("_", " ")))))),
-      el("div", { class: "tabs", role: "group", "aria-label": "Samples" }, ...Object.entries(names).map(([group, name]) => el("button", { type: "button", "data-group": group, "aria-pressed": String(group === this.group), class: group, onclick: again(() => { this.group = group; }) }, `${name} `, el("b", {}, String(groups[group].length))))),
-      list.length ? el("div", { class: "pairs" }, ...list.slice(0, this.shown).map((pair) => this.pair(a, b, pair))) : el("p", { class: "empty" }, `No sample is ${names[this.group]}.`),
-      list.length > this.shown ? el("button", { type: "button", onclick: () => { this.shown += AT_ONCE; this.draw(); } }, `Show ${Math.min(AT_ONCE, list.length - this.shown)} more of ${list.length}`) : "");
+    this.box.replaceChildren(
+      el("h2", {}, "What changed"),
+      el("div", { class: "filters" }, el("label", {}, "from ", chooser(0)), el("label", {}, "to ", chooser(1)), el("label", {}, "by ", measure)),
+      el("div", { class: "tabs", role: "group", "aria-label": "Samples" }, ...Object.entries(names).map(tab)),
+      list.length
+        ? el("div", { class: "pairs" }, ...list.slice(0, this.shown).map((pair) => this.pair(a, b, pair)))
+        : el("p", { class: "empty" }, `No sample is ${names[this.group]}.`),
+      left > 0 ? button(() => { this.shown += AT_ONCE; this.draw(); }, {}, `Show ${left} more of ${list.length}`) : "");
     if (focused) this.box.querySelector(`[data-group=${focused}]`)?.focus();
   }
 
   pair(a, b, { a: before, b: after, x, y }) {
     const key = text(b.key(after));
-    const known = (view, row) => { const name = view.picture; return { cell: name && view.get(row, name), column: view.columns.get(name) }; };
+    const known = (view, row) => ({ cell: view.picture && view.get(row, view.picture), column: view.columns.get(view.picture) });
     const side = (view, row, other) => {
       let { cell, column } = known(view, row);
       // The picture of the other version has the same pixels and truth, but other predictions.
       if (!cell && other.cell) [cell, column] = [truthOf(other.cell), other.column];
-      return el("div", { class: `tile ${view.wrong(row) ? "wrong" : view.wrong(row) === false ? "right" : ""}` }, cell ? picture(cell, column, `sample ${key}, ${view.label}`) : null, ...summary(view, row).map((line) => el("span", {}, line)));
+      return el("div", { class: `tile ${verdict(view.wrong(row))}` },
+        cell ? picture(cell, column, `sample ${key}, ${view.label}`) : null,
+        ...summary(view, row).map((line) => el("span", {}, line)));
     };
     const label = b.columns.has("label") ? ` · ${text(b.get(after, "label"))}` : "";
-    const change = this.measure === "right or wrong" ? "" : `${this.measure.replaceAll("_", " ")} ${text(x)} → ${text(y)}`;
-    return el("figure", { class: "pair", "data-key": key }, el("figcaption", {}, el("b", {}, `sample ${key}${label}`), el("span", {}, change)), el("div", { class: "sides" }, side(a, before, known(b, after)), side(b, after, known(a, before))));
+    const change = this.measure === "right or wrong" ? "" : `${words(this.measure)} ${text(x)} → ${text(y)}`;
+    return el("figure", { class: "pair", "data-key": key },
+      el("figcaption", {}, el("b", {}, `sample ${key}${label}`), el("span", {}, change)),
+      el("div", { class: "sides" }, side(a, before, known(b, after)), side(b, after, known(a, before))));
   }
 }

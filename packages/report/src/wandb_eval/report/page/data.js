@@ -1,4 +1,5 @@
 // What the page was given, and how to find something in it.
+import { text } from "./elements.js";
 
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
 const media = read("media");
@@ -10,42 +11,8 @@ document.getElementById("static").remove();
 export const page = read("data");
 export const urlOf = (file) => media[file];
 
-// Builds an element. Text is text: nothing of a run becomes markup.
-export function el(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (value === undefined || value === null || value === false) continue;
-    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else if (name === "style") Object.assign(made.style, value);
-    else made.setAttribute(name, value === true ? "" : value);
-  }
-  made.append(...children.filter((child) => child !== null && child !== undefined));
-  return made;
-}
-
-export function svg(tag, attributes = {}, ...children) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else made.setAttribute(name, value);
-  }
-  made.append(...children);
-  return made;
-}
-
-export const isNumber = (value) => typeof value === "number";
-
-export function text(value) {
-  if (value === null || value === undefined) return "";
-  if (isNumber(value)) {
-    const size = Math.abs(value);
-    if (Number.isInteger(value)) return String(value);
-    return size >= 1e-3 && size < 1e5 ? String(Number(value.toPrecision(3))) : value.toExponential(2);
-  }
-  if (Array.isArray(value)) return value.map(text).join(", ");
-  return typeof value === "object" ? JSON.stringify(value) : String(value);
-}
-
+const OF_CLASSES = ["label", "pred", "actual", "predicted", "class", "suggested"];
+const LISTS_OF_CLASSES = ["classes", "predicted_classes"];
 const TITLES = { eval_data: "Predictions", predictions: "Predictions", hardest: "Hardest",
   scores: "All samples", confused: "Confused pairs", objects: "Mistakes, cut out",
   suspect_labels: "Suspect labels", per_class: "Classes", val_data: "Ground truth" };
@@ -83,6 +50,10 @@ export class View {
     return this.columns.get(name)?.values[row] ?? null;
   }
 
+  has(...names) {
+    return names.every((name) => this.columns.has(name));
+  }
+
   // The first column with images.
   get picture() {
     return [...this.columns.keys()].find((name) => this.columns.get(name).type === "image");
@@ -95,23 +66,24 @@ export class View {
 
   // Whether a row is wrong; undefined where that can't be told.
   wrong(row) {
-    const has = (...names) => names.every((name) => this.columns.has(name));
     if (this.columns.get("correct")?.type === "boolean") return this.get(row, "correct") === false;
-    if (has("label", "pred")) return text(this.get(row, "label")) !== text(this.get(row, "pred"));
-    if (has("false_positives", "false_negatives")) {
+    if (this.has("label", "pred")) return text(this.get(row, "label")) !== text(this.get(row, "pred"));
+    if (this.has("false_positives", "false_negatives")) {
       return this.get(row, "false_positives") + this.get(row, "false_negatives") > 0;
     }
     return undefined;
   }
 
   get tellsPairs() {
-    return (this.columns.has("label") && this.columns.has("pred")) || this.columns.get(this.picture)?.values.some((cell) => cell?.boxes) || this.columns.has("classes");
+    return this.has("label", "pred") || this.has("classes") || this.columns.get(this.picture)?.values.some((cell) => cell?.boxes);
   }
 
   // Whether a row is in a cell of the confusion matrix. Of images with several objects,
   // those that have the one in the truth and the other in the predictions.
   isOfPair(row, actual, predicted) {
-    if (this.columns.has("label") && this.columns.has("pred")) return text(this.get(row, "label")) === actual && text(this.get(row, "pred")) === predicted;
+    if (this.has("label", "pred")) {
+      return text(this.get(row, "label")) === actual && text(this.get(row, "pred")) === predicted;
+    }
     const column = this.columns.get(this.picture), cell = column?.values[row];
     const has = (layer, name) => name === "background" || layerClasses(column, cell, layer).has(name);
     if (cell?.boxes) return has("ground_truth", actual) && has("predictions", predicted);
@@ -125,8 +97,8 @@ export class View {
     for (const [name, column] of this.columns) {
       const value = column.values[row];
       if (value === null) continue;
-      if (["label", "pred", "actual", "predicted", "class", "suggested"].includes(name)) names.add(text(value));
-      else if (["classes", "predicted_classes"].includes(name) && Array.isArray(value)) value.forEach((one) => names.add(one));
+      if (OF_CLASSES.includes(name)) names.add(text(value));
+      else if (LISTS_OF_CLASSES.includes(name) && Array.isArray(value)) value.forEach((one) => names.add(one));
       else if (column.type === "image") layerClasses(column, value).forEach((one) => names.add(one));
     }
     return names;
@@ -144,7 +116,6 @@ export function layerClasses(column, cell, only) {
 }
 
 const views = new Map();
-
 // A table at a time. A table of samples without images gets those that others have.
 export function viewAt(run, table, time) {
   const version = versionAt(table.versions, time);
@@ -162,7 +133,6 @@ export function viewAt(run, table, time) {
 }
 
 const pictures = new Map();
-
 // Where there is a picture of a sample at a time, by the sample's key.
 export function picturesAt(run, time) {
   const place = `${page.runs.indexOf(run)} ${time}`;

@@ -1,5 +1,6 @@
 // The large view of a sample, with the sample at all times side by side.
-import { el, picturesAt, text, timesOf, viewAt } from "./data.js";
+import { button, el, text, verdict, words } from "./elements.js";
+import { picturesAt, timesOf, viewAt } from "./data.js";
 import { layerControls, picture, updateMasks } from "./overlays.js";
 
 const MOST = 60; // Versions side by side.
@@ -7,7 +8,8 @@ const MOST = 60; // Versions side by side.
 export class Detail {
   constructor(changed) {
     this.changed = changed;
-    this.dialog = el("dialog", { class: "detail", "aria-label": "Sample", onkeydown: (event) => this.key(event), onclose: () => this.back(), onclick: (event) => { if (event.target === this.dialog) this.dialog.close(); } });
+    this.dialog = el("dialog", { class: "detail", "aria-label": "Sample", onkeydown: (event) => this.key(event), onclose: () => this.back(),
+      onclick: (event) => { if (event.target === this.dialog) this.dialog.close(); } });
     document.body.append(this.dialog);
   }
 
@@ -42,12 +44,13 @@ export class Detail {
     const values = [...view.columns].filter(([, one]) => ["number", "text", "boolean"].includes(one.type));
     const focused = this.dialog.contains(document.activeElement) ? document.activeElement.dataset : {};
     const kept = Object.entries(focused).map(([k, v]) => `[data-${k}="${CSS.escape(v)}"]`).join("");
-    const step = (by, sign, label) => el("button", { type: "button", "data-step": by, "aria-label": label, disabled: !(place + by in rows), onclick: () => this.step(by) }, sign);
+    const step = (by, sign, label) => button(() => this.step(by), { "data-step": by, "aria-label": label, disabled: !(place + by in rows) }, sign);
+    const close = button(() => this.dialog.close(), { "data-step": "close", "aria-label": "Close" }, "✕");
     this.dialog.replaceChildren(
       el("header", {}, el("h2", {}, `Sample ${text(key)}`, el("small", {}, ` ${view.label} · ${place + 1} of ${rows.length}`)),
-        el("nav", {}, step(-1, "‹", "Previous sample"), step(1, "›", "Next sample"), el("button", { type: "button", "data-step": "close", "aria-label": "Close", onclick: () => this.dialog.close() }, "✕"))),
+        el("nav", {}, step(-1, "‹", "Previous sample"), step(1, "›", "Next sample"), close)),
       el("div", { class: "large" }, cell ? picture(cell, column, `sample ${text(key)}`, true) : null,
-        el("dl", {}, ...values.flatMap(([label, one]) => [el("dt", {}, label.replaceAll("_", " ")), el("dd", {}, text(one.values[row]))]))),
+        el("dl", {}, ...values.flatMap(([label, one]) => [el("dt", {}, words(label)), el("dd", {}, text(one.values[row]))]))),
       cell ? layerControls(view, again) : el("div"),
       this.strip(key));
     if (kept) this.dialog.querySelector(kept)?.focus();
@@ -61,8 +64,7 @@ export class Detail {
       const found = picturesAt(view.run, time).get(key);
       const known = found ?? this.scores(time, key);
       if (!known) return el("figure", { class: "tile none" }, el("figcaption", {}, el("b", {}, label), "not shown then"));
-      const wrong = known.view.wrong(known.row);
-      return el("figure", { class: `tile ${wrong === true ? "wrong" : wrong === false ? "right" : ""} ${time === view.time ? "now" : ""}` },
+      return el("figure", { class: `tile ${verdict(known.view.wrong(known.row))} ${time === view.time ? "now" : ""}` },
         found ? picture(found.cell, found.column, `sample ${text(key)}, ${label}`, false) : null,
         el("figcaption", {}, el("b", {}, label), ...summary(known.view, known.row).map((line) => el("span", {}, line))));
     });
@@ -81,10 +83,11 @@ export class Detail {
 // What there is to say of a row in two or three lines.
 export function summary(view, row) {
   const lines = [];
-  if (view.columns.has("pred")) lines.push(`${view.wrong(row) === true ? "✗ " : view.wrong(row) === false ? "✓ " : ""}${text(view.get(row, "pred"))}`);
+  const mark = { wrong: "✗ ", right: "✓ " }[verdict(view.wrong(row))] ?? "";
+  if (view.columns.has("pred")) lines.push(`${mark}${text(view.get(row, "pred"))}`);
   const names = ["score", "loss", "true_positives", "false_positives", "false_negatives", "mean_iou", "mean_dice", "error"];
   for (const name of names) {
-    if (view.columns.has(name) && lines.length < 3) lines.push(`${name.replaceAll("_", " ")} ${text(view.get(row, name)) || "–"}`);
+    if (view.columns.has(name) && lines.length < 3) lines.push(`${words(name)} ${text(view.get(row, name)) || "–"}`);
   }
   return lines;
 }

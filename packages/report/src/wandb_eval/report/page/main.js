@@ -1,5 +1,6 @@
 // The page: its parts, and what happens when a version is chosen.
-import { el, isNumber, page, text, timesOf, titleOf, versionAt, viewAt, View } from "./data.js";
+import { button, el, select, text } from "./elements.js";
+import { page, timesOf, titleOf, versionAt, viewAt, View } from "./data.js";
 import { barChart, heatMap, lineChart } from "./charts.js";
 import { layerControls, picture, updateMasks } from "./overlays.js";
 import { RowsTable, filterControls, newQuery } from "./table.js";
@@ -20,13 +21,16 @@ const query = () => {
 
 // --- The version ---------------------------------------------------------------------
 
-const slider = el("input", { type: "range", id: "version", min: 0, step: 1, "aria-label": "Version", oninput: () => choose(Number(slider.value)) });
+const slider = el("input", { type: "range", id: "version", min: 0, step: 1, "aria-label": "Version",
+  oninput: () => choose(Number(slider.value)) });
 const label = el("output", { for: "version", id: "version-label" });
-const stepper = (by, sign, name) => el("button", { type: "button", "aria-label": name, onclick: () => choose(state.place + by) }, sign);
+const stepper = (by, sign, name) => button(() => choose(state.place + by), { "aria-label": name }, sign);
+const parts = { tables: "Samples", compare: "Changes", charts: "Charts", curves: "Numbers" };
+const runs = page.runs.map((one, i) => [String(i), `${"AB"[i]}: ${one.name}`]);
 const bar = el("div", { class: "bar", role: "group", "aria-label": "Version" },
-  page.runs.length > 1 ? el("select", { "aria-label": "Run", id: "run", onchange: (event) => chooseRun(Number(event.target.value)) }, ...page.runs.map((one, i) => el("option", { value: i }, `${"AB"[i]}: ${one.name}`))) : null,
+  runs.length > 1 ? select(runs, "0", (value) => chooseRun(Number(value)), { "aria-label": "Run", id: "run" }) : null,
   stepper(-1, "‹", "Previous version"), slider, stepper(1, "›", "Next version"), label,
-  el("nav", { "aria-label": "Parts of the page" }, ...["tables", "compare", "charts", "curves"].map((id, i) => el("a", { href: `#${id}` }, ["Samples", "Changes", "Charts", "Numbers"][i]))));
+  el("nav", { "aria-label": "Parts of the page" }, ...Object.entries(parts).map(([id, name]) => el("a", { href: `#${id}` }, name))));
 
 function choose(place) {
   const most = times().length - 1;
@@ -50,7 +54,8 @@ function chooseTime(x) {
 
 document.addEventListener("keydown", (event) => {
   const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-  if (!step || event.altKey || event.ctrlKey || event.metaKey || event.target.closest("input, select, textarea, dialog, .heat, .scroll")) return;
+  if (!step || event.altKey || event.ctrlKey || event.metaKey) return;
+  if (event.target.closest("input, select, dialog, .heat, .scroll")) return; // They have uses of their own for arrows.
   event.preventDefault();
   choose(state.place + step);
 });
@@ -61,25 +66,28 @@ const detail = new Detail(() => updateTable());
 const rows = new RowsTable({ open: (place, column) => detail.open(rows.view, rows.rows, place, column), changed: () => updateTable() });
 const tabs = el("div", { class: "tabs", role: "tablist", "aria-label": "Tables" });
 const controls = el("div"), layerBox = el("div"), count = el("p", { class: "count", role: "status" });
-const tablesBox = el("section", { id: "tables" }, el("h2", {}, "Samples"), tabs, el("div", { class: "controls" }, controls, layerBox), count, rows.box);
+const tablesBox = el("section", { id: "tables" },
+  el("h2", {}, "Samples"), tabs, el("div", { class: "controls" }, controls, layerBox), count, rows.box);
 
 function updateTabs() {
-  tabs.replaceChildren(...run().tables.map((table, i) => el("button", { type: "button", role: "tab", "data-table": table.name, "aria-selected": String(i === state.table), tabindex: i === state.table ? 0 : -1,
-    onclick: () => { state.table = i; updateTabs(); updateTable(true); },
+  tabs.replaceChildren(...run().tables.map((table, i) => button(() => { state.table = i; updateTabs(); updateTable(true); }, {
+    role: "tab", "data-table": table.name, "aria-selected": String(i === state.table), tabindex: i === state.table ? 0 : -1,
     onkeydown: (event) => {
       const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
       const next = step && tabs.children[i + step];
       if (step) { event.preventDefault(); event.stopPropagation(); }
       if (next) { next.click(); tabs.children[i + step].focus(); }
-    } }, titleOf(table.name))));
+    },
+  }, titleOf(table.name))));
 }
 
 // `anew`: controls depend on the table and its classes, but keep what has the focus.
 function updateTable(anew = false) {
   if (!tableNow()) { tablesBox.hidden = true; return; }
   const view = viewAt(run(), tableNow(), now().time);
-  if (anew || !controls.contains(document.activeElement)) controls.replaceChildren(filterControls(view, query(), () => updateTable()));
-  if (anew || !layerBox.contains(document.activeElement)) layerBox.replaceChildren(layerControls(view, () => { updateMasks(); updateTable(); }));
+  const renew = (box) => anew || !box.contains(document.activeElement);
+  if (renew(controls)) controls.replaceChildren(filterControls(view, query(), () => updateTable()));
+  if (renew(layerBox)) layerBox.replaceChildren(layerControls(view, () => { updateMasks(); updateTable(); }));
   rows.show(view, query());
   const left = rows.rows.length;
   const other = view.time === now().time ? "" : ` · this table was logged at ${view.label}`;
@@ -119,14 +127,16 @@ function updateCurves() {
   const drawn = [...groups.values()].filter(({ series }) => series.some(({ points }) => points.length > 1 || groups.size < 30));
   const isEpochs = (axis) => axis.endsWith("epoch");
   // What changes comes first, and of that what is not a part of something.
-  const rank = ({ title, series }) => [Number(series.every(({ points }) => points.every((point) => point[1] === points[0][1]))), title.split("/").length];
-  drawn.sort((a, b) => rank(a)[0] - rank(b)[0] || rank(a)[1] - rank(b)[1] || a.title.localeCompare(b.title));
+  const stays = ({ series }) => series.every(({ points }) => points.every((point) => point[1] === points[0][1]));
+  const depth = ({ title }) => title.split("/").length;
+  drawn.sort((a, b) => stays(a) - stays(b) || depth(a) - depth(b) || a.title.localeCompare(b.title));
   const charts = drawn.map(({ title, axis, series }) => lineChart({ title, series, x: axis.split("/").pop().replace(/^_/, ""),
     marker: isEpochs(axis) ? now().time : undefined, pick: isEpochs(axis) ? chooseTime : undefined }));
   const opened = curvesBox.querySelector("details")?.open;
   curvesBox.hidden = !charts.length;
-  curvesBox.replaceChildren(el("h2", {}, "Numbers"), el("div", { class: "charts" }, ...charts.slice(0, MOST_CURVES)),
-    charts.length > MOST_CURVES ? el("details", { open: opened }, el("summary", {}, `${charts.length - MOST_CURVES} more`), el("div", { class: "charts" }, ...charts.slice(MOST_CURVES))) : "");
+  const more = charts.splice(MOST_CURVES);
+  curvesBox.replaceChildren(el("h2", {}, "Numbers"), el("div", { class: "charts" }, ...charts),
+    more.length ? el("details", { open: opened }, el("summary", {}, `${more.length} more`), el("div", { class: "charts" }, ...more)) : "");
 }
 
 function updateCharts() {
@@ -134,17 +144,23 @@ function updateCharts() {
   const charts = ordered.map((chart) => {
     const version = versionAt(chart.versions, now().time);
     const title = version.time === now().time ? chart.title : `${chart.title} (${version.label})`;
-    if (chart.kind === "image") return el("figure", { class: "chart" }, el("figcaption", {}, title), picture(version.image, { layers: {} }, title));
+    if (chart.kind === "image") {
+      return el("figure", { class: "chart" }, el("figcaption", {}, title), picture(version.image, { layers: {} }, title));
+    }
     const view = new View(run(), { name: chart.key }, version);
     const all = Array.from({ length: view.rows }, (_, row) => chart.fields.map((name) => (name ? view.get(row, name) : "")));
-    if (chart.kind === "matrix") return heatMap({ title, rows: all.map(([a, b, c]) => [text(a), text(b), c]), pick: pickPair, picked: tableNow() && query().pair });
+    if (chart.kind === "matrix") {
+      const counts = all.map(([actual, predicted, count]) => [text(actual), text(predicted), count]);
+      return heatMap({ title, rows: counts, pick: pickPair, picked: tableNow() && query().pair });
+    }
     if (chart.kind === "bar") return barChart({ title, rows: all });
     const series = new Map();
     for (const [x, y, name] of all) {
       if (!series.has(name)) series.set(name, []);
       series.get(name).push([x, y]);
     }
-    return lineChart({ title, series: [...series].map(([name, points]) => ({ name: text(name), points })), x: chart.x, y: chart.y, dots: chart.kind === "points" });
+    const lines = [...series].map(([name, points]) => ({ name: text(name), points }));
+    return lineChart({ title, series: lines, x: chart.x, y: chart.y, dots: chart.kind === "points" });
   });
   chartsBox.hidden = !charts.length;
   chartsBox.replaceChildren(el("h2", {}, "Charts"), el("div", { class: "charts" }, ...charts));
@@ -153,13 +169,14 @@ function updateCharts() {
 // --- The page ----------------------------------------------------------------------------
 
 function head() {
+  const line = ([key, value]) => el("tr", {}, el("th", { scope: "row" }, key), el("td", {}, text(value)));
   const about = page.runs.map((one, i) => {
     const values = Object.entries(one.config);
     const when = one.started ? new Date(one.started).toLocaleString() : "";
     return el("div", { class: "run" },
       el("h1", {}, page.runs.length > 1 ? el("span", { class: "letter" }, "AB"[i]) : null, one.name),
       el("p", {}, [one.project, one.id, when, one.finished ? "" : "not finished"].filter(Boolean).join(" · ")),
-      values.length ? el("details", {}, el("summary", {}, "Configuration"), el("table", { class: "config" }, ...values.map(([key, value]) => el("tr", {}, el("th", { scope: "row" }, key), el("td", {}, text(value)))))) : null);
+      values.length ? el("details", {}, el("summary", {}, "Configuration"), el("table", { class: "config" }, ...values.map(line))) : null);
   });
   return el("header", { class: "head" }, ...about,
     el("p", { class: "notice" }, "This page holds images of the validation data: share it as you would share those.",

@@ -1,5 +1,6 @@
 // Pictures with their boxes and masks, drawn by the browser.
-import { el, page, svg, text, urlOf } from "./data.js";
+import { checkbox, el, svg, text, words } from "./elements.js";
+import { page, urlOf } from "./data.js";
 
 // What is shown of the layers, on all pictures alike.
 export const layers = { off: new Set(["ground_truth mask", "errors mask"]), hidden: new Set(["background", "right", "not counted"]),
@@ -77,19 +78,23 @@ export function picture(cell, column, alt, captions = false) {
   if (width < 200) frame.classList.add("pixels");
   for (const [name, file] of Object.entries(cell.masks ?? {})) {
     if (layers.off.has(`${name} mask`)) continue;
-    frame.append(el("img", { class: "mask", "data-layer": name, src: urlOf(file), alt: "", style: { filter: `url(#${filterOf(column.layers[name] ?? {})})` } }));
+    const filter = `url(#${filterOf(column.layers[name] ?? {})})`;
+    frame.append(el("img", { class: "mask", "data-layer": name, src: urlOf(file), alt: "", style: { filter } }));
   }
   const boxes = boxesOf(cell, column);
   if (boxes.length) {
-    const percent = (value, of) => `${(100 * value) / of}%`;
-    frame.append(svg("svg", { class: "boxes", viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" },
+    const isTruth = (layer) => layer === "ground_truth";
+    frame.append(svg(
+      "svg", { class: "boxes", viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" },
       ...boxes.map(({ layer, box: [left, top, right, bottom, id] }) => svg("rect", {
         x: left, y: top, width: Math.max(right - left, 0), height: Math.max(bottom - top, 0), stroke: colorOf(id),
-        class: layer === "ground_truth" ? "truth" : "prediction", "data-layer": layer }))));
-    if (captions && layers.captions) {
-      frame.append(...boxes.map(({ layer, box, name }) => el("span", { class: `caption ${layer === "ground_truth" ? "below" : "above"}`,
-        style: { left: percent(box[0], width), top: percent(layer === "ground_truth" ? box[3] : box[1], height), borderColor: colorOf(box[4]) } }, box[5] || name)));
-    }
+        class: isTruth(layer) ? "truth" : "prediction", "data-layer": layer }))));
+    const percent = (value, of) => `${(100 * value) / of}%`;
+    const caption = ({ layer, box, name }) => el("span", {
+      class: `caption ${isTruth(layer) ? "below" : "above"}`,
+      style: { left: percent(box[0], width), top: percent(box[isTruth(layer) ? 3 : 1], height), borderColor: colorOf(box[4]) },
+    }, box[5] || name);
+    if (captions && layers.captions) frame.append(...boxes.map(caption));
   }
   return frame;
 }
@@ -98,17 +103,21 @@ export function picture(cell, column, alt, captions = false) {
 export function layerControls(view, changed) {
   const found = [...layersOf(view)];
   if (!found.length) return el("div");
-  const toggle = (set, key, on) => { if (on) set.delete(key); else set.add(key); changed(); };
-  const range = (label, key, step) => el("label", {}, label, el("input", { type: "range", min: 0, max: 1, step, value: layers[key], "data-control": key,
-    oninput: (event) => { layers[key] = Number(event.target.value); event.target.nextSibling.textContent = layers[key].toFixed(2); changed(); } }), el("output", {}, layers[key].toFixed(2)));
+  const toggle = (set, key) => (on) => { if (on) set.delete(key); else set.add(key); changed(); };
+  const range = (label, key, step) => {
+    const output = el("output", {}, layers[key].toFixed(2));
+    const oninput = (event) => { layers[key] = Number(event.target.value); output.textContent = layers[key].toFixed(2); changed(); };
+    return el("label", {}, label, el("input", { type: "range", min: 0, max: 1, step, value: layers[key], "data-control": key, oninput }), output);
+  };
+  const captions = checkbox(layers.captions, (on) => { layers.captions = on; changed(); }, { "data-control": "captions" }, "captions");
+  const has = (kind) => found.some(([, layer]) => layer.kind === kind);
   const names = new Map(found.flatMap(([, layer]) => Object.entries(layer.names)).map(([id, name]) => [name, id]));
+  const swatch = (id) => el("i", { class: "swatch", style: { background: colorOf(id) } });
   return el("div", { class: "layers" },
     el("fieldset", {}, el("legend", {}, "Layers"),
-      ...found.map(([key, { name, kind }]) => el("label", { class: `switch ${kind === "box" && name !== "ground_truth" ? "dashed" : ""}` }, el("input", { type: "checkbox", checked: !layers.off.has(key), "data-layer": key,
-        onchange: (event) => toggle(layers.off, key, event.target.checked) }), name.replaceAll("_", " "))),
-      found.some(([, layer]) => layer.kind === "box") ? range("score from", "score", 0.01) : null,
-      found.some(([, layer]) => layer.kind === "mask") ? range("opacity", "opacity", 0.05) : null),
+      ...found.map(([key, { name }]) => checkbox(!layers.off.has(key), toggle(layers.off, key), { "data-layer": key }, words(name))),
+      ...(has("box") ? [captions, range("score from", "score", 0.01)] : []),
+      ...(has("mask") ? [range("opacity", "opacity", 0.05)] : [])),
     el("fieldset", { class: "legend" }, el("legend", {}, "Classes"),
-      ...[...names].map(([name, id]) => el("label", { class: "switch" }, el("input", { type: "checkbox", checked: !layers.hidden.has(name), "data-class": name,
-        onchange: (event) => toggle(layers.hidden, name, event.target.checked) }), el("i", { class: "swatch", style: { background: colorOf(id) } }), name))));
+      ...[...names].map(([name, id]) => checkbox(!layers.hidden.has(name), toggle(layers.hidden, name), { "data-class": name }, swatch(id), name))));
 }

@@ -1,5 +1,6 @@
 // A table of which only the rows that are seen are in the page.
-import { el, isNumber, text, urlOf } from "./data.js";
+import { button, checkbox, el, isNumber, select, text, verdict, words } from "./elements.js";
+import { urlOf } from "./data.js";
 import { picture } from "./overlays.js";
 
 const SPARE = 4; // Rows above and below those that are seen.
@@ -42,15 +43,16 @@ export function filterControls(view, query, changed) {
   for (let row = 0; row < view.rows; row += 1) view.classes(row).forEach((name) => classes.add(name));
   if (query.class) classes.add(query.class);
   const sorted = [...classes].sort((a, b) => a.localeCompare(b, undefined, { numeric: true }));
-  const bound = (key, label) => el("input", { type: "number", step: "any", placeholder: label, "aria-label": label, value: query[key], "data-filter": key, oninput: (event) => set(key, event.target.value) });
-  const chosen = (options, key, none) => el("select", { "data-filter": key, onchange: (event) => set(key, event.target.value) },
-    el("option", { value: "" }, none), ...options.map((name) => el("option", { value: name, selected: query[key] === name }, name)));
+  const bound = (key) => el("input", { type: "number", step: "any", placeholder: key, "aria-label": key, value: query[key],
+    "data-filter": key, oninput: (event) => set(key, event.target.value) });
+  const chosen = (options, key, none) => select(
+    [["", none], ...options.map((name) => [name, name])], query[key], (value) => set(key, value), { "data-filter": key });
   const tells = view.rows > 0 && view.wrong(0) !== undefined;
   return el("div", { class: "filters" },
-    tells ? el("label", { class: "switch" }, el("input", { type: "checkbox", checked: query.wrong, "data-filter": "wrong", onchange: (event) => set("wrong", event.target.checked) }), "only wrong ones") : null,
+    tells ? checkbox(query.wrong, (on) => set("wrong", on), { "data-filter": "wrong" }, "only wrong ones") : null,
     sorted.length ? el("label", {}, "class ", chosen(sorted, "class", "any")) : null,
-    numbers.length ? el("label", {}, "range of ", chosen(numbers, "column", "no column"), bound("from", "from"), bound("to", "to")) : null,
-    query.pair ? el("button", { type: "button", class: "chip", onclick: () => set("pair", null) }, `${query.pair[0]} taken for ${query.pair[1]} ✕`) : null);
+    numbers.length ? el("label", {}, "range of ", chosen(numbers, "column", "no column"), bound("from"), bound("to")) : null,
+    query.pair ? button(() => set("pair", null), { class: "chip" }, `${query.pair[0]} taken for ${query.pair[1]} ✕`) : null);
 }
 
 // Columns that say nothing: one value in all rows that the label of the version has, too.
@@ -87,7 +89,7 @@ export class RowsTable {
 
   header(name, column) {
     const { query } = this, sorted = query.sort === name;
-    const label = name.replaceAll("_", " ");
+    const label = words(name);
     if (column.type === "image") return el("th", { scope: "col" }, label);
     return el("th", { scope: "col", class: column.type, "aria-sort": sorted ? (query.descending ? "descending" : "ascending") : "none" },
       el("button", { type: "button", "data-sort": name, onclick: () => {
@@ -105,14 +107,15 @@ export class RowsTable {
     const end = Math.min(rows.length, Math.ceil((box.scrollTop + box.clientHeight) / height) + SPARE);
     if (this.drawn?.[0] === start && this.drawn?.[1] === end) return;
     this.drawn = [start, end];
-    const space = (count) => el("tr", { class: "space", "aria-hidden": "true" }, el("td", { colspan: this.columns.length, style: { height: `${count * height}px` } }));
+    const space = (count) => el("tr", { class: "space", "aria-hidden": "true" },
+      el("td", { colspan: this.columns.length, style: { height: `${count * height}px` } }));
     const seen = rows.slice(start, end).map((row, i) => this.line(row, start + i));
     this.body.replaceChildren(space(start), ...seen, space(rows.length - end));
   }
 
   line(row, place) {
-    const wrong = this.view.wrong(row);
-    return el("tr", { "aria-rowindex": place + 1, "data-row": row, class: wrong === true ? "wrong" : "" }, ...this.columns.map(([name, column]) => cellOf(this.view, row, name, column, () => this.open(place, name))));
+    return el("tr", { "aria-rowindex": place + 1, "data-row": row, class: verdict(this.view.wrong(row)) },
+      ...this.columns.map(([name, column]) => cellOf(this.view, row, name, column, () => this.open(place, name))));
   }
 }
 
@@ -121,11 +124,14 @@ export function cellOf(view, row, name, column, open) {
   if (value === null || value === undefined) return el("td", { class: column.type });
   if (column.type === "image") {
     const alt = `${name} of sample ${text(view.key(row))}`;
-    return el("td", { class: "image" }, el("button", { type: "button", class: "thumb", "aria-label": `Open ${alt}`, onclick: open }, picture(value, column, alt)));
+    return el("td", { class: "image" }, button(open, { class: "thumb", "aria-label": `Open ${alt}` }, picture(value, column, alt)));
   }
-  if (column.type === "audio" || column.type === "video") return el("td", { class: column.type }, el(column.type, { controls: true, preload: "none", src: urlOf(value.file) }));
+  if (column.type === "audio" || column.type === "video") {
+    return el("td", { class: column.type }, el(column.type, { controls: true, preload: "none", src: urlOf(value.file) }));
+  }
   const mark = name === "correct" && typeof value === "boolean" ? (value ? "✓ yes" : "✗ no") : text(value);
-  return el("td", { class: `${column.type} ${name === "correct" ? (value ? "yes" : "no") : ""}`, title: mark.length > 18 ? mark : null }, el("span", {}, mark));
+  const answer = name === "correct" ? (value ? "yes" : "no") : "";
+  return el("td", { class: `${column.type} ${answer}`, title: mark.length > 18 ? mark : null }, el("span", {}, mark));
 }
 
 function widthOf(name, column) {
