@@ -78,6 +78,7 @@ class Page:
             }
             known[:] = [v for v in known if v["time"] != time]
             known.append(described)
+            known.sort(key=lambda one: float(one["time"]))
         curves, images = self._history_of(run)
         self.runs.append(
             {

@@ -56,12 +56,10 @@ def versions_of(run: RecordedRun) -> Iterator[LoggedTable]:
             if len(tables[path]) > 1:
                 name = re.sub(rf"^run[-_]{re.escape(run.id)}[-_]", "", artifact.name)
                 key = f"{key} ({name})"
-            row = next((rows[i] for i in artifact.ids if i in rows), None)
-            if row is None:
-                row = _row_in_order(run, key, path, counts)
-            yield LoggedTable(
-                key, artifact, content, *_when(run, artifact, content, row, key)
-            )
+            found = [rows[i] for i in artifact.ids if i in rows]
+            for row in found or _rows_in_order(run, key, path, counts) or [{}]:
+                when = _when(run, artifact, content, row, key)
+                yield LoggedTable(key, artifact, content, *when)
 
 
 def _rows_by_artifact(run: RecordedRun) -> dict[str, dict[str, Any]]:
@@ -75,17 +73,22 @@ def _rows_by_artifact(run: RecordedRun) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _row_in_order(
+def _rows_in_order(
     run: RecordedRun, key: str, path: str, counts: Counter[str]
-) -> dict[str, Any]:
-    """The row of the nth version of a table: the nth that has its key, if all have.
+) -> list[dict[str, Any]]:
+    """The rows of the nth version of a table: those with the nth of its contents.
 
-    In W&B, a row calls an artifact by an id that only the client had.
+    In W&B, a row calls an artifact by an id that only the client had, and what is
+    logged twice is one version.
     """
-    rows = [row for row in run.history if isinstance(row.get(key), dict)]
+    groups: dict[Any, list[dict[str, Any]]] = {}
+    for row in run.history:
+        cell = row.get(key)
+        if isinstance(cell, dict):
+            groups.setdefault(cell.get("sha256"), []).append(row)
     logged = sum(path in artifact.files for artifact in run.artifacts)
     counts[path] += 1
-    return rows[counts[path] - 1] if len(rows) == logged else {}
+    return list(groups.values())[counts[path] - 1] if len(groups) == logged else []
 
 
 def _paths(row: Mapping[str, Any]) -> Iterator[str]:
