@@ -19,6 +19,10 @@ BOX = [4.0, 6.0, 20.0, 16.0]  # In every scene: x_min, y_min, x_max, y_max.
 FOUND = [8.0, 8.0, 28.0, 20.0]  # What the detector always finds.
 EPOCHS = 3
 
+SMALL = np.full((8, 12, 3), 128, np.uint8)
+PART = {"minX": 0.25, "minY": 0.5, "maxX": 0.75, "maxY": 1.0}
+MIDDLE = {"middle": [6, 4], "width": 4, "height": 2}
+
 _rng = np.random.default_rng(0)
 GREY = np.full((6, *SIZE, 3), 128, np.uint8)
 MASKS = np.zeros((6, *SIZE), np.int32)
@@ -123,6 +127,45 @@ def from_the_documentation() -> Path:
         )
         targets = keras.utils.to_categorical(y, 3)
         fit(keras.Sequential(layers), callback, x, targets)
+    return finished(run)
+
+
+def plain() -> Path:
+    """A run that logs by W&B's own means, without any callback of ours."""
+    names = {0: "cat", 1: "dog"}
+    with wandb.init(mode="offline", name="plain", config={"a": {"b": 1}}) as run:
+        run.define_metric("val/*", step_metric="val/round")
+        for step in range(3):
+            relative = {"position": PART, "class_id": 1, "scores": {"score": 0.5}}
+            pixel = {"position": MIDDLE, "domain": "pixel", "class_id": 0}
+            layer = {"box_data": [relative, pixel], "class_labels": names}
+            mask = {"mask_data": np.eye(8, 12, dtype=np.uint8), "class_labels": names}
+            image = wandb.Image(
+                SMALL, boxes={"found": layer}, masks={"area": mask}, caption="one"
+            )
+            rows = [[image, 0.1 + step, "x", True], [None, float("nan"), None, None]]
+            table = wandb.Table(columns=["shown", "n", "text", "ok"], data=rows)
+            columns, data = ["t", "v"], [[0, 1.0], [1, 2.0]]
+            line, bars = (wandb.Table(columns=columns, data=data) for _ in range(2))
+            run.log(
+                {
+                    "val/loss": 1 / (step + 1),
+                    "val/round": 10 * step,
+                    "table": table,
+                    "still": wandb.Image(SMALL),
+                    "curve": wandb.plot.line(line, "t", "v", title="A curve"),
+                    "bars": wandb.plot.bar(bars, "t", "v"),
+                    "bad": float("inf"),
+                }
+            )
+    return finished(run)
+
+
+def bare() -> Path:
+    """A run that logs numbers alone."""
+    with wandb.init(mode="offline", name="bare") as run:
+        for step in range(3):
+            run.log({"loss": 1 / (step + 1)})
     return finished(run)
 
 

@@ -33,6 +33,8 @@ def runs(tmp_path_factory):
             "detect": recorded_runs.detect(),
             "segment": recorded_runs.segment(),
             "example": recorded_runs.from_the_documentation(),
+            "plain": recorded_runs.plain(),
+            "bare": recorded_runs.bare(),
         }
     forget_wandb()
 
@@ -86,6 +88,25 @@ def test_each_task_opens_at_its_last_version(open_page, runs, name):
     assert rows_left(page) == (20 if name == "classify" else 6)
     assert all(e.get_attribute("alt") for e in page.all(".picture > img:first-child"))
     assert "share it as you would" in page.one(".notice").text
+
+
+def test_a_run_without_a_callback_of_ours(open_page):
+    page = open_page("plain")
+    assert page.texts("#version-label") == ["step 2 (3 of 3)"]
+    assert rows_left(page) == 2
+    assert len(page.all(".rows .picture .mask")) == 1
+    assert len(page.all(".rows .picture rect")) == 2
+    assert {"A curve", "still"} <= {
+        text.strip()
+        for text in page.texts("#charts figcaption span, #charts figcaption")
+    }
+
+
+def test_a_run_without_tables(open_page):
+    page = open_page("bare")
+    assert not page.one("#tables").is_displayed()
+    assert not page.one("#compare").is_displayed()
+    assert page.texts("#curves figcaption span") == ["loss"]
 
 
 def test_the_slider_goes_through_the_versions(open_page):
@@ -190,6 +211,8 @@ def test_boxes_lie_where_they_belong(open_page):
     page.click("dialog [data-layer='predictions box']")
     assert len(page.all("dialog .large rect")) == 2
     assert NAMES[1] in " ".join(page.texts("dialog .large .caption"))
+    page.click("dialog [data-control=captions]")
+    assert page.all("dialog .caption") == []
     page.choose("dialog [data-control=score]", "0.8")
     assert len(page.all("dialog .large rect.prediction")) == 0
     page.click(f"dialog [data-class='{NAMES[0]}']")

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import wandb
 
@@ -16,10 +15,6 @@ import recorded_runs
 from loopback.environment import ENTITY, PROJECT
 from wandb_eval.core import offline_log
 from wandb_eval.report import write_report, writing
-
-GREY = np.full((8, 12, 3), 128, np.uint8)
-BOX = {"minX": 0.25, "minY": 0.5, "maxX": 0.75, "maxY": 1.0}
-MIDDLE = {"middle": [6, 4], "width": 4, "height": 2}
 
 
 class Page(html.parser.HTMLParser):
@@ -58,40 +53,9 @@ class Page(html.parser.HTMLParser):
         return chart
 
 
-def record():
-    """A run that logs by W&B's own means, without any callback of ours."""
-    names = {0: "cat", 1: "dog"}
-    with wandb.init(mode="offline", name="plain", config={"a": {"b": 1}}) as run:
-        run.define_metric("val/*", step_metric="val/round")
-        for step in range(3):
-            relative = {"position": BOX, "class_id": 1, "scores": {"score": 0.5}}
-            pixel = {"position": MIDDLE, "domain": "pixel", "class_id": 0}
-            layer = {"box_data": [relative, pixel], "class_labels": names}
-            mask = {"mask_data": np.eye(8, 12, dtype=np.uint8), "class_labels": names}
-            image = wandb.Image(
-                GREY, boxes={"found": layer}, masks={"area": mask}, caption="one"
-            )
-            rows = [[image, 0.1 + step, "x", True], [None, float("nan"), None, None]]
-            table = wandb.Table(columns=["shown", "n", "text", "ok"], data=rows)
-            columns, data = ["t", "v"], [[0, 1.0], [1, 2.0]]
-            line, bars = (wandb.Table(columns=columns, data=data) for _ in range(2))
-            run.log(
-                {
-                    "val/loss": 1 / (step + 1),
-                    "val/round": 10 * step,
-                    "table": table,
-                    "still": wandb.Image(GREY),
-                    "curve": wandb.plot.line(line, "t", "v", title="A curve"),
-                    "bars": wandb.plot.bar(bars, "t", "v"),
-                    "bad": float("inf"),
-                }
-            )
-    return recorded_runs.finished(run)
-
-
 @pytest.fixture
 def folder(loopback):
-    return record()
+    return recorded_runs.plain()
 
 
 def page_of(folder, tmp_path, **options):

@@ -11,7 +11,7 @@ const MOST_CURVES = 8;
 const state = { run: 0, place: 0, table: 0, queries: new Map() };
 const run = () => page.runs[state.run];
 const times = () => timesOf(run());
-const now = () => times()[state.place] ?? { time: 0, label: "" };
+const now = () => times()[state.place] ?? { time: Infinity, label: "" };
 const tableNow = () => run().tables[state.table];
 const query = () => {
   const name = tableNow().name;
@@ -190,7 +190,8 @@ function update() {
   slider.value = state.place;
   slider.setAttribute("aria-valuetext", now().label);
   label.textContent = `${now().label || "no version"} (${state.place + 1} of ${times().length})`;
-    updateTable();
+    bar.hidden = !times().length && runs.length < 2;
+  updateTable();
   updateCurves();
   updateCharts();
 }
@@ -202,4 +203,5 @@ updateMasks();
 updateTabs();
 update();
 updateTable(true);
-if (run().tables.length) compare.draw();
+compare.box.hidden = !run().tables.length;
+if (!compare.box.hidden) compare.draw();
