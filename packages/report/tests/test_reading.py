@@ -277,6 +277,16 @@ def test_the_command(folder, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_the_example_in_the_readme(loopback, tmp_path, monkeypatch):
+    readme = Path(__file__).parents[1] / "README.md"
+    [code] = re.findall(r"```python\n(.*?)```", readme.read_text(), flags=re.DOTALL)
+    folder = recorded_runs.bare()
+    monkeypatch.chdir(folder.parents[1])  # Where `wandb/latest-run` is.
+    names = {}
+    exec(code, names)
+    assert Page(names["path"]).run["name"] == "bare"
+
+
 def test_the_code_of_the_page_stays_small_and_has_each_name_once():
     folder = Path(writing.__file__).parent / "page"
     modules = sorted(folder.glob("*.js"))
