@@ -31,8 +31,7 @@ DETECTION = """
 document.querySelectorAll(".thumb")[1].click();
 """
 SEGMENTATION = """
-document.querySelector("[data-sort=mean_iou]").click();
-document.activeElement.blur();
+document.querySelectorAll(".thumb")[3].click();
 """
 PICTURES = {
     # name: the example, what is done on its page, dark

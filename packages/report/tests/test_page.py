@@ -241,6 +241,20 @@ def test_masks_lie_where_they_belong(open_page):
     assert (np.abs(pixels[np.ix_(*centres)] - 128) <= 2).all()
 
 
+def test_the_controls_of_the_large_view_can_be_dragged(open_page):
+    page = open_page("segment")
+    page.click(".thumb")
+    knob = page.one("dialog [data-control=opacity]")
+    actions = browsers.webdriver.ActionChains(page.driver)
+    actions.move_to_element(knob).click_and_hold()
+    for _ in range(4):
+        actions.move_by_offset(10, 0)
+    actions.release().perform()
+    assert float(page.texts("dialog output")[0]) > 0.7
+    style = "return getComputedStyle(document.querySelector('dialog .mask')).opacity"
+    assert float(page.run(style)) == float(page.texts("dialog output")[0])
+
+
 def test_the_large_view_has_all_versions_and_the_keys(open_page):
     page = open_page("classify")
     page.one(".thumb").send_keys(browsers.Keys.ENTER)

@@ -28,8 +28,7 @@ export function lineChart({ title, series, x = "", y = "", marker, pick, dots = 
   }));
   const points = shown.flatMap((one) => one.points);
   if (!points.length) return el("figure", { class: "chart" }, el("figcaption", {}, title), el("p", {}, "No numbers."));
-  const xs = points.map((point) => point[0]);
-  const [left, right] = extent(xs);
+  const xs = points.map((point) => point[0]), [left, right] = extent(xs);
   let [low, high] = extent(points.map((point) => point[1]));
   if (low >= 0 && high <= 1 && high - low > 0.3) [low, high] = [0, 1];
   const px = (value) => LEFT + ((value - left) / (right - left)) * (WIDTH - LEFT - RIGHT);

@@ -35,9 +35,9 @@ export function compareViews(a, b, measure) {
     const change = sign * (y - x);
     groups[change > 0 ? "better" : change < 0 ? "worse" : "same"].push({ a: before, b: row, x, y, change });
   }
-  for (const group of Object.values(groups)) {
-    group.sort((one, other) => Math.abs(other.change) - Math.abs(one.change) || hasPicture(b, other.b) - hasPicture(b, one.b));
-  }
+  const shown = (pair) => hasPicture(a, pair.a) || hasPicture(b, pair.b);
+  const order = (one, other) => Math.abs(other.change) - Math.abs(one.change) || shown(other) - shown(one);
+  for (const group of Object.values(groups)) group.sort(order);
   return groups;
 }
 

@@ -116,6 +116,7 @@ export function layerClasses(column, cell, only) {
 }
 
 const views = new Map();
+
 // A table at a time. A table of samples without images gets those that others have.
 export function viewAt(run, table, time) {
   const version = versionAt(table.versions, time);

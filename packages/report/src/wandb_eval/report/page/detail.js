@@ -1,5 +1,5 @@
 // The large view of a sample, with the sample at all times side by side.
-import { button, el, text, verdict, words } from "./elements.js";
+import { button, el, isInUse, text, verdict, words } from "./elements.js";
 import { picturesAt, timesOf, viewAt } from "./data.js";
 import { layerControls, picture, updateMasks } from "./overlays.js";
 
@@ -10,6 +10,8 @@ export class Detail {
     this.changed = changed;
     this.dialog = el("dialog", { class: "detail", "aria-label": "Sample", onkeydown: (event) => this.key(event), onclose: () => this.back(),
       onclick: (event) => { if (event.target === this.dialog) this.dialog.close(); } });
+    Object.assign(this, { top: el("div"), controls: el("div"), versions: el("div") });
+    this.dialog.append(this.top, this.controls, this.versions);
     document.body.append(this.dialog);
   }
 
@@ -32,8 +34,7 @@ export class Detail {
   }
 
   step(by) {
-    const next = this.place + by;
-    if (next >= 0 && next < this.rows.length) { this.place = next; this.draw(); }
+    if (this.place + by in this.rows) { this.place += by; this.draw(); }
   }
 
   draw() {
@@ -42,18 +43,17 @@ export class Detail {
     const column = view.columns.get(name), cell = column?.values[row];
     const key = view.key(row), again = () => { updateMasks(); this.changed(); this.draw(); };
     const values = [...view.columns].filter(([, one]) => ["number", "text", "boolean"].includes(one.type));
-    const focused = this.dialog.contains(document.activeElement) ? document.activeElement.dataset : {};
-    const kept = Object.entries(focused).map(([k, v]) => `[data-${k}="${CSS.escape(v)}"]`).join("");
+    const focused = this.top.contains(document.activeElement) ? document.activeElement.dataset.step : "";
     const step = (by, sign, label) => button(() => this.step(by), { "data-step": by, "aria-label": label, disabled: !(place + by in rows) }, sign);
     const close = button(() => this.dialog.close(), { "data-step": "close", "aria-label": "Close" }, "✕");
-    this.dialog.replaceChildren(
+    this.top.replaceChildren(
       el("header", {}, el("h2", {}, `Sample ${text(key)}`, el("small", {}, ` ${view.label} · ${place + 1} of ${rows.length}`)),
         el("nav", {}, step(-1, "‹", "Previous sample"), step(1, "›", "Next sample"), close)),
       el("div", { class: "large" }, cell ? picture(cell, column, `sample ${text(key)}`, true) : null,
-        el("dl", {}, ...values.flatMap(([label, one]) => [el("dt", {}, words(label)), el("dd", {}, text(one.values[row]))]))),
-      cell ? layerControls(view, again) : el("div"),
-      this.strip(key));
-    if (kept) this.dialog.querySelector(kept)?.focus();
+        el("dl", {}, ...values.flatMap(([label, one]) => [el("dt", {}, words(label)), el("dd", {}, text(one.values[row]))]))));
+    if (!isInUse(this.controls)) this.controls.replaceChildren(cell ? layerControls(view, again) : "");
+    this.versions.replaceChildren(this.strip(key));
+    if (focused) this.top.querySelector(`[data-step="${focused}"]`)?.focus();
   }
 
   strip(key) {

@@ -46,6 +46,9 @@ export function text(value) {
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }
 
+// Whether somebody is about to use something in there: then it has to stay as it is.
+export const isInUse = (box) => box.matches(":focus-within, :active");
+
 // The name of a column or a layer, in words; and what it means that a row is wrong, or not.
 export const words = (name) => name.replaceAll("_", " ");
 export const verdict = (wrong) => ({ true: "wrong", false: "right" })[wrong] ?? "";

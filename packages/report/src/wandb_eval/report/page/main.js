@@ -1,5 +1,5 @@
 // The page: its parts, and what happens when a version is chosen.
-import { button, el, select, text } from "./elements.js";
+import { button, el, isInUse, select, text } from "./elements.js";
 import { page, timesOf, titleOf, versionAt, viewAt, View } from "./data.js";
 import { barChart, heatMap, lineChart } from "./charts.js";
 import { layerControls, picture, updateMasks } from "./overlays.js";
@@ -33,8 +33,7 @@ const bar = el("div", { class: "bar", role: "group", "aria-label": "Version" },
   el("nav", { "aria-label": "Parts of the page" }, ...Object.entries(parts).map(([id, name]) => el("a", { href: `#${id}` }, name))));
 
 function choose(place) {
-  const most = times().length - 1;
-  state.place = Math.min(Math.max(place, 0), Math.max(most, 0));
+  state.place = Math.max(0, Math.min(place, times().length - 1));
   update();
 }
 
@@ -85,9 +84,8 @@ function updateTabs() {
 function updateTable(anew = false) {
   if (!tableNow()) { tablesBox.hidden = true; return; }
   const view = viewAt(run(), tableNow(), now().time);
-  const renew = (box) => anew || !box.contains(document.activeElement);
-  if (renew(controls)) controls.replaceChildren(filterControls(view, query(), () => updateTable()));
-  if (renew(layerBox)) layerBox.replaceChildren(layerControls(view, () => { updateMasks(); updateTable(); }));
+  if (anew || !isInUse(controls)) controls.replaceChildren(filterControls(view, query(), () => updateTable()));
+  if (anew || !isInUse(layerBox)) layerBox.replaceChildren(layerControls(view, () => { updateMasks(); updateTable(); }));
   rows.show(view, query());
   const left = rows.rows.length;
   const other = view.time === now().time ? "" : ` · this table was logged at ${view.label}`;
@@ -196,12 +194,11 @@ function update() {
   updateCharts();
 }
 
-state.place = Math.max(times().length - 1, 0);
+state.place = Math.max(0, times().length - 1);
 document.getElementById("app").replaceWith(head(), bar, el("main", {}, tablesBox, compare.box, chartsBox, curvesBox),
   el("footer", {}, `Written by wandb-eval-report, ${new Date(page.written).toLocaleString()}. It needs no network.`));
 updateMasks();
 updateTabs();
 update();
 updateTable(true);
-compare.box.hidden = !run().tables.length;
-if (!compare.box.hidden) compare.draw();
+if (run().tables.length) compare.draw(); else compare.box.hidden = true;

@@ -74,7 +74,7 @@ export class RowsTable {
     Object.assign(this, { view, query, rows: rowsOf(view, query) });
     this.columns = [...view.columns].filter(isShown);
     const first = this.columns.findIndex(([, column]) => column.type === "image");
-    if (first > 0) this.columns.unshift(...this.columns.splice(first, 1));
+    if (first > 0 && view.columns.has("idx")) this.columns.unshift(...this.columns.splice(first, 1));
     this.height = this.columns.some(([, column]) => ["image", "audio", "video"].includes(column.type)) ? 108 : 36;
     this.grid.style.setProperty("--row", `${this.height}px`);
     this.grid.setAttribute("aria-rowcount", this.rows.length);
