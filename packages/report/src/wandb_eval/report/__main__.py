@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import sys
 
@@ -51,6 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    # Core imports Keras, of which nothing is needed here: its fastest backend does.
-    os.environ.setdefault("KERAS_BACKEND", "numpy")
+    # Core imports Keras, of which nothing is needed here. Its backend NumPy is there
+    # soonest, but needs parts of JAX.
+    if importlib.util.find_spec("jax"):
+        os.environ.setdefault("KERAS_BACKEND", "numpy")
     sys.exit(main())
