@@ -12,7 +12,7 @@ from sklearn.datasets import load_sample_images
 
 TASKS = ("classification", "detection", "segmentation")
 BATCH_SIZE = 50
-_CLASSES = {"classification": 10, "detection": 20, "segmentation": 21}
+NUM_CLASSES = {"classification": 10, "detection": 20, "segmentation": 21}
 _TRUE_BOXES, _PREDICTED_BOXES = 8, 20
 
 
@@ -41,6 +41,29 @@ def photographs(count: int, size: int) -> NDArray[np.uint8]:
         cv2.resize(window, (size, size), images[number], 0, 0, cv2.INTER_AREA)
         images[number, 0, 0, :2] = divmod(number, 256)
     return images
+
+
+def truth(task: str, count: int, size: int) -> Any:
+    """The targets of so many images: labels, a dictionary of boxes, or masks."""
+    rng = np.random.default_rng(1)
+    classes = NUM_CLASSES[task]
+    if task == "classification":
+        return rng.integers(0, classes, count)
+    if task == "detection":
+        shape = (count, _TRUE_BOXES)
+        corner = rng.uniform(0.05, 0.6, (*shape, 2)) * size
+        extent = rng.uniform(0.1, 0.3, (*shape, 2)) * size
+        boxes = np.concatenate([corner, corner + extent], axis=-1)
+        labels = rng.integers(0, classes, shape)
+        return {"boxes": boxes.astype(np.float32), "labels": labels}
+    masks = np.zeros((count, size, size), np.uint8)
+    for mask in masks:
+        for label in rng.integers(1, classes, 10).tolist():
+            center = rng.integers(0, size, 2).tolist()
+            axes = rng.integers(size // 20, size // 4, 2).tolist()
+            angle = int(rng.integers(0, 180))
+            cv2.ellipse(mask, center, axes, angle, 0, 360, label, -1)
+    return masks
 
 
 class Lookup(keras.layers.Layer):
@@ -106,16 +129,16 @@ class Case:
         self, task: str, count: int, size: int, realistic: bool = False
     ) -> None:
         self.task, self.count, self.size = task, count, size
-        self.names = [f"class {number}" for number in range(_CLASSES[task])]
+        self.names = [f"class {number}" for number in range(NUM_CLASSES[task])]
         self.x = photographs(count, size)
-        self.y = self._truth(np.random.default_rng(1))
+        self.y = truth(task, count, size)
         images = keras.Input((size, size, 3), dtype="uint8")
         self._lookup = Lookup(self._predictions(epoch=0))
         outputs = self._lookup(images)
         if task == "segmentation":
             outputs = keras.ops.one_hot(outputs["masks"], len(self.names))
         if realistic:
-            network = _u_net if task == "segmentation" else _mobile_net
+            network = u_net if task == "segmentation" else mobile_net
             features = 1e-6 * network(images, len(self.names))
             if task == "detection":
                 outputs["boxes"] += features[:, None, :4]
@@ -143,25 +166,6 @@ class Case:
             self.x[:1], epochs=epochs, verbose=0, callbacks=[renew, callback]
         )
 
-    def _truth(self, rng: np.random.Generator) -> Any:
-        if self.task == "classification":
-            return rng.integers(0, len(self.names), self.count)
-        if self.task == "detection":
-            shape = (self.count, _TRUE_BOXES)
-            corner = rng.uniform(0.05, 0.6, (*shape, 2)) * self.size
-            extent = rng.uniform(0.1, 0.3, (*shape, 2)) * self.size
-            boxes = np.concatenate([corner, corner + extent], axis=-1)
-            labels = rng.integers(0, len(self.names), shape)
-            return {"boxes": boxes.astype(np.float32), "labels": labels}
-        masks = np.zeros((self.count, self.size, self.size), np.uint8)
-        for mask in masks:
-            for label in rng.integers(1, len(self.names), 10).tolist():
-                center = rng.integers(0, self.size, 2).tolist()
-                axes = rng.integers(self.size // 20, self.size // 4, 2).tolist()
-                angle = int(rng.integers(0, 180))
-                cv2.ellipse(mask, center, axes, angle, 0, 360, label, -1)
-        return masks
-
     def _predictions(self, epoch: int) -> dict[str, NDArray[Any]]:
         rng = np.random.default_rng([2, epoch])
         if self.task == "classification":
@@ -184,7 +188,8 @@ class Case:
         return {"masks": np.roll(self.y, step * (epoch + 1), axis=(1, 2))}
 
 
-def _mobile_net(images: Any, channels: int) -> Any:
+def mobile_net(images: Any, channels: int) -> Any:
+    """A MobileNetV2 of random weights, of shape `(batch, channels)`."""
     layers = keras.layers
     x = layers.Rescaling(1 / 127.5, offset=-1)(images)
     x = keras.applications.MobileNetV2(
@@ -193,7 +198,8 @@ def _mobile_net(images: Any, channels: int) -> Any:
     return layers.Dense(channels)(x)
 
 
-def _u_net(images: Any, channels: int) -> Any:
+def u_net(images: Any, channels: int) -> Any:
+    """A U-Net of four levels, of shape `(batch, height, width, channels)`."""
     layers = keras.layers
 
     def convolution(x: Any, filters: int) -> Any:

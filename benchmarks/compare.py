@@ -2,6 +2,8 @@
 
     uv run benchmarks/compare.py                        # in under ten minutes
     uv run benchmarks/compare.py --parts sweep memory   # some minutes more
+    uv run benchmarks/compare.py --parts scale          # COCO, ImageNet, Cityscapes
+    uv run benchmarks/compare.py --parts fit            # what an epoch takes longer
     uv run benchmarks/compare.py --render               # writes README.md
 
 README.md says what is measured, and how.
@@ -10,15 +12,16 @@ README.md says what is measured, and how.
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.metadata
 import itertools
 import json
 import multiprocessing
 import os
 import platform
+import subprocess
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -38,33 +41,92 @@ _PACKAGES = (
     "wandb-eval-core",
 )
 
-Measure = Callable[..., dict[str, float]]
+
+class Bench:
+    """What the parts measure with: processes of their own, and a backend.
+
+    A process is forked from one that has imported everything and done nothing else:
+    importing takes longer than most measurements.
+
+    Args:
+        url: Where the loopback backend is.
+        processes: Runs each call in a fresh process.
+        args: The command line.
+    """
+
+    def __init__(
+        self, url: str, processes: ProcessPoolExecutor, args: argparse.Namespace
+    ) -> None:
+        self.url = url
+        self.args = args
+        self._processes = processes
+
+    def call(self, module: str, function: str, *args: Any, **kwargs: Any) -> Any:
+        """Calls a function of a module of the benchmark in a process of its own."""
+        return self._processes.submit(
+            call_here, module, function, *args, **kwargs
+        ).result()
+
+    def measure(self, task: str, side: str, **what: Any) -> dict[str, float]:
+        """`measure.measure`."""
+        figures: dict[str, float] = self.call(
+            "measure", "measure", self.url, task, side, **what
+        )
+        print(
+            f"{task:14} {side:8} {what['images']:4} of {what['size']:3}: "
+            f"begin {figures['begin']:6.2f} s, epoch {figures['epoch']:6.3f} s",
+            flush=True,
+        )
+        return figures
+
+    def fit(self, row: str, backend: str) -> dict[str, float]:
+        """`fit.measure_fit` by an interpreter of its own, for its backend of Keras."""
+        command = [sys.executable, str(HERE / "fit.py"), self.url, row]
+        if self.args.tiny:
+            command.append("--tiny")
+        done = subprocess.run(
+            command,
+            env={**os.environ, "KERAS_BACKEND": backend},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+        return figures
 
 
-def compare(measure: Measure, args: argparse.Namespace) -> dict[str, Any]:
+def call_here(module: str, function: str, *args: Any, **kwargs: Any) -> Any:
+    """TensorFlow is imported only in the process that this is called in."""
+    return getattr(importlib.import_module(module), function)(*args, **kwargs)
+
+
+def compare(bench: Bench) -> dict[str, Any]:
     """All sides of all tasks, taking turns."""
+    args = bench.args
     sides = ("wandb", "ours", "ours jpg", "drop-in", "shipped")
     runs: dict[str, Any] = {task: {side: [] for side in sides} for task in args.tasks}
     for repeat in range(args.repeats):
         for task, side in itertools.product(args.tasks, sides):
             # The ratios to be reached are those of the first three.
             if repeat == 0 or args.full or side not in ("drop-in", "shipped"):
-                figures = measure(task, side, **_size(args))
+                figures = bench.measure(task, side, **_size(args))
                 runs[task][side].append(figures)
     return runs
 
 
-def metrics(measure: Measure, args: argparse.Namespace) -> dict[str, Any]:
+def metrics(bench: Bench) -> dict[str, Any]:
     """What we ship, on models that cost what they do in real life."""
+    args = bench.args
     what = {**_size(args), "images": max(1, args.images * 2 // 5), "realistic": True}
     return {
-        task: {"images": what["images"], **measure(task, "shipped", **what)}
+        task: {"images": what["images"], **bench.measure(task, "shipped", **what)}
         for task in args.tasks
     }
 
 
-def sweep(measure: Measure, args: argparse.Namespace) -> list[dict[str, Any]]:
+def sweep(bench: Bench) -> list[dict[str, Any]]:
     """Numbers of images, and sizes."""
+    args = bench.args
     points = [(100, 224), (500, 224), (2000, 224), (500, 64), (500, 128), (500, 512)]
     return [
         {
@@ -72,7 +134,9 @@ def sweep(measure: Measure, args: argparse.Namespace) -> list[dict[str, Any]]:
             "images": images,
             "size": size,
             "sides": {
-                side: measure(task, side, images=images, size=size, epochs=args.epochs)
+                side: bench.measure(
+                    task, side, images=images, size=size, epochs=args.epochs
+                )
                 for side in (("wandb", "ours") if args.full else ("ours",))
             },
         }
@@ -82,15 +146,66 @@ def sweep(measure: Measure, args: argparse.Namespace) -> list[dict[str, Any]]:
     ]
 
 
-def memory(measure: Measure, args: argparse.Namespace) -> dict[str, Any]:
+def memory(bench: Bench) -> dict[str, Any]:
     """Sixty epochs."""
+    args = bench.args
     return {
         task: {
-            side: measure(task, side, images=args.images, size=64, epochs=60)
+            side: bench.measure(task, side, images=args.images, size=64, epochs=60)
             for side in (("wandb", "shipped") if args.full else ("shipped",))
         }
         for task in args.tasks
     }
+
+
+def scale(bench: Bench) -> dict[str, Any]:
+    """The sizes of COCO, ImageNet and Cityscapes, and drawing samples of 50,000."""
+    args = bench.args
+    rows: dict[str, Any] = {
+        row: {side: [] for side in sides}
+        for task in args.tasks
+        for row, sides in bench.call("scale", "sides_of", task).items()
+    }
+    for row, share in itertools.product(rows, sorted(args.shares)):
+        runs: dict[str, list[Any]] = {side: [] for side in rows[row]}
+        for _, side in itertools.product(range(min(args.repeats, _MOST_REPEATS)), runs):
+            if runs[side] and tables.in_all(runs[side][0]) > _LONG:
+                continue
+            figures = bench.call("scale", "measure_scale", row, side, share)
+            runs[side].append(figures)
+            print(
+                f"{row:32} {side:16} {figures['count']:5}: "
+                f"{tables.in_all(figures):7.3f} s, {figures['memory']:5.0f} MB",
+                flush=True,
+            )
+        for side, figures in runs.items():
+            rows[row][side].append(tables.middle(figures))
+    count = round(50_000 * max(args.shares))
+    drawing = {
+        kind: bench.call("scale", "measure_drawing", kind, count)
+        for kind in ("tf.data", "arrays")
+    }
+    return {"rows": rows, "drawing": {"count": count, **drawing}}
+
+
+_MOST_REPEATS = 3
+_LONG = 3
+"""Seconds; what takes longer is measured once."""
+
+
+def fit(bench: Bench) -> dict[str, Any]:
+    """Whole trainings with and without the callback, each row in a process."""
+    results = {}
+    for row, backend in bench.call("fit", "backends").items():
+        if row.partition(",")[0] in bench.args.tasks:
+            figures = bench.fit(row, backend)
+            results[row] = figures
+            print(
+                f"{row:36} validation {figures['validation']:6.3f} s, epoch "
+                f"{figures['without']:6.3f} s, with ours {figures['with']:6.3f} s",
+                flush=True,
+            )
+    return results
 
 
 def _size(args: argparse.Namespace) -> dict[str, Any]:
@@ -98,7 +213,14 @@ def _size(args: argparse.Namespace) -> dict[str, Any]:
 
 
 DEFAULT_PARTS = ("compare", "metrics")
-MEASURE = {"compare": compare, "metrics": metrics, "sweep": sweep, "memory": memory}
+MEASURE = {
+    "compare": compare,
+    "metrics": metrics,
+    "sweep": sweep,
+    "memory": memory,
+    "scale": scale,
+    "fit": fit,
+}
 
 
 def machine() -> dict[str, str]:
@@ -116,47 +238,28 @@ def machine() -> dict[str, str]:
     }
 
 
-def measure_here(*args: Any, **kwargs: Any) -> dict[str, float]:
-    """`measure.measure`; TensorFlow is imported only in the process it is called in."""
-    from measure import measure
-
-    return measure(*args, **kwargs)
-
-
 def run(args: argparse.Namespace) -> None:
-    """Measures the parts, and keeps and prints each of them.
-
-    Each measurement has a process of its own, forked from one that has imported
-    everything and done nothing: importing takes longer than most measurements.
-    """
+    """Measures the parts, and keeps and prints each of them."""
+    load = os.getloadavg()[0]
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), str(SUPPORT)])
     sys.path.append(str(SUPPORT))
     from loopback import spawn
 
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["measure"])
+    context.set_forkserver_preload(["measure", "scale"])
     args.out.mkdir(parents=True, exist_ok=True)
     with (
         spawn() as server,
         ProcessPoolExecutor(1, context, max_tasks_per_child=1) as processes,
     ):
-
-        def measure(task: str, side: str, **what: Any) -> dict[str, float]:
-            run = processes.submit(measure_here, server.url, task, side, **what)
-            figures = run.result()
-            print(
-                f"{task:14} {side:8} {what['images']:4} of {what['size']:3}: "
-                f"begin {figures['begin']:6.2f} s, epoch {figures['epoch']:6.3f} s",
-                flush=True,
-            )
-            return figures
-
+        bench = Bench(server.url, processes, args)
         for part in args.parts:
             start = time.perf_counter()
-            results = MEASURE[part](measure, args)
+            results = MEASURE[part](bench)
             content = {
                 "machine": machine(),
+                "load": load,
                 "seconds": round(time.perf_counter() - start),
                 **_size(args),
                 "results": results,
@@ -190,6 +293,10 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=500)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument(
+        "--shares", nargs="+", type=float, default=[1 / 8, 1 / 4, 1 / 2, 1]
+    )
+    parser.add_argument("--tiny", action="store_true", help="try `fit`, in a minute")
     parser.add_argument("--full", action="store_true", help="all sides in all parts")
     parser.add_argument("--out", type=Path, default=HERE / "out")
     parser.add_argument("--render", action="store_true", help="write README.md")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +17,17 @@ _MAX_GROWTH = 0.5
 _MAX_SHARE = 0.15
 # Times per image may differ by so much and be called linear.
 _TOLERANCE = 1.15
+
+_AT_SCALE: dict[str, dict[str, float]] = {
+    "COCO": {"in all, s": 1.5, "at the end, s": 0.3, "memory, MB": 600},
+    "ImageNet": {"in all, s": 0.7},
+    "Cityscapes, full-size outputs": {"an image, s": 0.07},
+    "Cityscapes, quarter-size outputs": {"an image, s": 0.08},
+}
+_MAX_DRAWING = 1.1
+_MAX_PASS = 1.05
+_BUSY = 0.5
+"""The load of a machine from which on figures are not to be trusted."""
 
 _COLUMNS = {
     "begin, s": ("begin", 1, 2),
@@ -199,7 +211,152 @@ def _memory(content: dict[str, Any]) -> str:
     )
 
 
-TABLES = {"compare": _compare, "metrics": _metrics, "sweep": _sweep, "memory": _memory}
+def middle(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The medians of runs at scale; their numbers are the same."""
+    times = [{k: v for k, v in run.items() if k != "numbers"} for run in runs]
+    return {**medians(times), "numbers": runs[0]["numbers"]}
+
+
+def in_all(figures: dict[str, Any]) -> float:
+    """Seconds for batches and what comes after them."""
+    return float(figures["batches"] + figures["end"])
+
+
+def _scale(content: dict[str, Any]) -> str:
+    rows = content["results"]["rows"]
+    reached, full, growth = [], [], []
+    for row, sides in rows.items():
+        last = {side: points[-1] for side, points in sides.items()}
+        ours = last["ours"]
+        measured = {
+            "in all, s": in_all(ours),
+            "at the end, s": ours["end"],
+            "memory, MB": ours["memory"],
+            "an image, s": in_all(ours) / ours["count"],
+        }
+        for name, most in _AT_SCALE[row].items():
+            said = _said(measured[name] <= most)
+            reached.append(
+                [row, name, f"{measured[name]:.3g}", f"at most {most}", said]
+            )
+        for side, figures in last.items():
+            full.append(
+                [
+                    row,
+                    side,
+                    f"{figures['batches']:.3f}",
+                    f"{figures['end']:.3f}",
+                    f"{in_all(figures):.3f}",
+                    f"{in_all(figures) / in_all(ours):.2f}x",
+                    f"{figures['memory']:.0f}",
+                    "" if side == "ours" else _difference(figures, ours),
+                ]
+            )
+        for side, points in sides.items():
+            counts = [point["count"] for point in points]
+            seconds, memory = (
+                [in_all(point) for point in points],
+                [point["memory"] for point in points],
+            )
+            growth.append(
+                [
+                    row,
+                    side,
+                    " / ".join(map(str, counts)),
+                    " / ".join(f"{value:.2f}" for value in seconds),
+                    _exponent(counts, seconds),
+                    " / ".join(f"{value:.0f}" for value in memory),
+                    _exponent(counts, memory),
+                ]
+            )
+    drawing = dict(content["results"]["drawing"])
+    count = drawing.pop("count")
+    drawn = [
+        [
+            kind,
+            f"{figures['walk']:.2f}",
+            f"{figures['draw']:.2f}",
+            f"{(ratio := figures['draw'] / figures['walk']):.2f}",
+            f"at most {_MAX_DRAWING}",
+            _said(ratio <= _MAX_DRAWING),
+        ]
+        for kind, figures in drawing.items()
+    ]
+    head = ["", "side"]
+    times = ["batches, s", "at the end, s", "in all, s", "to ours", "memory, MB"]
+    sizes = ["samples", "in all, s", "exponent", "memory, MB", "exponent"]
+    walks = ["data", "walking, s", "drawing, s", "ratio", "to reach", ""]
+    return "\n\n".join(
+        [
+            _heading(content),
+            _table(["", "", "measured", "to reach", ""], reached),
+            "Each side, at the full size:",
+            _table([*head, *times, "numbers differ by"], full),
+            "How time and memory grow with the number of samples:",
+            _table([*head, *sizes], growth),
+            f"Drawing 100 of {count:,} images of 64x64, and walking them:",
+            _table(walks, drawn),
+        ]
+    )
+
+
+def _difference(figures: dict[str, Any], ours: dict[str, Any]) -> str:
+    """How much the numbers that both sides have differ at most."""
+    numbers, others = ours["numbers"], figures["numbers"]
+    most = max(abs(numbers[name] - others[name]) for name in others)
+    return f"{most:.0e} ({len(others)} numbers)"
+
+
+def _exponent(counts: Sequence[float], values: Sequence[float]) -> str:
+    """The slope of a line through the logarithms; 1 is linear, 0 does not grow."""
+    if len(set(counts)) < 2 or min(values) <= 0:
+        return ""
+    return f"{statistics.linear_regression(_logs(counts), _logs(values)).slope:.2f}"
+
+
+def _logs(values: Sequence[float]) -> list[float]:
+    return [math.log(value) for value in values]
+
+
+def _fit(content: dict[str, Any]) -> str:
+    rows = []
+    for name, row in content["results"].items():
+        share = (row["with"] - row["without"]) / row["validation"]
+        passes = (row["alone"] - row["hook"]) / row["predict"]
+        rows.append(
+            [
+                name,
+                f"{row['images']:.0f}",
+                f"{row['validation']:.3f}",
+                f"{row['without']:.3f}",
+                f"{row['with']:.3f}",
+                f"{row['hook']:.3f}",
+                f"{share:.1%}",
+                f"at most {row['most']:.0%}",
+                _said(share <= row["most"]),
+                f"{row['predict']:.3f}",
+                f"{row['alone']:.3f}",
+                f"{passes:.2f}",
+                f"at most {_MAX_PASS}",
+                _said(passes <= _MAX_PASS),
+                f"{row['first']:.1f}",
+            ]
+        )
+    head = ["", "images", "validation, s", "epoch without, s", "with, s"]
+    head += ["of that our hook, s", "added", "to reach", ""]
+    head += ["predict, s", "our hook with a pass, s", "pass / predict"]
+    head += ["to reach", "", "1st epoch adds, s"]
+    return f"{_heading(content)}\n\n{_table(head, rows)}"
+
+
+TABLES = {
+    "compare": _compare,
+    "metrics": _metrics,
+    "sweep": _sweep,
+    "memory": _memory,
+    "scale": _scale,
+    "fit": _fit,
+}
 
 
 def _cells(figures: dict[str, float]) -> list[str]:
@@ -216,7 +373,10 @@ def _heading(content: dict[str, Any]) -> str:
     about = dict(content["machine"])
     on = f"{about.pop('cores')} cores ({about.pop('processor')})"
     versions = ", ".join(f"{name} {version}" for name, version in about.items())
-    return f"Measured in {content['seconds']} s on {on}, with {versions}."
+    said = f"Measured in {content['seconds']} s on {on}, with {versions}."
+    if content.get("load", 0) > _BUSY:
+        said += f" **The machine was busy** (a load of {content['load']:.1f} before)."
+    return said
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

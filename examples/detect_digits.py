@@ -25,6 +25,7 @@ from wandb_eval.detection import (
     KINDS,
     WandbDetectionEvalCallback,
     draw_detections,
+    draw_legend,
 )
 
 STRIDE = 8
@@ -140,7 +141,8 @@ def save_contact_sheet(model: keras.Model, scenes: Scenes, path: Path) -> None:
             scale=4,
         )
         pictures.append(np.pad(picture, ((4, 4), (4, 4), (0, 0))))
-    sheet = np.vstack([np.hstack(pictures[i : i + 3]) for i in range(0, 12, 3)])
+    rows = [np.hstack(pictures[i : i + 3]) for i in range(0, 12, 3)]
+    sheet = np.vstack([draw_legend(CLASS_NAMES, rows[0].shape[1]), *rows])
     path.parent.mkdir(exist_ok=True)
     cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
 

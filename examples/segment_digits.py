@@ -23,6 +23,7 @@ from wandb_eval.core import cv2
 from wandb_eval.segmentation import (
     WandbSegmentationEvalCallback,
     draw_disagreement,
+    draw_legend,
     draw_segmentation,
 )
 
@@ -86,14 +87,14 @@ def save_contact_sheet(model: keras.Model, scenes: Scenes, path: Path) -> None:
     for i, title in enumerate(("image", "truth", "prediction", "disagreement")):
         place = 4 + i * titles.shape[1] // 4, 24
         cv2.putText(titles, title, place, 0, 0.7, (255, 255, 255), 1, cv2.LINE_AA)
-    rows = [titles]
+    rows = [draw_legend(NAMES, titles.shape[1], background=0), titles]
     for i, prediction in zip(several, predicted, strict=True):
         image, truth = scenes.images[i], scenes.masks[i]
         pictures = [
             image.repeat(scale, axis=0).repeat(scale, axis=1),
             draw_segmentation(image, truth, NAMES, alpha=0.7, scale=scale),
             draw_segmentation(image, prediction, NAMES, alpha=0.7, scale=scale),
-            draw_disagreement(image, truth, prediction, scale=scale),
+            draw_disagreement(image, truth, prediction, scale=scale, background=0),
         ]
         rows.append(np.hstack([np.pad(p, ((4, 4), (4, 4), (0, 0))) for p in pictures]))
     path.parent.mkdir(exist_ok=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.slow, pytest.mark.tensorflow]
 
 COMPARE = Path(__file__).parents[1] / "benchmarks" / "compare.py"
 IMAGES, EPOCHS = 12, 3
@@ -24,13 +24,10 @@ EPOCH_FILES = {"classification": 1, "detection": 1, "segmentation": IMAGES + 1}
 ERROR_LAYERS = {"classification": 0, "detection": 0, "segmentation": IMAGES}
 
 
-@pytest.fixture(scope="module")
-def content(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    out = tmp_path_factory.mktemp("benchmark")
-    size = ["--images", str(IMAGES), "--size", "64", "--epochs", str(EPOCHS)]
-    command = [sys.executable, COMPARE, "--parts", "compare", "--repeats", "1", *size]
+def run(out: Path, part: str, *options: str) -> dict[str, Any]:
+    """What a part measures, and what is printed of it."""
     done = subprocess.run(
-        [*command, "--out", out],
+        [sys.executable, COMPARE, "--parts", part, *options, "--out", out],
         env={k: v for k, v in os.environ.items() if not k.startswith("WANDB_")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -38,8 +35,15 @@ def content(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         check=False,
     )
     assert done.returncode == 0, done.stdout
-    content: dict[str, Any] = json.loads((out / "compare.json").read_text())
+    content: dict[str, Any] = json.loads((out / f"{part}.json").read_text())
     return {**content, "printed": done.stdout}
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    out = tmp_path_factory.mktemp("benchmark")
+    size = ["--images", str(IMAGES), "--size", "64", "--epochs", str(EPOCHS)]
+    return run(out, "compare", "--repeats", "1", *size)
 
 
 @pytest.fixture(params=TASKS)
@@ -106,3 +110,38 @@ def test_the_machine_and_the_ratios_are_printed(content: dict[str, Any]) -> None
     assert f"wandb {machine['wandb']}" in content["printed"]
     for task in TASKS:
         assert f"| {task} | files fetched | 0 | 0 | reached |" in content["printed"]
+
+
+def test_at_scale_all_sides_find_the_same_numbers(tmp_path: Path) -> None:
+    tasks = ["--tasks", "classification", "detection"]
+    shares = ["--shares", "0.002", "0.004", "--repeats", "1"]
+    found = run(tmp_path, "scale", *shares, *tasks)
+    rows = found["results"]["rows"]
+    assert list(rows) == ["ImageNet", "COCO"]
+    assert list(rows["COCO"]) == ["ours", "hotcoco", "faster-coco-eval", "pycocotools"]
+    assert [point["count"] for point in rows["COCO"]["ours"]] == [10, 20]
+    for row, count in {"ImageNet": 4, "COCO": 12}.items():
+        ours, *others = (points[-1]["numbers"] for points in rows[row].values())
+        assert max(map(len, others)) == count
+        for numbers in others:
+            assert numbers == pytest.approx({name: ours[name] for name in numbers})
+    assert "| COCO | at the end, s |" in found["printed"]
+    assert "Drawing 100 of 200 images" in found["printed"]
+
+
+def test_at_scale_masks_are_those_of_numpy(tmp_path: Path) -> None:
+    options = ["--shares", "0.01", "--repeats", "1", "--tasks", "segmentation"]
+    found = run(tmp_path, "scale", *options)
+    for sides in found["results"]["rows"].values():
+        ours, numpy, of_keras = (points[-1]["numbers"] for points in sides.values())
+        assert numpy == {name: ours[name] for name in ("mean_iou", "pixel_accuracy")}
+        assert of_keras["mean_iou"] == pytest.approx(ours["mean_iou"], abs=1e-6)
+
+
+def test_trainings_with_and_without_a_callback(tmp_path: Path) -> None:
+    found = run(tmp_path, "fit", "--tiny", "--tasks", "segmentation")
+    [(row, figures)] = found["results"].items()
+    assert all(figures[name] > 0 for name in ("validation", "hook", "alone", "predict"))
+    assert figures["validation"] < figures["without"]
+    assert figures["hook"] < figures["with"]
+    assert f"| {row} | 48 |" in found["printed"]

@@ -1,6 +1,7 @@
 """Several devices and several processes: one writes, all predict, nothing hangs.
 
-The scripts in `distributed/` are the set-ups of `docs/distributed.md`.
+The scripts in `distributed/` are the set-ups of `docs/distributed.md` and of
+`docs/guides/several-devices.md`.
 """
 
 import contextlib
@@ -19,7 +20,8 @@ import pytest
 import wandb
 
 from wandb_eval.classification import WandbClassificationEvalCallback
-from wandb_eval.core import WandbEvalCallback, _wandb, callback
+from wandb_eval.core import WandbEvalCallback, callback, run_log
+from wandb_eval.core._wandb.files import Folder, WriteError
 from wandb_eval.core.evaluation import evaluator
 from wandb_eval.core.evaluation.predict import Predictor
 
@@ -95,6 +97,7 @@ def assert_logged(loopback, report):
     assert versions[-1].metadata["eval/accuracy"] == pytest.approx(accuracy)
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_tensorflow_on_two_devices(loopback):
     pytest.importorskip("tensorflow")
@@ -103,6 +106,7 @@ def test_tensorflow_on_two_devices(loopback):
     assert_logged(loopback, report)
 
 
+@pytest.mark.slow
 @ON_JAX
 def test_jax_on_two_devices(loopback):
     environment = {
@@ -113,6 +117,7 @@ def test_jax_on_two_devices(loopback):
     assert_logged(loopback, report)
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("other", ["none", "disabled"])
 def test_two_workers_of_tensorflow(loopback, other):
@@ -132,6 +137,7 @@ def test_two_workers_of_tensorflow(loopback, other):
     assert worker["weights"] == chief["weights"]
 
 
+@pytest.mark.slow
 @ON_JAX
 @pytest.mark.parametrize("other", ["none", "disabled"])
 def test_two_processes_of_jax(loopback, other):
@@ -145,6 +151,7 @@ def test_two_processes_of_jax(loopback, other):
     assert worker["weights"] == chief["weights"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other", ["none", "disabled"])
 def test_two_processes_of_torch(loopback, other):
     pytest.importorskip("torch")
@@ -175,13 +182,13 @@ def test_a_callback_of_ones_own_that_can_not_write_predicts_with_the_others(
             epochs.append(epoch)
 
     def fail(*args):
-        raise _wandb.WriteError("no space")
+        raise WriteError("no space")
 
     model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(3, "softmax")])
     model.compile("sgd", "sparse_categorical_crossentropy")
     epochs = []
     monkeypatch.setattr(callback, "is_alone", lambda: False)
-    monkeypatch.setattr(_wandb.Folder, "store", fail)
+    monkeypatch.setattr(Folder, "store", fail)
     with wandb.init(mode="offline") as run:
         model.fit(X, Y, epochs=2, verbose=0, callbacks=[Counting(["a"], ["b"])])
         assert run.summary["eval/missing_versions"] == [0, 1]
@@ -200,11 +207,11 @@ def test_a_chief_that_can_not_write_predicts_with_the_others(
         def add_rows(self, table, rows):
             predictions = getattr(self, "pred_table", None)
             if full and trouble == "predictions" and table is predictions:
-                raise _wandb.WriteError("no space")
+                raise WriteError("no space")
             super().add_rows(table, rows)
 
     def store(*args):
-        raise _wandb.WriteError("no space")
+        raise WriteError("no space")
 
     def fit():
         counts.append(0)
@@ -223,11 +230,11 @@ def test_a_chief_that_can_not_write_predicts_with_the_others(
     with wandb.init(mode="offline") as run:
         fit()
         with monkeypatch.context() as patch:
-            patch.setattr(callback, "is_chief", lambda: False)
+            patch.setattr(run_log, "is_chief", lambda: False)
             fit()
         full = True
         if trouble == "ground truth":
-            monkeypatch.setattr(_wandb.Folder, "store", store)
+            monkeypatch.setattr(Folder, "store", store)
         fit()
         assert run.summary["eval/missing_versions"] == [0, 1]
     assert counts[0] == counts[1] == counts[2] > 0

@@ -220,6 +220,7 @@ def files_outside(home):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 @FUZZ
 @given(names=st.lists(PATHS, min_size=3, max_size=3), name=PATHS)
@@ -249,6 +250,7 @@ class WithColumns(WandbEvalCallback):
         self.log_metrics({f"eval/{self.key}": 1.0}, epoch)
 
 
+@pytest.mark.slow
 @FUZZ
 @given(columns=st.lists(PATHS, min_size=3, max_size=3, unique=True), key=PATHS)
 def test_columns_and_keys_that_are_paths(home, columns, key):

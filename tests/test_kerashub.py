@@ -51,6 +51,7 @@ def retinanet():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(
     ("count", "num_samples"), [(12, 3), (16, 100), (14, 3), (14, 100)]

@@ -10,7 +10,7 @@ import pytest
 
 SCRIPTS = Path(__file__).parent / "long_runs"
 
-slow = pytest.mark.skipif(
+by_hand = pytest.mark.skipif(
     "RUN_SLOW" not in os.environ, reason="takes minutes: run with RUN_SLOW=1"
 )
 
@@ -46,7 +46,7 @@ def assert_level(report, warm, megabytes):
     assert max(report["threads"][warm:]) - report["threads"][warm] <= 4
 
 
-@slow
+@by_hand
 def test_300_epochs_on_50_rows(loopback):
     report = run_script("train.py", "online", 50, 300)
     assert_level(report, warm=50, megabytes=40)
@@ -62,7 +62,7 @@ def test_300_epochs_on_50_rows(loopback):
     assert len(images) == 50
 
 
-@slow
+@by_hand
 def test_20_epochs_on_10_000_rows(loopback, sync):
     report = run_script("train.py", "offline", 10_000, 20)
     assert_level(report, warm=10, megabytes=60)
@@ -76,7 +76,7 @@ def test_20_epochs_on_10_000_rows(loopback, sync):
     assert_resolves(loopback, versions[-1])
 
 
-@slow
+@by_hand
 @pytest.mark.tensorflow
 def test_200_000_images_from_a_generator(loopback):
     pytest.importorskip("tensorflow")
@@ -90,8 +90,9 @@ def test_200_000_images_from_a_generator(loopback):
     assert_resolves(loopback, version)
 
 
+@pytest.mark.slow
 def test_forty_epochs(loopback):
-    """The short form of the first one, for every run of the suite."""
+    """The short form of the first one, for `.ci/run`."""
     report = run_script("train.py", "online", 10, 40)
     assert_level(report, warm=20, megabytes=10)
     assert len(loopback.versions(f"run_{report['run']}_pred")) == 40

@@ -12,7 +12,8 @@ from sklearn import metrics
 
 from loopback.fixtures import offline_run
 from wandb_eval.classification import WandbClassificationEvalCallback
-from wandb_eval.core._wandb import WriteError
+from wandb_eval.core._wandb.files import WriteError
+from wandb_eval.core.run_log import RunLog
 
 ODD_NAMES = ['a "quoted" name', "a/slash", "two\nlines", "🦆", "../../up", "", "crane"]
 COLUMNS = ["epoch", "idx", "image", "label", "pred", "score", "correct", "loss"]
@@ -516,7 +517,7 @@ class Follow(keras.callbacks.Callback):
 @pytest.fixture
 def nothing_logged_before(monkeypatch):
     """The run is that of all tests: what they found best is nothing to this one."""
-    monkeypatch.setattr(Evaluation, "_recall", lambda self, key: None)
+    monkeypatch.setattr(RunLog, "recall", lambda self, key: None)
 
 
 @pytest.mark.parametrize(
@@ -554,7 +555,7 @@ def test_best(monitor, mode, best):
 def test_a_version_that_could_not_be_logged_is_not_the_best():
     class Failing(Evaluation):
         def log_pred_table(self, *args, **kwargs):
-            if self._epoch == 1:
+            if self._run_log.reports.epoch == 1:
                 raise WriteError("no space")
             super().log_pred_table(*args, **kwargs)
 

@@ -9,7 +9,6 @@ from hypothesis.extra import numpy as st_numpy
 from scipy.special import expit, softmax
 
 from wandb_eval.classification.labels import (
-    check_probabilities,
     read_labels,
     read_outputs,
     sums_of_others,
@@ -231,20 +230,4 @@ def test_several_outputs_are_refused(outputs, found):
 )
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_probabilities(outputs, sums):
-    check_probabilities(outputs)
     assert sums_of_others(outputs) == (sums and pytest.approx(sums))
-
-
-@pytest.mark.parametrize(
-    ("outputs", "message"),
-    [
-        (LOGITS, r"-900 to 900\."),
-        (np.array([[0.0, 1.5]]), r"0 to 1.5\."),
-        (np.array([[-0.1, 0.5]]), r"-0.1 to 0.5\."),
-        (np.array([[np.nan, 0.0], [0.0, 2.0]]), r"0 to 2\."),
-    ],
-)
-def test_what_are_no_probabilities(outputs, message):
-    with pytest.raises(ValueError, match=f"not probabilities.*{message}") as error:
-        check_probabilities(outputs)
-    assert "`from_logits=True`" in str(error.value)

@@ -502,9 +502,10 @@ def test_tables_and_media_equal_those_of_stock_wandb(loopback):
         ours_masks = encode_masks(
             list(masks), callback.data_folder, "seen", dict(CLASSES)
         )
-        from wandb_eval.core import _wandb
+        from wandb_eval.core._wandb.artifacts import EvalArtifact
+        from wandb_eval.core._wandb.tables import add_rows
 
-        _wandb.add_rows(
+        add_rows(
             callback.data_table,
             [
                 [i, with_layers(image, classes, **layers(i, mask)), *other(i)]
@@ -513,7 +514,7 @@ def test_tables_and_media_equal_those_of_stock_wandb(loopback):
                 )
             ],
         )
-        artifact = _wandb.EvalArtifact("ours", "dataset", callback.data_folder)
+        artifact = EvalArtifact("ours", "dataset", callback.data_folder)
         entry = artifact.add_table(callback.data_table, "ours")
         with open(entry.local_path) as file:
             ours = json.load(file)
@@ -545,7 +546,7 @@ def test_tables_and_media_equal_those_of_stock_wandb(loopback):
 
 def test_column_types_equal_those_of_stock_wandb_row_by_row():
     """`add_rows` infers the type of a kind of row once; the result is the same."""
-    from wandb_eval.core import _wandb
+    from wandb_eval.core._wandb.tables import add_rows
 
     rows = [
         [1, "a", None, 0.5, ["x"], True],
@@ -555,12 +556,12 @@ def test_column_types_equal_those_of_stock_wandb_row_by_row():
     ] * 3
     columns = list("abcdef")
     ours, stock = wandb.Table(columns=columns), wandb.Table(columns=columns)
-    _wandb.add_rows(ours, rows)
+    add_rows(ours, rows)
     for row in rows:
         stock.add_data(*row)
     assert ours._column_types.to_json() == stock._column_types.to_json()
     assert ours.data == stock.data or str(ours.data) == str(stock.data)
     with pytest.raises(ValueError, match="columns"):
-        _wandb.add_rows(ours, [[1, 2]])
+        add_rows(ours, [[1, 2]])
     with pytest.raises(TypeError):
-        _wandb.add_rows(ours, [["not a number", "a", None, 0.5, ["x"], True]])
+        add_rows(ours, [["not a number", "a", None, 0.5, ["x"], True]])

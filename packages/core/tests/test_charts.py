@@ -123,9 +123,9 @@ def test_curves_of_many_points_keep_their_ends_and_their_shape():
     x = np.linspace(0, 1, 50_000)
     chart = charts.curves({"a": (x, x**2), "b": (x[:10], x[:10])}, "x", "y", "title")
     rows = chart.table.data
-    assert len(rows) == 5_010
+    assert len(rows) == 310
     points = np.array([row[1:] for row in rows if row[0] == "a"])
     assert points[0].tolist() == [0, 0]
     assert points[-1].tolist() == [1, 1]
-    assert np.diff(points[:, 0]).max() < 3 / 5000
+    assert np.diff(points[:, 0]).max() < 2 / 300
     np.testing.assert_allclose(points[:, 1], points[:, 0] ** 2)

@@ -23,8 +23,12 @@ import PIL.Image
 import pytest
 import wandb
 
-from wandb_eval.core import WandbEvalCallback, _wandb, encode_images
-from wandb_eval.core.callback import logger
+from wandb_eval.core import WandbEvalCallback, encode_images
+from wandb_eval.core._wandb import files as wandb_files
+from wandb_eval.core._wandb import history
+from wandb_eval.core._wandb.files import Folder, WriteError
+from wandb_eval.core._wandb.uploads import UploadError
+from wandb_eval.core.reports import logger
 
 EPOCHS = 5
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 8, 6, 3), dtype=np.uint8)
@@ -52,9 +56,8 @@ class Measured(Images):
 
     def on_epoch_end(self, epoch, logs=None):
         super().on_epoch_end(epoch, logs)
-        with self._reported("The metrics could not be logged"):
-            table = wandb.Table(columns=["class"], data=[[epoch]])
-            self.log_metrics({"eval/per_class": table}, epoch)
+        table = wandb.Table(columns=["class"], data=[[epoch]])
+        self.log_metrics({"eval/per_class": table}, epoch)
 
 
 class After(keras.callbacks.Callback):
@@ -115,7 +118,7 @@ def warned(monkeypatch):
 
 def uploaded(callback):
     """Waits until what was logged so far has arrived."""
-    for upload in callback._uploads:
+    for upload in callback._run_log.uploads.under_way:
         assert upload.done.wait(30)
 
 
@@ -155,7 +158,7 @@ def test_a_failure_is_reported_once_an_epoch_and_marked(loopback, warned, caplog
 def test_on_error_raise(loopback):
     with wandb.init() as run:
         callback = Images(on_error="raise")
-        with pytest.raises(_wandb.WriteError, match="staging"):
+        with pytest.raises(WriteError, match="staging"):
             fit(callback, After({1: lambda: block_staging(callback)}))
         unblock_staging()
     assert complete_epochs(loopback, run) == [0, 1]
@@ -165,7 +168,7 @@ def test_on_error_of_an_upload_that_was_given_up(loopback):
     # Without the waits in between, wandb-core gives up in the first epochs.
     loopback.fail("CreateArtifact", type="evaluation", status=503)
     with wandb.init():
-        with pytest.raises(_wandb.UploadError, match="503"):
+        with pytest.raises(UploadError, match="503"):
             fit(Images(on_error="raise"))
         loopback.clear_faults()
 
@@ -207,6 +210,7 @@ def test_every_fourth_request_fails(loopback, warned, status):
     assert len(loopback.history(run.id)) == EPOCHS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("target", "every"), [("upload", 2), (None, 5)])
 def test_connections_drop_in_the_middle(loopback, warned, target, every):
     with wandb.init() as run:
@@ -219,6 +223,7 @@ def test_connections_drop_in_the_middle(loopback, warned, target, every):
     assert warned == []
 
 
+@pytest.mark.slow
 def test_requests_time_out(loopback, monkeypatch, warned):
     monkeypatch.setenv("WANDB__GRAPHQL_TIMEOUT_SECONDS", "1")
     monkeypatch.setenv("WANDB__FILE_TRANSFER_TIMEOUT_SECONDS", "1")
@@ -245,7 +250,7 @@ def test_the_backend_is_away_at_the_start(loopback, warned):
     with wandb.init(settings=wandb.Settings(x_graphql_retry_max=600)) as run:
         loopback.down()
         callback = Timed()
-        callback._patience = 1.0
+        callback._run_log.patience = 1.0
         fit(callback, After({2: loopback.up}))
     # W&B's own class waits for 19 seconds in each of these epochs. The median: machines
     # that run tests stand still at times.
@@ -262,7 +267,7 @@ def test_the_backend_dies_for_good(loopback, monkeypatch, warned):
     monkeypatch.setattr(logger, "warning", lambda *args, **kwargs: time.sleep(0.1))
     run = wandb.init(settings=wandb.Settings(finish_timeout=1))
     callback = Images()
-    callback._patience_at_end = 1.0
+    callback._run_log.patience_at_end = 1.0
     assert fit(callback, After({2: loopback.down})) == EPOCHS
     run.finish()
     arrived = complete_epochs(loopback, run, unfinished=["PENDING"])
@@ -292,7 +297,7 @@ def test_a_version_that_is_given_up_is_reported(loopback, warned):
 def test_a_version_that_is_given_up_after_training_is_reported(loopback, warned):
     with wandb.init() as run:
         callback = Images()
-        callback._patience_at_end = 0.1
+        callback._run_log.patience_at_end = 0.1
         # The first waits for the ground truth.
         fit(
             callback, After({0: lambda: uploaded(callback), 3: fail_from_now(loopback)})
@@ -300,7 +305,7 @@ def test_a_version_that_is_given_up_after_training_is_reported(loopback, warned)
         fit(callback, epochs=6, initial_epoch=5)
     assert [epoch for epoch in range(6) if missing_in(warned, epoch)] == [4]
     assert complete_epochs(loopback, run) == [0, 1, 2, 3, 5]
-    assert callback._missing == [4]
+    assert callback._run_log.missing.epochs == [4]
 
 
 def fail_from_now(loopback):
@@ -326,7 +331,8 @@ def test_ground_truth_that_is_given_up_after_training(loopback, warned):
     run = wandb.init()
     loopback.fail("CreateArtifact", collection="val", status=503)
     callback = Images()
-    callback._patience = callback._patience_at_end = 0.0
+    log = callback._run_log
+    log.patience = log.patience_at_end = 0.0
     fit(callback, epochs=1)
     run.finish()
     [message] = warned
@@ -370,11 +376,13 @@ def test_what_is_missing_is_remembered_by_the_run(loopback):
     assert loopback.summary("resumed")["eval/missing_versions"] == [3]
 
 
+@pytest.mark.slow
 def test_a_slow_server_does_not_cost_a_thread_for_each_version(loopback):
     with wandb.init():
         loopback.down()
         callback = Images(log_to_history=False)
-        callback._patience = callback._patience_at_end = 0.0
+        log = callback._run_log
+        log.patience = log.patience_at_end = 0.0
         counts = []
         actions = {e: lambda: counts.append(threading.active_count()) for e in (1, 20)}
         fit(callback, After(actions), epochs=21)
@@ -382,6 +390,7 @@ def test_a_slow_server_does_not_cost_a_thread_for_each_version(loopback):
     assert counts[1] <= counts[0] + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patience", [60.0, 0.1])
 def test_slow_uploads(loopback, warned, patience):
     with wandb.init() as run:
@@ -389,7 +398,7 @@ def test_slow_uploads(loopback, warned, patience):
         seconds = 1 if patience > 1 else 12
         loopback.delay("upload", seconds=seconds, type="dataset")
         callback = Images()
-        callback._patience = patience
+        callback._run_log.patience = patience
         fit(callback)
     assert complete_epochs(loopback, run) == list(range(EPOCHS))
     assert warned == []
@@ -451,15 +460,15 @@ def test_the_disk_is_full_when_training_begins(
     loopback, sync, warned, monkeypatch, mode
 ):
     """Then the ground truth is logged as soon as it can be."""
-    write = _wandb.Folder._write
+    write = Folder._write
     full = [True]
 
     def write_if_space(self, content, name):
         if full:
-            raise _wandb.WriteError("No space left on device")
+            raise WriteError("No space left on device")
         return write(self, content, name)
 
-    monkeypatch.setattr(_wandb.Folder, "_write", write_if_space)
+    monkeypatch.setattr(Folder, "_write", write_if_space)
     with wandb.init(mode=mode) as run:
         fit(Images(), After({1: full.clear}))
     if mode == "offline":
@@ -470,10 +479,11 @@ def test_the_disk_is_full_when_training_begins(
     assert warned
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["online", "offline"])
 def test_nothing_stays_of_what_could_not_be_logged(loopback, sync, monkeypatch, mode):
     """Or a disk that is full would never get better."""
-    write = _wandb.write_file
+    write = wandb_files.write_file
     written = []
 
     def fill(content, folder, suffix=""):
@@ -488,7 +498,7 @@ def test_nothing_stays_of_what_could_not_be_logged(loopback, sync, monkeypatch, 
         return [p for folder in folders for p in folder.rglob("*") if p.is_file()]
 
     full = [True]
-    monkeypatch.setattr(_wandb, "write_file", fill)
+    monkeypatch.setattr(wandb_files, "write_file", fill)
     seen = []
     with wandb.init(mode=mode) as run:
         fit(Images(), After({0: lambda: seen.append(files(run)), 1: full.clear}))
@@ -505,7 +515,7 @@ def test_a_history_that_fails_is_not_a_version_that_is_missing(
     def fail(*args):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(_wandb, "_bind_to_run", fail)
+    monkeypatch.setattr(history, "_bind_to_run", fail)
     with wandb.init() as run:
         fit(Images())
     assert complete_epochs(loopback, run) == list(range(EPOCHS))
@@ -656,6 +666,7 @@ faults.fit(callback, faults.After({{2: kill}}))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["online", "offline"])
 def test_the_process_is_killed(loopback, sync, monkeypatch, mode):
     name = "x_transaction_log_flush_interval"

@@ -20,7 +20,7 @@ from wandb_eval.core import (
     map_to_image,
     to_images,
 )
-from wandb_eval.core._wandb import Folder
+from wandb_eval.core._wandb.files import Folder
 from wandb_eval.core.images import (
     ImageRule,
     check_image,

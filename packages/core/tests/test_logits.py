@@ -7,11 +7,8 @@ import numpy as np
 import pytest
 from keras import layers, losses, ops
 
-from wandb_eval.core import (
-    check_from_logits,
-    look_like_probabilities,
-    told_from_logits,
-)
+from wandb_eval.core import check_from_logits, told_from_logits
+from wandb_eval.core.logits import check_probabilities, look_like_probabilities
 
 X = np.random.default_rng(0).random((4, 8, 8, 3)).astype("float32")
 
@@ -270,3 +267,33 @@ def test_what_from_logits_may_be(value):
 def test_what_from_logits_may_not_be(value):
     with pytest.raises(ValueError, match="must be True, False or 'auto'"):
         check_from_logits(value)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        (np.array([[900.0, -900.0]]), r"-900 to 900\."),
+        (np.array([[0.0, 1.5]]), r"0 to 1.5\."),
+        (np.array([[-0.1, 0.5]]), r"-0.1 to 0.5\."),
+        (np.array([[np.nan, 0.5], [0.0, 2.0]]), r"0 to 2\."),
+    ],
+)
+def test_what_are_no_probabilities(outputs, message):
+    with pytest.raises(ValueError, match=f"not probabilities.*{message}") as error:
+        check_probabilities(outputs)
+    assert "`from_logits=True`" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        np.array([[1.0005, -0.0005]]),
+        np.full((2, 3), np.nan),
+        np.array([[np.nan, 0.5], [0.5, 0.5]]),
+        np.zeros((0, 3)),
+        np.array([[[0.0, 1.0]]]),
+    ],
+)
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_what_are_probabilities(outputs):
+    check_probabilities(outputs)

@@ -10,11 +10,11 @@ import wandb
 
 from wandb_eval.core import (
     WandbTaskEvalCallback,
-    _wandb,
-    callback,
     encode_masks,
     progress,
+    run_log,
 )
+from wandb_eval.core._wandb.artifacts import artifact_name
 
 X = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 1), dtype=np.uint8)
 Y = np.arange(6.0)
@@ -102,7 +102,7 @@ def test_probabilities_in_place_of_logits_are_noticed(
         for activation in ("sigmoid", None):
             layer = keras.layers.Dense(1, activation=activation)
             evaluation.set_model(keras.Sequential([layer]))
-            evaluation.warn_of_probabilities(outputs, one_class)
+            evaluation.outputs_are_logits(True, outputs, one_class)
             noticed += [activation] * len(said)
             assert all("pass `from_logits=False`" in text for text in said)
             said.clear()
@@ -120,7 +120,7 @@ def test_names_that_artifacts_can_not_have(loopback, name, run_id):
         key = f"{evaluation.prefix}/{name_of}"
         assert len([row for row in loopback.history(run.id) if key in row]) == 2
     wanted = f"run_{run.id}_pred" if name == "val" else f"run_{run.id}_{name}_pred"
-    versions = loopback.versions(_wandb.artifact_name(wanted))
+    versions = loopback.versions(artifact_name(wanted))
     assert [version.state for version in versions] == ["COMMITTED"] * 2
     assert [version.metadata["epoch"] for version in versions] == [0, 1]
     assert len(loopback.versions(name)) == 1
@@ -128,7 +128,7 @@ def test_names_that_artifacts_can_not_have(loopback, name, run_id):
 
 def test_names_of_artifacts_differ_where_what_they_are_for_does():
     wanted = ["a", "a b", "ab", "a/b", "a" * 128, "a" * 129, "a" * 130, "ü" * 200]
-    names = [_wandb.artifact_name(name) for name in wanted]
+    names = [artifact_name(name) for name in wanted]
     assert len(set(names)) == len(wanted)
     assert all(0 < len(name) <= 128 for name in names)
     assert names[0] == "a"
@@ -216,7 +216,7 @@ def test_a_process_that_is_not_the_first_says_that_it_logs_nothing(
 ):
     told = []
     monkeypatch.setattr(wandb, "termlog", lambda text, **kwargs: told.append(text))
-    monkeypatch.setattr(callback, "is_chief", lambda: False)
+    monkeypatch.setattr(run_log, "is_chief", lambda: False)
     with wandb.init() as run:
         fit(Evaluation())
     [text] = told

@@ -16,7 +16,7 @@ from wandb_eval.detection import (
     callback,
     count_image,
 )
-from wandb_eval.detection.metrics import COCO_FIGURES
+from wandb_eval.detection.coco import COCO_FIGURES
 
 NAMES = ["cat", "dog", "bird"]
 FORMATS = [
@@ -488,8 +488,14 @@ def test_metrics_are_over_all_of_the_data_and_pick_the_best_version(loopback):
         assert row["eval/AP50"] == pytest.approx(2 / 3)
         assert "eval/AP_large" not in row  # Nothing is that large.
         assert row["eval/left_out"] == row["eval/outside_image"] == 0
-        for chart in ("confusion_matrix_table", "precision_recall_table", "per_class"):
-            assert f"eval/{chart}" in row
+        # The right ones have 0.875 and 0.75, the wrong ones less.
+        assert row["eval/best_f1"] == pytest.approx(16 / 20)
+        assert row["eval/best_score_threshold"] == 0.75
+        for chart in ("confusion_matrix", "precision_recall"):
+            assert f"eval/{chart}_table" in row
+        for curve in ("precision", "recall", "f1"):
+            assert f"eval/{curve}_curve_table" in row
+        assert "eval/per_class" in row
     best = loopback.version(f"run_{run.id}_pred:best")
     assert set(best.aliases) == {"best", "epoch_0"}
     assert best.metadata["eval/mAP"] == history[0]["eval/mAP"]
@@ -674,6 +680,7 @@ def retinanet(box_format):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`shuffle=True`:UserWarning")
 def test_a_retinanet_of_keras_hub_trains_with_the_callback(loopback):
     model = retinanet("yxyx")

@@ -5,7 +5,12 @@ import pytest
 import wandb
 
 from wandb_eval.core import class_color
-from wandb_eval.detection import Detections, box_layer, draw_detections
+from wandb_eval.detection import (
+    Detections,
+    box_layer,
+    draw_detections,
+    draw_legend,
+)
 
 NAMES = ["cat", "dog"]
 LABELS = dict(enumerate(NAMES))
@@ -78,6 +83,8 @@ def test_true_boxes_are_solid_and_predictions_dashed():
     np.testing.assert_array_equal(image, photo(256, 384))
     boxes = [[32, 80, 160, 200], [200, 80, 360, 240]]
     truth, found = Detections(boxes[:1], [0]), Detections(boxes[1:], [1], [0.9])
+    image = draw_detections(photo(256, 384), truth, None, NAMES)
+    assert (image[100:180, 60:140] == 128).all()  # Inside nothing is drawn.
     image = draw_detections(photo(256, 384), truth, found, NAMES)
     assert image.dtype == np.uint8
     assert colored(image, 0)[80, 32:160].all()  # The upper edge of the true box
@@ -86,7 +93,41 @@ def test_true_boxes_are_solid_and_predictions_dashed():
     left = colored(image, 1)[100:230, 200]  # The left edge of the predicted box
     assert 0.3 < left.mean() < 0.7
     assert (np.diff(left.astype(int)) != 0).sum() > 8
-    assert (image[100:180, 60:140] == 128).all()  # Inside nothing is drawn.
+
+
+def crossed(truth, found, **options):
+    """Whether each true box is crossed out: something is drawn around its middle."""
+    image = draw_detections(photo(256, 384), truth, found, NAMES, **options)
+    middles = (truth.boxes[:, :2] + truth.boxes[:, 2:]) // 2
+    return [
+        bool((image[y - 5 : y + 5, x - 5 : x + 5] != 128).any())
+        for x, y in middles.astype(int)
+    ]
+
+
+def test_missed_boxes_are_crossed_out():
+    truth = Detections([[20, 40, 120, 140], [200, 40, 300, 140]], [0, 1])
+    near = Detections([[30, 40, 130, 140]], [0], [0.1])
+    assert crossed(truth, near) == [False, True]
+    assert crossed(truth, near, iou_threshold=0.9) == [True, True]
+    other_class = Detections([[20, 40, 120, 140]], [1], [0.9])
+    assert crossed(truth, other_class) == [True, True]
+    assert crossed(truth, Detections([], [])) == [True, True]
+    assert crossed(truth, {"boxes": truth.boxes, "labels": [0, 1]}) == [False, False]
+    # Where nothing was predicted, nothing can be missed.
+    assert crossed(truth, None) == [False, False]
+    crowd = Detections(truth.boxes, truth.labels, iscrowd=[True, False])
+    assert crossed(crowd, Detections([], [])) == [False, True]
+
+
+def test_a_legend_has_lines_and_the_colours_of_the_classes():
+    legend = draw_legend(NAMES, width=700)
+    assert legend.shape == (32, 700, 3)
+    assert colored(legend, 0).sum() == colored(legend, 1).sum() == 20 * 32
+    solid = (legend[6:26, 6:38] == 255).all(axis=-1)
+    assert solid[1, 1:31].all()
+    assert not solid[5:15, 5:27].any()
+    assert draw_legend(NAMES, width=200).shape[0] > 32
 
 
 def test_captions_are_below_true_boxes_and_above_predictions():
@@ -101,6 +142,15 @@ def test_captions_are_below_true_boxes_and_above_predictions():
     # The score makes it longer.
     no_score = draw_detections(plain, None, Detections(box, [0]), NAMES) != plain
     assert above[70:75].any(axis=(0, 2)).sum() > no_score[70:75].any(axis=(0, 2)).sum()
+
+
+def test_captions_can_be_read_on_and_in_dark_colours():
+    names = ["a"] * 12
+    for label in range(12):
+        boxes = Detections([[100, 80, 250, 160]], [label], [0.5])
+        predicted = draw_detections(photo(256, 384), None, boxes, names)[:79]
+        white = (predicted > 200).all(axis=-1).any()
+        assert white or class_color(label) @ np.array([0.299, 0.587, 0.114]) >= 110
 
 
 def test_a_class_has_the_same_colour_in_all_images():

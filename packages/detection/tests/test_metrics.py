@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pycocotools import mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -17,11 +18,15 @@ from wandb_eval.detection import (
     DetectionMetrics,
     Detections,
     count_image,
+    ious,
     read_ground_truth,
     read_predictions,
 )
-from wandb_eval.detection import metrics as detection_metrics
-from wandb_eval.detection.metrics import COCO_FIGURES
+from wandb_eval.detection import coco as coco_evaluation
+from wandb_eval.detection.coco import COCO_FIGURES
+from wandb_eval.detection.matching import BatchMatch
+from wandb_eval.detection.ranking import Ranking
+from wandb_eval.detection.score_curves import score_curves
 
 FORMATS = [
     "xyxy",
@@ -290,6 +295,7 @@ def test_confusion_matrix_and_counts_equal_the_slow_ones(
             truth, found, iou_threshold, score_threshold, by_class=True
         )
         counts = count_image(truth, found, iou_threshold, score_threshold)
+        assert sorted(counts.ious) == pytest.approx(sorted(iou for *_, iou in pairs))
         left = int((~truth.iscrowd).sum()) - len(pairs)
         assert counts.true_positives == len(pairs)
         assert counts.false_positives == len(alone)
@@ -342,6 +348,237 @@ def test_the_table_by_class_counts_each_class():
     assert rows["bird"]["precision"] == 0
 
 
+@pytest.mark.parametrize("most_pairs", [2**20, 50])
+def test_ious_equal_those_of_pycocotools_to_the_last_digit(monkeypatch, most_pairs):
+    monkeypatch.setattr(ious, "_MOST_PAIRS", most_pairs)
+    scene = [(NOTHING, SOMETHING), *random_scene(np.random.default_rng(1), 4)]
+    scene.append((SOMETHING, NOTHING))
+    truth, found = zip(*scene, strict=True)
+    batch = BatchMatch(truth, found, 0.5, 0.3)
+    i, j, values = ious.overlaps(
+        batch.predicted, batch.image, batch.true, batch.true_image
+    )
+    ours = np.zeros((len(batch.predicted), len(batch.true)))
+    ours[i, j] = values
+    theirs = mask.iou(
+        ious.as_xywh(batch.predicted.boxes),
+        ious.as_xywh(batch.true.boxes),
+        batch.true.iscrowd,
+    )
+    theirs[batch.image[:, None] != batch.true_image] = 0
+    np.testing.assert_array_equal(ours, theirs)
+
+
+# --- Over the score ---------------------------------------------------------------
+
+
+def slow_counts(scene, iou_threshold, score, labels):
+    """True positives, predictions and true boxes of some classes, matched anew."""
+    matched = predicted = true = 0
+    for truth, found in scene:
+        pairs, alone, _ = slow_matches(truth, found, iou_threshold, score, True)
+        hits = [j for _, j, _ in pairs if found.labels[j] in labels]
+        matched += len(hits)
+        predicted += len(hits) + sum(found.labels[j] in labels for j in alone)
+        true += sum(
+            label in labels and not crowd
+            for label, crowd in zip(truth.labels, truth.iscrowd, strict=True)
+        )
+    return matched, predicted, true
+
+
+def slow_best(scene, iou_threshold, labels):
+    """The highest F1 at any score of what counts, and the lowest score that has it."""
+    best, scores = (0.0, None), set()
+    for truth, found in scene:
+        pairs, alone, _ = slow_matches(truth, found, iou_threshold, 0.0, True)
+        counted = [j for _, j, _ in pairs] + alone
+        scores |= {float(found.scores[j]) for j in counted if found.labels[j] in labels}
+    for score in sorted(scores):
+        matched, predicted, true = slow_counts(scene, iou_threshold, score, labels)
+        if 2 * matched / (predicted + true) > best[0]:
+            best = (2 * matched / (predicted + true), score)
+    return best
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(scenes, st.sampled_from([0.25, 0.5, 0.75]), st.integers(0, 50))
+def test_curves_over_the_score_equal_the_slow_ones(scene, iou_threshold, place):
+    results = measure(scene, iou_threshold=iou_threshold).compute()
+    every = {"all classes": range(len(NAMES))} | {n: [i] for i, n in enumerate(NAMES)}
+    table = results["per_class"]
+    rows = {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.data}
+    # Some are scores of the scenes.
+    for score in (place / 50, 0.3, 0.5):
+        for name, labels in every.items():
+            matched, predicted, true = slow_counts(scene, iou_threshold, score, labels)
+            expected = {}
+            if true:
+                expected = {
+                    "recall_curve": matched / true,
+                    "f1_curve": 2 * matched / (predicted + true),
+                }
+            if true and predicted:
+                expected["precision_curve"] = matched / predicted
+            drawn = {
+                key: y
+                for key in ("precision_curve", "recall_curve", "f1_curve")
+                for curve, x, y in (results[key].table.data if key in results else ())
+                if curve == name and abs(x - score) < 1e-9
+            }
+            assert drawn == expected
+    for name, labels in every.items():
+        *_, true = slow_counts(scene, iou_threshold, 0.0, labels)
+        best = slow_best(scene, iou_threshold, labels) if true else (None, None)
+        source = results if name == "all classes" else rows[name]
+        ours = source.get("best_f1"), source.get("best_score_threshold")
+        assert ours == best
+
+
+def random_scene(rng, images=12):
+    scene = []
+    for _ in range(images):
+        corners = rng.uniform(0, 150, (8, 2))
+        true = np.hstack([corners, corners + rng.uniform(20, 90, (8, 2))])
+        labels = rng.integers(0, 3, 8)
+        near = np.tile(true, (6, 1)) + rng.normal(0, 12, (48, 4))
+        near[:, 2:] = np.maximum(near[:, 2:], near[:, :2] + 1)
+        mistaken = np.where(
+            rng.random(48) < 0.7, np.tile(labels, 6), rng.integers(0, 3, 48)
+        )
+        scores = rng.uniform(0, 1, 48).astype(np.float32)
+        truth = Detections(true, labels, iscrowd=rng.random(8) < 0.1)
+        scene.append((truth, Detections(near, mistaken, scores)))
+    return scene
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_curves_have_the_precision_of_pycocotools(seed):
+    scene = random_scene(np.random.default_rng(seed))
+    evaluation = reference(scene).eval
+    ranking = Ranking(len(NAMES))
+    for truth, found in scene:
+        ranking.update(BatchMatch([truth], [found], 0.5, 0.3))
+    true = sum(np.bincount(t.labels[~t.iscrowd], minlength=3) for t, _ in scene)
+    _, by_class = score_curves(ranking.compute(), true)
+    for label in range(len(NAMES)):
+        curve = by_class[label]
+        recall, precision = curve.matched / curve.true, curve.matched / curve.predicted
+        # COCO has the highest precision of this recall or more.
+        highest = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0)
+        places = np.searchsorted(recall, np.linspace(0, 1, 101))
+        theirs = evaluation["precision"][0, :, label, 0, -1]
+        np.testing.assert_allclose(highest[places], theirs, atol=1e-12)
+        scores = np.append(curve.scores, 0)[places]
+        np.testing.assert_array_equal(scores, evaluation["scores"][0, :, label, 0, -1])
+
+
+def test_the_best_threshold_has_the_best_f1():
+    scene = random_scene(np.random.default_rng(0))
+    results = measure(scene).compute()
+    best = results["best_f1"], results["best_score_threshold"]
+    again = measure(scene, score_threshold=best[1]).compute()
+    # The scores are float32, and are compared as such.
+    assert (again["f1"], again["best_f1"], again["best_score_threshold"]) == (
+        best[0],
+        *best,
+    )
+    assert best[0] > results["f1"]
+
+
+def test_curves_over_the_score_of_many_classes_are_those_of_all_together():
+    names = ["all classes", *(f"class {i}" for i in range(1, 21))]
+    for count in (20, 21):
+        metrics = DetectionMetrics(names[:count])
+        metrics.update([SOMETHING], [SOMETHING])
+        rows = metrics.compute()["f1_curve"].table.data
+        drawn = list(dict.fromkeys(row[0] for row in rows))
+        # The class of that name has its id behind it.
+        first = f"all classes ({count})"
+        assert drawn == ([first, "all classes (0)"] if count == 20 else [first])
+
+
+# --- What errors cost -------------------------------------------------------------
+
+
+def errors_by_hand(scene):
+    """Image, prediction, kind, and the true box that it finds once put right."""
+    errors, missed = [], []
+    for number, (truth, found) in enumerate(scene):
+        pairs, alone, _ = slow_matches(truth, found, 0.5, 0.0, by_class=True)
+        used, reachable = {i for i, *_ in pairs}, set()
+        for j in sorted(alone, key=lambda j: -found.scores[j]):
+            same, other = [(0.0, None)], [(0.0, None)]
+            for i in np.flatnonzero(~truth.iscrowd):
+                side = same if truth.labels[i] == found.labels[j] else other
+                side.append((slow_iou(found.boxes[j], truth.boxes[i], False), i))
+            near_same, of_same = max(same, key=lambda pair: pair[0])
+            near_other, of_other = max(other, key=lambda pair: pair[0])
+            box = None
+            if 0.1 <= near_same < 0.5:
+                kind, box = "location", of_same
+            elif near_other >= 0.5:
+                kind, box = "class", of_other
+            elif near_same >= 0.5:
+                kind = "duplicate"
+            else:
+                kind = "both" if near_other > 0.1 else "background"
+            if box in used | reachable:
+                box = None
+            elif box is not None:
+                reachable.add(box)
+            errors.append((number, j, kind, box))
+        missed += [
+            (number, i)
+            for i in np.flatnonzero(~truth.iscrowd)
+            if i not in used | reachable
+        ]
+    return errors, missed
+
+
+def average_precisions(scene):
+    return reference(scene).eval["precision"][0, :, :, 0, -1].mean(axis=0)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_errors_cost_is_ap_of_pycocotools_without_them(seed):
+    rng = np.random.default_rng(seed)
+    scene = random_scene(rng)
+    # Of some true boxes all predictions are gone, or are of another class.
+    for number in range(0, len(scene), 2):
+        truth, found = scene[number]
+        of_box = np.arange(len(found)) % len(truth)
+        labels = np.where(of_box == 2, (found.labels + 1) % 3, found.labels)
+        found = Detections(found.boxes, labels, found.scores)
+        scene[number] = truth, found[of_box != 1]
+    errors, missed = errors_by_hand(scene)
+    results = measure(scene, batch_size=5).compute()
+    before = average_precisions(scene)
+    assert (before > 0).all()
+    for kind in KINDS[1:]:
+        assert any(error[2] == kind for error in errors)
+        fixed = []
+        for number, (truth, found) in enumerate(scene):
+            boxes, labels = found.boxes.copy(), found.labels.copy()
+            kept = np.ones(len(found), bool)
+            for image, j, error, box in errors:
+                if (image, error) == (number, kind) and box is None:
+                    kept[j] = False
+                elif (image, error) == (number, kind):
+                    boxes[j], labels[j] = truth.boxes[box], truth.labels[box]
+            fixed.append((truth, Detections(boxes, labels, found.scores)[kept]))
+        cost = (average_precisions(fixed) - before).mean()
+        assert results[f"errors/{kind}_AP_cost"] == pytest.approx(cost, abs=1e-12)
+        assert cost > 0
+    assert missed
+    fixed = []
+    for number, (truth, found) in enumerate(scene):
+        gone = [i for image, i in missed if image == number]
+        fixed.append((truth[np.setdiff1d(np.arange(len(truth)), gone)], found))
+    cost = (average_precisions(fixed) - before).mean()
+    assert results["errors/missed_AP_cost"] == pytest.approx(cost, abs=1e-12)
+
+
 # --- Nothing there ----------------------------------------------------------------
 
 NOTHING = Detections(np.zeros((0, 4)), [], [])
@@ -357,6 +594,7 @@ def test_without_any_box_nothing_is_claimed():
         results = measure(scene).compute()
         assert scalars(results) == {}
         assert "precision_recall" not in results
+        assert "f1_curve" not in results
 
 
 def test_without_true_boxes_predictions_are_wrong():
@@ -373,6 +611,7 @@ def test_without_predictions_what_is_there_is_missed():
         "precision",
         "recall",
         "f1",
+        "best_f1",
         *(f"errors/{kind}_AP_cost" for kind in (*KINDS[1:], "missed")),
     }
 
@@ -403,11 +642,14 @@ def test_nothing_is_printed(capsys):
 
 
 def test_only_what_coco_counts_is_kept():
-    many = Detections(np.tile([0, 0, 9, 9], (5000, 1)), [0] * 5000, np.ones(5000) / 2)
-    for found, count in ((many, 100), (many[:50], 50)):
-        kept = detection_metrics._countable(found)
-        assert len(kept) == count
-        assert not np.shares_memory(kept.boxes, many.boxes)
+    labels = [0] * 5000 + [1] * 50
+    scores = np.linspace(0, 1, len(labels))
+    many = Detections(np.tile([0, 0, 9, 9], (len(labels), 1)), labels, scores)
+    batch = BatchMatch([NOTHING] * 3, [many, many[:70], NOTHING], 0.5, 0.3)
+    table = coco_evaluation._as_columns(batch, first=7)
+    kept = np.append(scores[4900:], scores[:70])
+    np.testing.assert_array_equal(table[:, 5], kept)
+    assert table[:, 0].tolist() == [7] * 150 + [8] * 70
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,8 @@ def code(beginning):
 def test_the_use_without_the_callback(capsys):
     names = code("DetectionMetrics(")
     assert names["drawn"].shape == (256, 384, 3)
-    assert names["sheet"].shape == (512, 1152, 3)
-    assert capsys.readouterr().out.startswith("1.0 [[1 0 0]")
+    assert names["sheet"].shape == (32 + 512, 1152, 3)
+    assert capsys.readouterr().out.startswith("1.0 0.8 [[1 0 0]")
 
 
 class Raw(keras.Model):
@@ -81,6 +81,8 @@ def test_every_argument_is_in_the_readme():
     assert documented == set(parameters(WandbDetectionEvalCallback)) - made_here
 
 
-@pytest.mark.parametrize("name", ["precision", "per_class", "left_out", "AP_small"])
+@pytest.mark.parametrize(
+    "name", ["precision", "per_class", "left_out", "AP_small", "best_f1"]
+)
 def test_keys_are_in_the_readme(name):
     assert f"eval/{name}" in README

@@ -372,7 +372,7 @@ def test_a_version_that_is_given_up_takes_no_other_with_it(loopback, warnings):
         evaluation = WandbSegmentationEvalCallback((x, y))
 
         def wait(epoch, logs):
-            for upload in evaluation._uploads:
+            for upload in evaluation._run_log.uploads.under_way:
                 assert upload.done.wait(60)
 
         model = pixel_model()
@@ -573,6 +573,7 @@ def deeplab(num_classes):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`shuffle=True`:UserWarning")
 def test_a_segmenter_of_keras_hub_trains_with_the_callback(loopback):
     keras.utils.set_random_seed(0)

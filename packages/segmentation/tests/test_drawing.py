@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from wandb_eval.core import class_color
-from wandb_eval.segmentation import draw_disagreement, draw_segmentation
+from wandb_eval.segmentation import draw_disagreement, draw_legend, draw_segmentation
 
 NAMES = ["Background", "cat", "dog"]
 
@@ -112,6 +112,32 @@ def test_wrong_pixels_are_red_and_the_others_gray():
     assert expected.sum() == 5 * 120 + 5 * 80
     np.testing.assert_array_equal(red, expected)
     assert (drawn[~red] == drawn[0, 0, 0]).all()
+
+
+def test_missed_invented_and_confused_pixels_have_colours_of_their_own():
+    truth = np.array([[0, 0, 1, 1, 1, 2, 255]])
+    prediction = np.array([[0, 1, 0, 1, 2, 1, 0]])
+    image = np.full((1, 7, 3), 100, np.uint8)
+    drawn = draw_disagreement(image, truth, prediction, ignore_index=255, background=0)
+    same, red, blue, yellow = (100,) * 3, (255, 30, 30), (70, 140, 255), (255, 215, 0)
+    expected = [same, blue, red, same, yellow, yellow, same]
+    assert [tuple(pixel) for pixel in drawn[0].tolist()] == expected
+
+
+def test_a_legend_has_the_colours_of_classes_and_of_what_is_wrong():
+    def has(legend, color):
+        return (legend == color).all(axis=-1).sum() >= 20 * 32
+
+    legend = draw_legend(NAMES, width=700)
+    assert legend.shape[1:] == (700, 3)
+    assert has(legend, class_color(1))
+    assert has(legend, class_color(2))
+    assert not has(legend, class_color(0))
+    assert has(legend, (255, 30, 30))
+    assert not has(legend, (70, 140, 255))
+    legend = draw_legend([], width=400, background=0)
+    assert all(has(legend, c) for c in ((255, 30, 30), (70, 140, 255), (255, 215, 0)))
+    assert len(legend) > 32  # In two rows.
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
+from scipy.special import softmax
 
 from wandb_eval.segmentation import read_masks, read_outputs
 from wandb_eval.segmentation.masks import (
@@ -149,6 +150,24 @@ def test_the_first_of_the_best_classes(channels):
     assert ids[0, 2, 3] == NOT_A_NUMBER
     assert ids[1, 4, 5] == 0
     assert (ids < 0).sum() == 1
+
+
+def test_bands_of_a_large_image_are_put_together():
+    scores = np.random.default_rng(0).normal(size=(2, 301, 300, 3)).astype(np.float32)
+    scores[1, -1, 5, 1] = np.nan
+    expected = scores.argmax(-1)
+    expected[1, -1, 5] = NOT_A_NUMBER
+    np.testing.assert_array_equal(read_outputs(scores, (301, 300)), expected)
+
+
+@pytest.mark.parametrize("channels", [2, 7, 19, 40])
+def test_resized_are_the_probabilities_of_scipy(channels):
+    rng = np.random.default_rng(channels)
+    logits = rng.normal(size=(1, 9, 8, channels)).astype(np.float32)
+    np.testing.assert_array_equal(
+        read_outputs(logits, (21, 30)),
+        read_outputs(softmax(logits, axis=-1), (21, 30), from_logits=False),
+    )
 
 
 def test_one_channel_is_a_sigmoid_unit():

@@ -1,5 +1,8 @@
 """Classes that overlap; and what is said and shown beside IoU."""
 
+import json
+import pathlib
+
 import keras
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ from scipy import ndimage
 
 from wandb_eval.segmentation import WandbSegmentationEvalCallback
 from wandb_eval.segmentation.boundary import BoundaryIou
+from wandb_eval.segmentation.multi_label import layer_masks
 from wandb_eval.segmentation.thresholds import IouByThreshold
 
 
@@ -94,6 +98,50 @@ def test_multi_hot_masks_that_can_not_be_used(y, message):
         fit(np.full((2, 4, 4, 2), 0.5), y, multi_label=True)
 
 
+def test_classes_that_overlap_are_255_at_most():
+    ids = np.arange(255)
+    masks = layer_masks(np.eye(255, dtype=bool)[None, ids])
+    assert [int(mask.max()) for mask in masks] == list(ids + 1)
+    many = np.zeros((2, 4, 4, 256))
+    with pytest.raises(ValueError, match=r"255 classes at most\. Received: 256"):
+        fit(many, many, multi_label=True)
+    with pytest.raises(ValueError, match=r"255 classes at most\. Received: 256"):
+        WandbSegmentationEvalCallback(
+            (many, many), [f"class {i}" for i in range(256)], multi_label=True
+        )
+
+
+# --- The hardest ------------------------------------------------------------------
+
+
+def hardest():
+    [file] = pathlib.Path(wandb.run.dir).parent.rglob("*hardest*.table.json")
+    table = json.loads(file.read_text())
+    place = table["columns"].index("idx")
+    return [row[place] for row in table["data"]]
+
+
+def test_images_without_a_class_that_are_right_are_not_the_hardest():
+    y = np.zeros((8, 4, 4, 1), np.uint8)
+    outputs = np.full(y.shape, 0.1)
+    y[5:, :2], outputs[5:, 0] = 1, 0.9  # Half of it is found.
+    outputs[3, 0, 0] = 0.9  # Found where there is nothing.
+    outputs[1] = np.nan
+    fit(outputs, y, ["a"], multi_label=True, num_hardest=4)
+    assert hardest() == [1, 3, 5, 6]
+
+
+def test_images_that_are_ignored_are_not_the_hardest():
+    y = np.full((6, 4, 4), 9)
+    outputs = np.tile(np.eye(2)[HALF[0]], (6, 1, 1, 1))
+    outputs[1] = np.nan  # Of ignored pixels.
+    outputs[2] = np.nan
+    y[2:5] = HALF[0]
+    y[4, 1] = 0
+    fit(outputs, y, ["a", "b"], ignore_index=9, num_hardest=5, from_logits=False)
+    assert hardest() == [2, 4, 3]
+
+
 # --- Advice -----------------------------------------------------------------------
 
 HALF = np.zeros((2, 4, 4), int)
@@ -106,7 +154,12 @@ HALF[:, :2] = 1
         (255 * HALF, 1, ["a", "b"], "divide the masks by 255"),
         (3 * HALF, 2, ["a", "b"], "divide the masks by 3"),
         (1 + HALF, 2, ["a", "b"], "subtract 1 from the masks"),
-        (1 + HALF, 2, None, "subtract 1 from them"),
+        (1 + HALF, 2, None, "subtract 1 from the masks"),
+        (255 * HALF, 1, None, "divide the masks by 255"),
+        (255 * HALF, 2, None, "divide the masks by 255"),
+        (-HALF, 2, ["a", "b"], "must have the ids 0 and 1"),
+        (2 * HALF - 1, 2, ["a", "b"], "must have the ids 0 and 1"),
+        (7 * HALF, 3, None, "give it an id from 0"),
         (HALF, 1, ["a"], "Pass two, such as"),
         (7 * HALF, 3, ["a", "b", "c"], "give it an id from 0"),
     ],
@@ -115,13 +168,30 @@ def test_advice_that_leads_to_right_numbers(y, channels, names, message):
     outputs = np.full((2, 4, 4, channels), 0.1)
     with pytest.raises(ValueError, match=message) as error:
         fit(outputs, y, names)
-    if "divide" in message or "subtract" in message:
+    if "an id from 0" not in message:
         assert "ignore_index" not in str(error.value)
 
 
 def test_ignoring_all_but_one_class_is_warned_of(said):
     fit(np.full((2, 4, 4, 2), 0.5), HALF, ["a", "b"], ignore_index=1)
     assert any("a single class is measured" in text for text in said)
+
+
+def test_ignoring_what_is_not_background_is_warned_of(said):
+    nothing = np.eye(2)[0 * HALF]
+    _, history = fit(nothing, 255 * HALF, ["a", "b"], ignore_index=255)
+    assert history["eval/mean_iou"] == [1.0]
+    assert any("a single class is measured" in text for text in said)
+
+
+def test_ignoring_the_border_of_classes_is_not_warned_of(said):
+    y = HALF.copy()
+    y[:, 2] = 255
+    fit(np.eye(2)[HALF], y, ["a", "b"], ignore_index=255)
+    assert not any("a single class is measured" in text for text in said)
+    # It is no matter of `ignore_index` if there is a single class in any case.
+    fit(np.eye(2)[0 * HALF], 0 * HALF, ["a", "b"], ignore_index=255)
+    assert not any("a single class is measured" in text for text in said)
 
 
 def test_volumes_are_named():

@@ -10,7 +10,6 @@ import wandb
 
 from wandb_eval.classification.labels import (
     Probabilities,
-    check_probabilities,
     read_labels,
     read_outputs,
     sums_of_others,
@@ -39,9 +38,7 @@ from wandb_eval.core import (
     check_from_logits,
     check_positive,
     check_single,
-    look_like_probabilities,
     name_classes,
-    told_from_logits,
 )
 
 
@@ -155,10 +152,11 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
     def check_outputs(self, outputs: Any) -> None:
         """Checks the outputs against the labels and the class names."""
         check_single(outputs)
-        self._are_logits = self._find_out_logits(outputs)
+        self._are_logits = self.outputs_are_logits(
+            self.from_logits, outputs, one_class=not self.multi_label
+        )
         probabilities = read_outputs(outputs, self._are_logits, self.multi_label)
         if not self._are_logits:
-            check_probabilities(probabilities)
             self._say_what_sums_to_others(probabilities)
         num_classes = probabilities.shape[1]
         if num_classes == 1 and not self.multi_label:
@@ -176,29 +174,9 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
             )
         self._names = name_classes(self.class_names, num_classes, exactly=True)
 
-    def _find_out_logits(self, outputs: Any) -> bool:
-        told: bool | None
-        if self.from_logits == "auto":
-            told = told_from_logits(self.model, self.output_key)
-        else:
-            told = self.from_logits
-        if told is None:
-            # Also a sigmoid unit for each class puts out probabilities.
-            told = not look_like_probabilities(outputs, one_class=False)
-            if self._writes:
-                wandb.termlog(
-                    "The outputs of the model are taken for "
-                    f"{'logits' if told else 'probabilities'}, as they look like that. "
-                    "Pass `from_logits` if they are not.",
-                    repeat=False,
-                )
-        elif told:
-            self.warn_of_probabilities(outputs, one_class=not self.multi_label)
-        return told
-
     def _say_what_sums_to_others(self, probabilities: Probabilities) -> None:
         sums = None if self.multi_label else sums_of_others(probabilities)
-        if sums is not None and self._writes:
+        if sums is not None and self.is_logging:
             wandb.termwarn(
                 "The outputs of the model have sums of "
                 f"{sums[0]:.3g} to {sums[1]:.3g}: they are taken for those of a "

@@ -124,22 +124,6 @@ def _as_array(y: Any) -> NDArray[Any]:
     return array.astype(np.int64) if array.dtype == np.bool_ else array
 
 
-def check_probabilities(probabilities: Probabilities) -> None:
-    """Raises a ValueError if outputs that should be probabilities can't be.
-
-    Args:
-        probabilities: What `read_outputs` returned without `from_logits`.
-    """
-    rows = probabilities[np.isfinite(probabilities).all(axis=1)]
-    low, high = (rows.min(), rows.max()) if rows.size else (0.0, 1.0)
-    if low < -1e-3 or high > 1 + 1e-3:
-        raise ValueError(
-            f"The outputs of the model are not probabilities: they are {low:.3g} to "
-            f"{high:.3g}. If its last layer has no softmax or sigmoid, pass "
-            "`from_logits=True`."
-        )
-
-
 def sums_of_others(probabilities: Probabilities) -> tuple[float, float] | None:
     """The least and the greatest sum of a sample's outputs, unless all are 1.
 

@@ -1,7 +1,7 @@
 """What all wandb-eval callbacks share, and what new ones are built from."""
 
 from wandb_eval.core import charts, offline_log
-from wandb_eval.core._wandb import with_layers
+from wandb_eval.core._wandb.media import with_layers
 from wandb_eval.core.arguments import (
     check_bool,
     check_positive,
@@ -34,10 +34,10 @@ from wandb_eval.core.images import (
     to_images,
     to_rgb,
 )
+from wandb_eval.core.legend import SWATCH, class_swatches, color_swatch, legend_strip
 from wandb_eval.core.logits import (
     FromLogits,
     check_from_logits,
-    look_like_probabilities,
     told_from_logits,
 )
 from wandb_eval.core.opencv import cv2
@@ -50,6 +50,7 @@ from wandb_eval.core.version_tables import VersionOnly
 
 __all__ = [
     "NOT_BATCHED",
+    "SWATCH",
     "WORKERS",
     "Batch",
     "EvaluatedSamples",
@@ -73,12 +74,14 @@ __all__ = [
     "check_single",
     "check_single_target",
     "class_color",
+    "class_swatches",
+    "color_swatch",
     "cv2",
     "encode_images",
     "encode_masks",
     "is_integer",
     "is_number",
-    "look_like_probabilities",
+    "legend_strip",
     "map_in_threads",
     "map_to_image",
     "name_classes",

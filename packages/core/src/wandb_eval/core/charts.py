@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,8 @@ import numpy as np
 import wandb
 from numpy.typing import NDArray
 
-from wandb_eval.core._wandb import add_rows, image_from_array
+from wandb_eval.core._wandb.media import image_from_array
+from wandb_eval.core._wandb.tables import add_rows
 from wandb_eval.core.opencv import cv2
 
 MANY_CLASSES = 100
@@ -21,6 +23,7 @@ MAX_CURVES = 20
 _MOST_CONFUSED = 40
 _MOST_PIXELS = 2048
 _POINTS = 10_000  # What W&B shows of a chart's table.
+_POINTS_OF_A_CURVE = 300  # More than the eye tells apart in a chart.
 
 
 def confusion_matrix(
@@ -117,19 +120,20 @@ def curves(
     """Curves by class, as W&B's chart for ROC and PR curves.
 
     Args:
-        points: The x and y values of each curve, by class name. Where there are more
-            than W&B shows, every so many of them are left out.
+        points: The x and y values of each curve, by class name. Of more than 300,
+            or more than W&B shows of all, every so many are left out.
         x_name: The name of the x axis.
         y_name: The name of the y axis.
         title: The title of the chart.
     """
-    most = _POINTS // max(len(points), 1)
-    rows = []
+    most = min(_POINTS_OF_A_CURVE, _POINTS // max(len(points), 1))
+    rows: list[list[Any]] = []
     for name, (x, y) in points.items():
         kept = np.arange(len(x))
         if len(x) > most:
             kept = np.unique(np.linspace(0, len(x) - 1, most).round().astype(int))
-        rows += [[name, float(x[i]), float(y[i])] for i in kept]
+        xs, ys = (np.asarray(values, np.float64)[kept].tolist() for values in (x, y))
+        rows += map(list, zip(itertools.repeat(name), xs, ys))
     return wandb.plot_table(
         data_table=table(["class", x_name, y_name], rows),
         vega_spec_name="wandb/area-under-curve/v0",

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
 import keras
 import wandb
 
-from wandb_eval.core import _wandb
 from wandb_eval.core.arguments import is_number
-from wandb_eval.core.best_version import BestVersion
 from wandb_eval.core.callback import WandbEvalCallback, call
 from wandb_eval.core.evaluation.evaluation import Evaluation
 from wandb_eval.core.evaluation.evaluator import Evaluator
-from wandb_eval.core.evaluation.samples import EvaluatedSamples, Samples
+from wandb_eval.core.evaluation.samples import EvaluatedSamples
 from wandb_eval.core.evaluation.task import EvalTask
 from wandb_eval.core.evaluation.trees import to_numpy
 from wandb_eval.core.monitor import Monitor
 from wandb_eval.core.neighbours import Neighbours
-from wandb_eval.core.sample_rows import SampleRows
+from wandb_eval.core.sample_rows import SampleRows, TaskColumns
 from wandb_eval.core.shown import Shown
 from wandb_eval.core.version_tables import (
     keys_of_tables,
+    scores_table,
     tables_of,
     without_tables,
 )
+from wandb_eval.core.versions import BestVersion
 
 MOST_SCORES = 10_000
 """Above so many samples, not every version has the scores of all of them."""
@@ -42,7 +41,7 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
     _monitor: Monitor
     _sample_rows: SampleRows
     _shown: Shown
-    _task_columns: tuple[int, list[str]]
+    _columns: TaskColumns
     every_n_epochs: int
     every_n_batches: int | None
     name: str
@@ -88,7 +87,7 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
         if self.every_n_epochs > 1:
             self._neighbours.expect_gaps(prefix)
         # Numbers may steer the training also where nothing is logged.
-        self._computes = not self._skips or self._neighbours.monitors(prefix)
+        self._computes = not self._run_log.skips or self._neighbours.monitors(prefix)
         if self._computes:
             self._check_model()
         super().on_train_begin(logs)
@@ -100,14 +99,18 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
         _, outputs = next(self._evaluator.predict_samples(self._evaluator.samples))
         self.check_outputs(outputs)
         column = self._shown.set_samples(self._evaluator.samples)
-        if column == "input" and self._writes:
+        if column == "input" and self.is_logging:
             for columns in (self.data_table_columns, self.pred_table_columns):
                 columns[:] = ["input" if c == "image" else c for c in columns]
-            self._task_columns = self._task_columns[0], list(self.pred_table_columns)
+            self._columns.predictions = list(self.pred_table_columns)
 
     def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
         """Looks on while `fit` validates, if that epoch is to be evaluated."""
-        if self._in_fit and self._computes and self._is_due(self._epoch):
+        if (
+            self._in_fit
+            and self._computes
+            and self._is_due(self._run_log.reports.epoch)
+        ):
             self._evaluator.begin_validation()
 
     def on_test_end(self, logs: dict[str, float] | None = None) -> None:
@@ -137,7 +140,7 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
             return  # The last one is evaluated as the end of the epoch.
         if hasattr(self.model, "jax_state_sync"):
             self.model.jax_state_sync()
-        self._evaluate(self._epoch, dict(logs or {}), self._batch)
+        self._evaluate(self._run_log.reports.epoch, dict(logs or {}), self._batch)
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         """Evaluates the model, if training ended early and that was not known yet."""
@@ -146,10 +149,12 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
         ):
             self._evaluate(*self._last)
         self._in_fit = False
-        if self._evaluation is not None and self._writes and not self._summed_up:
-            with self._reported("What was learned of the samples could not be logged"):
+        if self._evaluation is not None and self.is_logging and not self._summed_up:
+            with self._run_log.reports.reported(
+                "What was learned of the samples could not be logged"
+            ):
                 found = self._with_prefix(self._sum_up(self._evaluation))
-                self._log_values(found, self._epoch)
+                self._run_log.log_values(found, self._run_log.reports.epoch)
         super().on_train_end(logs)
 
     @property
@@ -177,20 +182,20 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
         """Evaluates the model, logs what there is to log, and returns the numbers."""
         if batch is None and self._evaluated == (epoch, self._batch):
             return self._numbers  # Nothing was trained since.
-        self._epoch, self._evaluated = epoch, (epoch, batch)
+        self._run_log.reports.epoch, self._evaluated = epoch, (epoch, batch)
         self._evaluated_batch = batch
         self._numbers: dict[str, float] = {}
         if not self._computes:
             return {}
         evaluation: Evaluation | None = None
-        with self._version(Exception):
+        with self._run_log.version(Exception):
             with self._neighbours.validation_weights():
                 evaluation = self._evaluator.evaluate(epoch)
             metrics = {} if evaluation.metrics is None else evaluation.metrics.compute()
             results = self._with_prefix(metrics)
             self._numbers = {k: v for k, v in results.items() if is_number(v)}
-        if evaluation is not None and self._writes:
-            with self._one_row(epoch):
+        if evaluation is not None and self.is_logging:
+            with self._run_log.one_row(epoch):
                 self._log_evaluation(evaluation, results, epoch, logs, batch)
             self._evaluation = evaluation
         return self._numbers
@@ -212,8 +217,10 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
         metadata: dict[str, Any] = {"epoch": epoch, **self._numbers}
         if self.every_n_batches is not None:
             metadata["batch"] = batch
-        self.init_pred_table(self._columns_of_predictions())
-        with self._version(Exception) as failures:
+        self.init_pred_table(
+            self._columns.with_added(self.pred_table_columns, self.data_table)
+        )
+        with self._run_log.version(Exception):
             self._ensure_ground_truth()
             self._shown_evaluation = evaluation
             evaluation.fixed.rows = self.data_table_ref.data
@@ -230,12 +237,12 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
                 more_tables=tables,
                 in_history={"hardest", *keys_of_tables(explained)},
             )
-        with self._reported("The metrics could not be logged"):
+        with self._run_log.reports.reported("The metrics could not be logged"):
             self.log_metrics(results, epoch)
-        if failures:
-            self._sample_rows.forget()  # Their files are gone.
+        if epoch in self._run_log.missing.epochs:
+            self._sample_rows.forget()  # Their files may be gone.
         elif "best" in aliases:
-            self._best.say(self._run)
+            self._best.say(self._run_log.run)
 
     def _more_tables(
         self, evaluation: Evaluation, is_best: bool
@@ -249,14 +256,11 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
             tables["hardest"] = table
         count = evaluation.fingerprint.count
         if evaluation.scores and (
-            count <= MOST_SCORES or is_best or self._is_last(self._epoch)
+            count <= MOST_SCORES
+            or is_best
+            or self._is_last(self._run_log.reports.epoch)
         ):
-            columns = {"idx": list(range(count)), **evaluation.scores}
-            if evaluation.learning is not None:
-                columns |= evaluation.learning.columns()
-            table = wandb.Table(columns=list(columns), allow_mixed_types=True)
-            self.add_rows(table, list(zip(*columns.values(), strict=True)))
-            tables["scores"] = table
+            tables["scores"] = scores_table(evaluation)
         return tables
 
     def _sum_up(self, evaluation: Evaluation) -> dict[str, Any]:
@@ -268,7 +272,7 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
     def _evaluate_without_fit(
         self, model: keras.Model, logs: dict[str, Any]
     ) -> dict[str, float]:
-        if self.model is not model or self._began is not self._current_run():
+        if self.model is not model or not self._run_log.is_current:
             self.set_model(model)
             self.on_train_begin(logs)
             self._in_fit = False
@@ -284,7 +288,7 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
 
     def add_ground_truth(self, logs: dict[str, float] | None = None) -> None:
         """Adds the fixed samples to `data_table`, with `ground_truth_rows`."""
-        self.add_rows(self.data_table, self._rows_of(self._evaluator.samples))
+        self.add_rows(self.data_table, self._sample_rows.make(self._evaluator.samples))
 
     def add_model_predictions(
         self, epoch: int, logs: dict[str, float] | None = None
@@ -296,71 +300,14 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
     def _add_predictions(self, table: wandb.Table, evaluated: EvaluatedSamples) -> None:
         """Adds rows to a table that has the columns of `pred_table`.
 
-        Columns that a subclass has added to the table of ground truth come behind those
-        of the task; samples that are not fixed have nothing there.
+        Samples that are not fixed have nothing in columns that a subclass has added.
         """
-        standard, names = self._task_columns
-        added = self._added_columns()
-        rows = []
-        for i, cells in enumerate(self.prediction_rows(evaluated)):
-            row = dict(zip(names, [*self._place_in_time(), *cells], strict=False))
-            more = evaluated.rows[i][standard:] or [None] * len(added)
-            row |= dict(zip(added, more, strict=False))
-            rows.append([row[str(n)] for n in table.columns if str(n) in row])
-        self.add_rows(table, rows)
-
-    def _columns_of_predictions(self) -> list[str]:
-        columns = list(self.pred_table_columns)
-        return columns + [n for n in self._added_columns() if n not in columns]
-
-    def _added_columns(self) -> list[str]:
-        return list(map(str, self.data_table.columns[self._task_columns[0] :]))
-
-    def _place_in_time(self) -> list[Any]:
-        """The cells of a row that say when it was predicted."""
         in_batches = self.every_n_batches is not None
-        return [self._epoch, self._evaluated_batch] if in_batches else [self._epoch]
-
-    def _rows_of(self, samples: Samples) -> list[list[Any]]:
-        return self.ground_truth_rows(samples, self._images_of(samples))
-
-    def _images_of(self, samples: Samples) -> list[Any]:
-        cells = self._shown.cells(samples)
-        if not self._writes:
-            return [None] * len(cells)
-        return self._shown.encoded(cells, self.data_folder)
-
-    def log_data_table(
-        self,
-        name: str | None = None,
-        type: str = "dataset",
-        table_name: str = "val_data",
-    ) -> None:
-        """Logs `data_table`, in the artifact that the constructor's `name` names."""
-        super().log_data_table(name or self.name, type, table_name)
-
-    def log_pred_table(
-        self,
-        type: str = "evaluation",
-        table_name: str = "eval_data",
-        aliases: list[str] | None = None,
-        *,
-        name: str | None = None,
-        metadata: dict[str, Any] | None = None,
-        more_tables: dict[str, wandb.Table] | None = None,
-        in_history: Collection[str] = (),
-    ) -> None:
-        """Logs `pred_table`; unless `self.name` is `"val"`, it is in the name, too."""
-        if name is None and self.name != "val" and self._run is not None:
-            name = _wandb.artifact_name(f"run_{self._run.id}_{self.name}_pred")
-        super().log_pred_table(
-            type,
-            table_name,
-            aliases,
-            name=name,
-            metadata=metadata,
-            more_tables=more_tables,
-            in_history=in_history,
+        epoch = self._run_log.reports.epoch
+        when = [epoch, self._evaluated_batch] if in_batches else [epoch]
+        cells = [[*when, *row] for row in self.prediction_rows(evaluated)]
+        self.add_rows(
+            table, self._columns.rows(table, self.data_table, cells, evaluated.rows)
         )
 
     def _give_rows(self, evaluated: EvaluatedSamples) -> None:
@@ -372,20 +319,11 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
 
     # --- What becomes of versions ---------------------------------------------------
 
-    def _take_run(self) -> None:
-        before = self._began
-        super()._take_run()
-        if self._began is not before:
-            self._sample_rows.forget()
-            self._best = BestVersion(self.prefix, self._monitor)
-            self._best.recall(self._recall)
-
-    def _mark_missing(
-        self, run: wandb.Run | None, epoch: int, missing: bool = True
-    ) -> None:
-        super()._mark_missing(run, epoch, missing)
-        if missing and run is self._run and self._best.forget(epoch):
-            self._best.say(self._run)
+    def _begin_run(self) -> None:
+        self._sample_rows.forget()
+        self._best = BestVersion(self.prefix, self._monitor)
+        self._best.recall(self._run_log.recall)
+        self._run_log.best = self._best
 
 
 def _number(value: Any) -> Any:

@@ -10,7 +10,13 @@ import numpy as np
 import wandb
 from numpy.typing import NDArray
 
-from wandb_eval.core import _wandb
+from wandb_eval.core._wandb.files import Folder
+from wandb_eval.core._wandb.media import (
+    IMAGE_FOLDER,
+    MASK_FOLDER,
+    image_from_file,
+    mask_from_file,
+)
 from wandb_eval.core.evaluation.trees import to_numpy
 from wandb_eval.core.opencv import cv2
 from wandb_eval.core.threads import map_in_threads
@@ -315,7 +321,7 @@ def _imencode(suffix: str, image: Image, parameters: list[int]) -> bytes:
 
 def encode_images(
     images: Sequence[Image],
-    folder: _wandb.Folder,
+    folder: Folder,
     image_format: str = "png",
     done: Callable[[], None] = lambda: None,
 ) -> list[wandb.Image]:
@@ -330,15 +336,15 @@ def encode_images(
 
     def encoded(image: Image) -> wandb.Image:
         content = encode(image, image_format)
-        file = folder.store(content, _wandb.IMAGE_FOLDER, f".{image_format}")
-        return _wandb.image_from_file(file, image.shape[1], image.shape[0])
+        file = folder.store(content, IMAGE_FOLDER, f".{image_format}")
+        return image_from_file(file, image.shape[1], image.shape[0])
 
     return map_in_threads(encoded, images, done)
 
 
 def encode_masks(
     masks: Sequence[NDArray[np.uint8]],
-    folder: _wandb.Folder,
+    folder: Folder,
     key: str,
     class_labels: dict[int, str],
     done: Callable[[], None] = lambda: None,
@@ -355,7 +361,7 @@ def encode_masks(
 
     def encoded(mask: NDArray[np.uint8]) -> wandb.data_types.ImageMask:
         content = _imencode(".png", mask, _MASK_ENCODING)
-        file = folder.store(content, _wandb.MASK_FOLDER, ".mask.png")
-        return _wandb.mask_from_file(file, key, class_labels)
+        file = folder.store(content, MASK_FOLDER, ".mask.png")
+        return mask_from_file(file, key, class_labels)
 
     return map_in_threads(encoded, masks, done)

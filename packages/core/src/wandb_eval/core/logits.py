@@ -99,6 +99,23 @@ def look_like_probabilities(outputs: Any, one_class: bool = True) -> bool:
     return True
 
 
+def check_probabilities(outputs: Any) -> None:
+    """Raises a ValueError if outputs that should be probabilities can't be.
+
+    Args:
+        outputs: Of any shape. What is not finite is not looked at.
+    """
+    scores = to_numpy(outputs)
+    finite = scores[np.isfinite(scores)]
+    low, high = finite.min(initial=np.inf), finite.max(initial=-np.inf)
+    if low < -1e-3 or high > 1 + 1e-3:
+        raise ValueError(
+            f"The outputs of the model are not probabilities: they are {low:.3g} to "
+            f"{high:.3g}. If its last layer has no softmax or sigmoid, pass "
+            "`from_logits=True`."
+        )
+
+
 def _told_by_loss(loss: Any) -> bool | None:
     if isinstance(loss, str):
         try:

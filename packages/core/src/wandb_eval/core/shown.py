@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import wandb
 
-from wandb_eval.core import _wandb
+from wandb_eval.core._wandb.files import Folder
 from wandb_eval.core.evaluation.frame import before_rescaling
 from wandb_eval.core.evaluation.samples import Samples
 from wandb_eval.core.evaluation.trees import to_numpy
@@ -92,7 +92,7 @@ class Shown:
             )
         return cells
 
-    def encoded(self, cells: Sequence[Any], folder: _wandb.Folder) -> list[Any]:
+    def encoded(self, cells: Sequence[Any], folder: Folder) -> list[Any]:
         """Cells with arrays as images, whose files are in a folder."""
         if not all(isinstance(cell, np.ndarray) for cell in cells):
             return list(cells)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Literal, TypedDict
 
 import keras
 import numpy as np
 import wandb
 
-from wandb_eval.core import _wandb
+from wandb_eval.core._wandb.artifacts import MAX_NAME_LENGTH, artifact_name
+from wandb_eval.core._wandb.tables import add_rows
 from wandb_eval.core.arguments import check_bool, check_positive, is_integer
 from wandb_eval.core.evaluating import EvaluatingCallback
 from wandb_eval.core.evaluation.data import ValidationData
@@ -19,13 +20,18 @@ from wandb_eval.core.evaluation.samples import EvaluatedSamples, Samples
 from wandb_eval.core.evaluation.task import EvalTask
 from wandb_eval.core.evaluation.trees import stack_or_list
 from wandb_eval.core.images import Image, check_image_format
-from wandb_eval.core.logits import look_like_probabilities, told_from_logits
+from wandb_eval.core.logits import (
+    FromLogits,
+    check_probabilities,
+    look_like_probabilities,
+    told_from_logits,
+)
 from wandb_eval.core.monitor import Mode, Monitor
 from wandb_eval.core.outputs import check_output_key, select_output, select_target
-from wandb_eval.core.sample_rows import SampleRows
+from wandb_eval.core.sample_rows import SampleRows, TaskColumns
 from wandb_eval.core.shown import Shown
 
-_NAME = rf"[a-zA-Z0-9_\-.]{{1,{_wandb.MAX_NAME_LENGTH}}}"  # Of an artifact.
+_NAME = rf"[a-zA-Z0-9_\-.]{{1,{MAX_NAME_LENGTH}}}"  # Of an artifact.
 
 
 class TaskArguments(TypedDict, total=False):
@@ -177,7 +183,7 @@ class WandbTaskEvalCallback(EvaluatingCallback):
         self.validation_data = ValidationData(
             validation_data, batch_size, self.unpack_batch, self._select_target
         )
-        self._task_columns = len(data_table_columns), list(pred_table_columns)
+        self._columns = TaskColumns(len(data_table_columns), list(pred_table_columns))
         self._shown = Shown(image_fn, image_format, self.progress, self.looks_as_model)
         self._sample_rows = SampleRows(self._rows_of)
         self._monitor = Monitor(monitor, mode)
@@ -234,7 +240,49 @@ class WandbTaskEvalCallback(EvaluatingCallback):
 
     def add_rows(self, table: wandb.Table, rows: Sequence[Sequence[Any]]) -> None:
         """Adds rows to a table: faster than its `add_data` row by row."""
-        _wandb.add_rows(table, rows)
+        add_rows(table, rows)
+
+    def _rows_of(self, samples: Samples) -> list[list[Any]]:
+        return self.ground_truth_rows(samples, self._images_of(samples))
+
+    def _images_of(self, samples: Samples) -> list[Any]:
+        cells = self._shown.cells(samples)
+        if not self.is_logging:
+            return [None] * len(cells)
+        return self._shown.encoded(cells, self.data_folder)
+
+    def log_data_table(
+        self,
+        name: str | None = None,
+        type: str = "dataset",
+        table_name: str = "val_data",
+    ) -> None:
+        """Logs `data_table`, in the artifact that the constructor's `name` names."""
+        super().log_data_table(name or self.name, type, table_name)
+
+    def log_pred_table(
+        self,
+        type: str = "evaluation",
+        table_name: str = "eval_data",
+        aliases: list[str] | None = None,
+        *,
+        name: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        more_tables: dict[str, wandb.Table] | None = None,
+        in_history: Collection[str] = (),
+    ) -> None:
+        """Logs `pred_table`; unless `self.name` is `"val"`, it is in the name, too."""
+        if name is None and self.name != "val" and self._run_log.run is not None:
+            name = artifact_name(f"run_{self._run_log.run.id}_{self.name}_pred")
+        super().log_pred_table(
+            type,
+            table_name,
+            aliases,
+            name=name,
+            metadata=metadata,
+            more_tables=more_tables,
+            in_history=in_history,
+        )
 
     def evaluate(
         self, model: keras.Model, logs: dict[str, float] | None = None
@@ -250,20 +298,46 @@ class WandbTaskEvalCallback(EvaluatingCallback):
         """
         return self._evaluate_without_fit(model, dict(logs or {}))
 
-    def warn_of_probabilities(self, outputs: Any, one_class: bool = True) -> None:
-        """Warns if outputs that are to be logits look like probabilities.
+    def outputs_are_logits(
+        self, from_logits: FromLogits, outputs: Any, one_class: bool = True
+    ) -> bool:
+        """Whether the outputs of the model are logits, before softmax or sigmoid.
 
-        Unless the last layer is known to be linear.
+        With `"auto"` the model tells it, as `told_from_logits` says, or else the
+        outputs: they are probabilities if all are from 0 to 1. That is said once.
+        Outputs that are to be logits, but look like probabilities, are warned of.
 
         Args:
+            from_logits: What the user said: `True`, `False` or `"auto"`.
             outputs: Of shape `(batch, ..., num_classes)`, or `(batch,)`.
             one_class: Whether the classes exclude each other.
+
+        Raises:
+            ValueError: If they are to be probabilities, and are not.
         """
-        if not self._writes or not look_like_probabilities(outputs, one_class):
-            return
+        told = from_logits
+        if told == "auto":
+            known = told_from_logits(self.model, self.output_key)
+            told = bool(known)
+            if known is None:
+                told = not look_like_probabilities(outputs, one_class=False)
+                if self.is_logging:
+                    wandb.termlog(
+                        "The outputs of the model are taken for "
+                        f"{'logits' if told else 'probabilities'}, as they look like "
+                        "that. Pass `from_logits` if they are not.",
+                        repeat=False,
+                    )
+        if not told:
+            check_probabilities(outputs)
+        elif self.is_logging and look_like_probabilities(outputs, one_class):
+            self._warn_of_probabilities(outputs, one_class)
+        return told
+
+    def _warn_of_probabilities(self, outputs: Any, one_class: bool) -> None:
         several = len(np.shape(outputs)) > 1 and np.shape(outputs)[-1] > 1
         if not (one_class and several) and told_from_logits(self.model) is True:
-            return
+            return  # Logits of a linear layer may be from 0 to 1.
         wandb.termwarn(
             f"The outputs of the model are {np.nanmin(outputs):.3g} to "
             f"{np.nanmax(outputs):.3g}: they look like probabilities, but are taken "

@@ -1,4 +1,4 @@
-"""Which tables of an evaluation are in its version, and which on the page, too."""
+"""The tables of an evaluation: in its version, and which are on the page, too."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import wandb
+
+from wandb_eval.core._wandb.tables import add_rows
+from wandb_eval.core.evaluation.evaluation import Evaluation
 
 
 @dataclass(frozen=True)
@@ -33,3 +36,14 @@ def without_tables(values: dict[str, Any]) -> dict[str, Any]:
     """The numbers, charts and media, which go into the history alone."""
     tables = tables_of(values)
     return {key: value for key, value in values.items() if key not in tables}
+
+
+def scores_table(evaluation: Evaluation) -> wandb.Table:
+    """The scores of every sample, and how learning went where that is known."""
+    count = evaluation.fingerprint.count
+    columns = {"idx": list(range(count)), **evaluation.scores}
+    if evaluation.learning is not None:
+        columns |= evaluation.learning.columns()
+    table = wandb.Table(columns=list(columns), allow_mixed_types=True)
+    add_rows(table, list(map(list, zip(*columns.values(), strict=True))))
+    return table

@@ -3,7 +3,7 @@
 from wandb_eval.detection.boxes import BoxFormat, read_ground_truth, read_predictions
 from wandb_eval.detection.callback import WandbDetectionEvalCallback
 from wandb_eval.detection.detections import Detections
-from wandb_eval.detection.drawing import draw_detections
+from wandb_eval.detection.drawing import draw_detections, draw_legend
 from wandb_eval.detection.layers import box_layer
 from wandb_eval.detection.matching import KINDS, ImageMatch
 from wandb_eval.detection.metrics import DetectionMetrics, count_image
@@ -22,6 +22,7 @@ __all__ = [
     "box_layer",
     "count_image",
     "draw_detections",
+    "draw_legend",
     "read_ground_truth",
     "read_predictions",
 ]

@@ -248,14 +248,9 @@ class _Batch:
         per_image = np.bincount(self.image[kept], minlength=len(self.sizes))
         ends = np.cumsum(per_image)
         columns = {name: column[kept] for name, column in self.columns.items()}
-        corners = corners[kept]
-        return [
-            Detections(
-                corners[start:stop],
-                **{name: column[start:stop] for name, column in columns.items()},
-            )
-            for start, stop in zip(ends - per_image, ends, strict=True)
-        ], +counts
+        flat = Detections(corners[kept], **columns)
+        places = zip((ends - per_image).tolist(), ends.tolist(), strict=True)
+        return [flat[start:stop] for start, stop in places], +counts
 
 
 def _is_present(labels: Floats) -> Bools:

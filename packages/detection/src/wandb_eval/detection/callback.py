@@ -32,7 +32,7 @@ from wandb_eval.detection.boxes import (
 )
 from wandb_eval.detection.detections import Detections
 from wandb_eval.detection.layers import box_layer
-from wandb_eval.detection.matching import KINDS, ImageMatch
+from wandb_eval.detection.matching import KINDS, BatchMatch
 from wandb_eval.detection.metrics import DetectionMetrics
 from wandb_eval.detection.objects import worst_objects
 
@@ -55,8 +55,9 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
     `eval/AP50`, `eval/AP75`, `eval/AP_small`, `_medium`, `_large`, `eval/AR_1`, `_10`,
     `_100`, `_small`, `_medium`, `_large`), `eval/precision`, `eval/recall`, `eval/f1`
     and `eval/mean_iou` at the thresholds, AP and the like by class, a confusion matrix
-    with a background row and column, and for up to 20 classes precision-recall curves.
-    How they are counted, `DetectionMetrics` says.
+    with a background row and column, for up to 20 classes precision-recall curves, and
+    precision, recall and F1 over the score, with `eval/best_f1` and
+    `eval/best_score_threshold`. How they are counted, `DetectionMetrics` says.
 
     Boxes that are not finite, reversed or of no area, predicted scores outside of 0 to
     1, and predicted labels without a name are left out: `eval/left_out` says how many
@@ -146,18 +147,10 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
             validation_data,
             data_table_columns=["idx", "image", "num_boxes", "classes"],
             pred_table_columns=[
-                "epoch",
-                "idx",
-                "image",
-                "num_boxes",
-                "num_predictions",
-                "true_positives",
-                "false_positives",
-                "false_negatives",
-                "mean_iou",
+                *("epoch", "idx", "image", "num_boxes", "num_predictions"),
+                *("true_positives", "false_positives", "false_negatives", "mean_iou"),
                 *(f"{kind}_errors" for kind in KINDS[1:]),
-                "predicted_classes",
-                "mean_scores",
+                *("predicted_classes", "mean_scores"),
             ],
             **kwargs,
         )
@@ -210,13 +203,13 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
         farthest = max(map(_farthest, found), default=0.0)
         name = self._prediction_format.name
         is_relative = self._prediction_format.is_relative
-        if 0 < farthest <= 1 and not is_relative and self._writes:
+        if 0 < farthest <= 1 and not is_relative and self.is_logging:
             wandb.termwarn(
                 "All predicted boxes lie within one pixel: they look relative to the "
                 f"size of the image, but the format is {name!r}. If they are, pass "
                 f"`prediction_format='rel_{_base(name)}'`."
             )
-        if self._left_out and self._writes:
+        if self._left_out and self.is_logging:
             words = _in_words(self._left_out, self._truth_format)
             wandb.termwarn(f"In `validation_data`, {words}.")
         self._left_out.clear()
@@ -226,10 +219,7 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
         truth, _ = self._read_truth(y)
         predictions, counts = self._read_predictions(outputs, _sizes(y))
         thresholds = self.iou_threshold, self.score_threshold
-        matches = _Matches(
-            ImageMatch(*pair, *thresholds)
-            for pair in zip(truth, predictions, strict=True)
-        )
+        matches = _Matches(truth, predictions, *thresholds)
         matches.left_out = counts
         return truth, matches
 
@@ -243,17 +233,21 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
         Among images of one F1, those come first whose false positives have the highest
         score.
         """
-        images: list[ImageMatch] = predictions
-        counts: dict[str, list[Any]] = {
-            "num_boxes": [len(image.truth) for image in images],
-            "num_predictions": [len(image.shown) for image in images],
-            "true_positives": [image.true_positives for image in images],
-            "false_positives": [image.false_positives for image in images],
-            "false_negatives": [image.false_negatives for image in images],
-            "mean_iou": [image.mean_iou for image in images],
+        matches: BatchMatch = predictions
+        right, wrong, missed = matches.counts
+        total = 2 * right + wrong + missed
+        # 1 where there is nothing to find, and nothing was found.
+        f1 = np.where(total > 0, 2 * right / np.maximum(total, 1), 1.0)
+        columns: dict[str, Any] = {
+            "num_boxes": [len(boxes) for boxes in truth],
+            "num_predictions": matches.per_image(matches.image[matches.shown]),
+            "true_positives": right,
+            "false_positives": wrong,
+            "false_negatives": missed,
+            "mean_iou": matches.mean_ious,
         }
-        wrongness = [(1 - image.f1, image.surest_mistake) for image in images]
-        return SampleScores(counts, np.reshape(wrongness, (-1, 2)))
+        wrongness = np.column_stack([1 - f1, matches.surest_mistakes])
+        return SampleScores(columns, wrongness)
 
     def ground_truth_rows(
         self, samples: Samples, images: Sequence[Any]
@@ -302,7 +296,7 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
 
     def explain(self, evaluation: Evaluation) -> dict[str, Any]:
         """The worst mistakes, cut out of the images that are held."""
-        if not self._writes:
+        if not self.is_logging:
             return {}
         held = [evaluation.hardest, evaluation.fixed]
         return worst_objects(held, self.images_of, self._encode, self.class_names)
@@ -341,7 +335,7 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
         return read_predictions(outputs, sizes, self._prediction_format, num_classes)
 
 
-class _Matches(list[ImageMatch]):
+class _Matches(BatchMatch):
     """The images of a batch, and how many boxes were left out of them, by reason."""
 
     left_out: Counter[str]
@@ -365,7 +359,7 @@ class _BatchMetrics:
         results = self._metrics.compute()
         outside = self._left_out[OUTSIDE]
         left_out = self._left_out.total() - outside
-        if left_out and self._callback._writes:
+        if left_out and self._callback.is_logging:
             words = _in_words(self._left_out, self._callback._prediction_format)
             wandb.termwarn(f"In the predictions, {words}.")
         return results | {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,18 +91,25 @@ class Detections:
                 )
             object.__setattr__(self, name, part)
 
+    @classmethod
+    def _of(cls, **parts: Any) -> Detections:
+        """Of arrays as they are: what was checked needs no check again."""
+        made = object.__new__(cls)
+        vars(made).update(parts)
+        return made
+
     def __len__(self) -> int:
         """How many boxes there are."""
         return len(self.boxes)
 
     def __getitem__(self, index: NDArray[Any] | slice) -> Detections:
         """Some of the boxes: those of a slice, of a mask, or of an array of indices."""
-        return Detections(
-            self.boxes[index],
-            self.labels[index],
-            None if self.scores is None else self.scores[index],
-            self.iscrowd[index],
-            self.area[index],
+        return self._of(
+            boxes=self.boxes[index],
+            labels=self.labels[index],
+            scores=None if self.scores is None else self.scores[index],
+            iscrowd=self.iscrowd[index],
+            area=self.area[index],
         )
 
     def known_scores(self) -> Floats:
@@ -143,6 +150,19 @@ class Detections:
             *(boxes.get(key) for key in OPTIONAL),
         )
         return read[np.asarray(read.labels != PADDING)]
+
+
+def join(images: Sequence[Detections]) -> Detections:
+    """The boxes of all images under each other; with scores, if all have them."""
+    images = [*images] or [Detections(np.zeros((0, 4)), [], [])]
+    scored = all(image.scores is not None for image in images)
+    return Detections._of(
+        boxes=np.concatenate([image.boxes for image in images]),
+        labels=np.concatenate([image.labels for image in images]),
+        scores=np.concatenate([i.known_scores() for i in images]) if scored else None,
+        iscrowd=np.concatenate([image.iscrowd for image in images]),
+        area=np.concatenate([image.area for image in images]),
+    )
 
 
 def _as_scores(scores: ArrayLike) -> Floats:

@@ -8,10 +8,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wandb_eval.core import class_color, cv2, to_rgb
-from wandb_eval.detection.detections import Detections
+from wandb_eval.core import (
+    SWATCH,
+    class_color,
+    class_swatches,
+    cv2,
+    legend_strip,
+    to_rgb,
+)
+from wandb_eval.detection.detections import Bools, Detections
+from wandb_eval.detection.matching import ImageMatch
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
+_WHITE = (255, 255, 255)
+_LUMINANCE = (0.299, 0.587, 0.114)
+
+_Color = tuple[int, int, int]
 
 
 def draw_detections(
@@ -20,12 +32,14 @@ def draw_detections(
     predictions: Detections | Mapping[str, Any] | None,
     class_names: Sequence[str],
     scale: int = 1,
+    *,
+    iou_threshold: float = 0.5,
 ) -> NDArray[np.uint8]:
     """Draws true and predicted boxes on an image.
 
-    True boxes have solid lines and their name below, on the colour of the class.
-    Predicted boxes have dashed lines and their name and score above, on black. A class
-    has the same colour in every image.
+    True boxes have solid lines and their name below, on the colour of the class; those
+    that the predictions miss are crossed out. Predicted boxes have dashed lines and
+    their name and score above, on black. A class has the same colour in every image.
 
     Args:
         image: uint8 array of shape `(height, width)`, `(height, width, 1)`, or
@@ -37,6 +51,8 @@ def draw_detections(
             become question marks.
         scale: Enlarges the image so many times before drawing. Captions are legible
             from about 200 pixels a side.
+        iou_threshold: From which IoU on a prediction matches a true box of its class,
+            as for the callback: the others are missed. Without predictions, none is.
 
     Returns:
         uint8 array of shape `(scale * height, scale * width, 3)`, RGB.
@@ -58,18 +74,45 @@ def draw_detections(
     shorter = min(canvas.shape[:2])
     thickness = max(1, round(shorter / 200))
 
-    solid = _draw_boxes(canvas, truth, thickness)
-    height, width = solid.shape[:2]
-    diagonal = np.add.outer(np.arange(height), np.arange(width))
-    dash = diagonal // (4 * thickness) % 2 == 0
-    canvas = np.where(
-        dash[..., None], _draw_boxes(solid.copy(), found, thickness), solid
-    )
+    _draw_boxes(canvas, truth, _colors(truth), thickness)
+    if predictions is not None:
+        missed = _missed(truth, found, iou_threshold)
+        _cross_out(canvas, truth[missed], _colors(truth[missed]), thickness)
+    canvas = _draw_dashed(canvas, found, _colors(found), thickness)
 
     font_scale = max(0.35, shorter / 700)
     _draw_captions(canvas, truth, class_names, font_scale, above=False)
     _draw_captions(canvas, found, class_names, font_scale, above=True)
     return canvas
+
+
+def draw_legend(class_names: Sequence[str], width: int) -> NDArray[np.uint8]:
+    """Draws what the lines and colours of `draw_detections` mean, for a contact sheet.
+
+    Args:
+        class_names: The name of each class id: as for `draw_detections`, or an empty
+            list for the lines alone.
+        width: The width of the legend in pixels. It has as many rows as it needs.
+
+    Returns:
+        uint8 array of shape `(height, width, 3)`, RGB: white on black.
+
+    Example:
+
+    >>> draw_legend(["cat", "dog"], width=600).shape
+    (32, 600, 3)
+    """
+    nothing = np.zeros((*SWATCH, 3), np.uint8)
+    box = Detections([[1, 1, SWATCH[1] - 1, SWATCH[0] - 1]], [0])
+    solid = _draw_boxes(nothing.copy(), box, [_WHITE], 1)
+    crossed = solid.copy()
+    _cross_out(crossed, box, [_WHITE], 1)
+    lines = [
+        (solid, "true"),
+        (crossed, "true, missed"),
+        (_draw_dashed(nothing, box, [_WHITE], 1), "predicted"),
+    ]
+    return legend_strip([*lines, *class_swatches(class_names)], width)
 
 
 def _read(
@@ -90,17 +133,56 @@ def _read(
         np.clip(read.boxes[finite] * scale, -10_000, 10_000),
         read.labels[finite],
         None if read.scores is None else read.scores[finite],
+        read.iscrowd[finite],
     )
 
 
+def _missed(truth: Detections, found: Detections, iou_threshold: float) -> Bools:
+    """Which true boxes no prediction of their class matches; all of them count."""
+    scores = np.ones(len(found)) if found.scores is None else found.scores
+    scored = Detections(found.boxes, found.labels, scores)
+    return ImageMatch(truth, scored, iou_threshold, score_threshold=0.0).missed
+
+
+def _colors(boxes: Detections) -> list[_Color]:
+    return [class_color(int(label)) for label in boxes.labels]
+
+
 def _draw_boxes(
-    canvas: NDArray[np.uint8], boxes: Detections, thickness: int
+    canvas: NDArray[np.uint8],
+    boxes: Detections,
+    colors: Sequence[_Color],
+    thickness: int,
 ) -> NDArray[np.uint8]:
     corners = boxes.boxes.round().astype(int).tolist()
-    for (left, top, right, bottom), label in zip(corners, boxes.labels, strict=True):
-        start, stop = (left, top), (right - 1, bottom - 1)
-        cv2.rectangle(canvas, start, stop, class_color(int(label)), thickness)
+    for (left, top, right, bottom), color in zip(corners, colors, strict=True):
+        cv2.rectangle(canvas, (left, top), (right - 1, bottom - 1), color, thickness)
     return canvas
+
+
+def _draw_dashed(
+    canvas: NDArray[np.uint8],
+    boxes: Detections,
+    colors: Sequence[_Color],
+    thickness: int,
+) -> NDArray[np.uint8]:
+    drawn = _draw_boxes(canvas.copy(), boxes, colors, thickness)
+    diagonal = np.add.outer(*map(np.arange, canvas.shape[:2]))
+    dash = diagonal // (4 * thickness) % 2 == 0
+    return np.where(dash[..., None], drawn, canvas)
+
+
+def _cross_out(
+    canvas: NDArray[np.uint8],
+    boxes: Detections,
+    colors: Sequence[_Color],
+    thickness: int,
+) -> None:
+    corners = boxes.boxes.round().astype(int).tolist()
+    for (left, top, right, bottom), color in zip(corners, colors, strict=True):
+        for start, stop in ((top, bottom - 1), (bottom - 1, top)):
+            line = (left, start), (right - 1, stop)
+            cv2.line(canvas, *line, color, thickness, cv2.LINE_AA)
 
 
 def _draw_captions(
@@ -110,7 +192,10 @@ def _draw_captions(
     font_scale: float,
     above: bool,
 ) -> None:
-    """Writes names above boxes, coloured on black, or below, black on the colour."""
+    """Writes names above boxes, coloured on black, or below, black on the colour.
+
+    White, where a colour is too dark for that.
+    """
     black = (0, 0, 0)
     corners = boxes.boxes.round().astype(int).tolist()
     for i, (left, top, _, bottom) in enumerate(corners):
@@ -123,7 +208,9 @@ def _draw_captions(
         # As far as possible inside the image.
         x = max(0, min(left, canvas.shape[1] - width))
         y = max(0, min(top - height if above else bottom, canvas.shape[0] - height))
-        background, ink = (black, color) if above else (color, black)
+        is_dark = np.dot(color, _LUMINANCE) < 110
+        background = black if above else color
+        ink = _WHITE if is_dark else color if above else black
         cv2.rectangle(canvas, (x, y), (x + width, y + height), background, cv2.FILLED)
         origin = (x, y + height - baseline)
         cv2.putText(canvas, text, origin, _FONT, font_scale, ink, 1, cv2.LINE_AA)

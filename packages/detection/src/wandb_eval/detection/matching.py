@@ -1,14 +1,17 @@
-"""Which predicted box of an image is which true one, and what the others are."""
+"""Which predicted boxes are which true ones, and what the others are."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple, overload
 
 import numpy as np
-from hotcoco.primitives import bbox_iou
 
-from wandb_eval.detection.detections import Bools, Detections, Floats, Ints
+from wandb_eval.core import at_least
+from wandb_eval.detection.detections import Bools, Detections, Floats, Ints, join
+from wandb_eval.detection.ious import overlaps, places_of
 
 NO_MATCH = -1
 CROWD = -2
@@ -22,13 +25,289 @@ BACKGROUND_THRESHOLD = 0.1
 _RIGHT, _CLASS, _LOCATION, _BOTH, _DUPLICATE, _BACKGROUND = range(len(KINDS))
 
 
-@dataclass(frozen=True, eq=False)
-class ImageMatch:
-    """How the predictions for one image match its true boxes.
+class BatchMatch(Sequence["ImageMatch"]):
+    """How the predictions for a batch of images match their true boxes.
+
+    The arrays hold the boxes of all images under each other. What an `ImageMatch` has
+    of one image is made of them.
 
     Predictions are matched in the order of their scores (ties: in the order given),
     each with the true box of highest IoU (ties: the first one), of `iou_threshold` or
-    more, that no other one took.
+    more, that no other one took. So what has a high score is matched as if nothing
+    with a lower one were there.
+
+    Args:
+        truth: The true boxes of each image.
+        predictions: All predicted boxes of each image, with scores.
+        iou_threshold: From which IoU on two boxes match.
+        score_threshold: From which score on predictions are shown.
+
+    Attributes:
+        true: All true boxes.
+        predicted: All predicted boxes.
+        true_image: The place of each true box's image in the batch.
+        image: The place of each prediction's image in the batch.
+        shown: Which predictions have a score of `score_threshold` or more.
+    """
+
+    def __init__(
+        self,
+        truth: Sequence[Detections],
+        predictions: Sequence[Detections],
+        iou_threshold: float,
+        score_threshold: float,
+    ) -> None:
+        self._images = truth, predictions
+        self._thresholds = iou_threshold, score_threshold
+        self.true, self.predicted = join(truth), join(predictions)
+        self.true_image = places_of(truth)
+        self.image = places_of(predictions)
+        # In the dtype of each image's own scores.
+        scores = [image.known_scores() for image in predictions]
+        reached = [at_least(part, score_threshold) for part in scores]
+        self.shown: Bools = np.concatenate([np.zeros(0, np.bool_), *reached])
+        least = min(iou_threshold, BACKGROUND_THRESHOLD)
+        i, j, ious = overlaps(self.predicted, self.image, self.true, self.true_image)
+        near = ious >= least
+        self._pairs = i[near], j[near], ious[near]
+
+    def __len__(self) -> int:
+        """How many images there are."""
+        return len(self._images[0])
+
+    @overload
+    def __getitem__(self, index: int) -> ImageMatch: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[ImageMatch]: ...
+    def __getitem__(self, index: int | slice) -> ImageMatch | Sequence[ImageMatch]:
+        """What matches in one image."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        truth, predictions = self._images
+        image = ImageMatch(truth[index], predictions[index], *self._thresholds)
+        vars(image)["_parts"] = self.parts(range(len(self))[index])
+        return image
+
+    def parts(self, place: int) -> _Parts:
+        """What is known of one image, with its boxes counted from 0."""
+        first, last = np.searchsorted(self.image, [place, place + 1])
+        first_true, last_true = np.searchsorted(self.true_image, [place, place + 1])
+        shown = self.shown[first:last]
+        found = self.found[first:last][shown]
+        return _Parts(
+            shown,
+            np.where(found >= 0, found - first_true, found),
+            self.kinds[first:last][shown],
+            self.missed[first_true:last_true].copy(),
+            self.ious[self.image[self.hits] == place],
+        )
+
+    @cached_property
+    def found(self) -> Ints:
+        """For each prediction its true box, of its class, `NO_MATCH` or `CROWD`.
+
+        It is the place of the box in `true`. Predictions of any score have one.
+        """
+        i, j, _ = self._pairs
+        same = self.predicted.labels[i] == self.true.labels[j]
+        return self._match(np.asarray(same))
+
+    @cached_property
+    def found_of_any_class(self) -> Ints:
+        """The same for boxes of whatever class; of those that are shown only."""
+        return self._match(self.shown[self._pairs[0]])
+
+    @cached_property
+    def missed(self) -> Bools:
+        """Which true boxes no shown prediction matches."""
+        missed = ~self.true.iscrowd
+        missed[self.found[self.hits]] = False
+        return missed
+
+    @cached_property
+    def hits(self) -> Ints:
+        """Which of the shown predictions match a true box, in their order."""
+        return np.flatnonzero((self.found >= 0) & self.shown)
+
+    @cached_property
+    def wrong(self) -> Bools:
+        """Which of the shown predictions match none, and no crowd."""
+        return np.asarray((self.found == NO_MATCH) & self.shown)
+
+    @cached_property
+    def ious(self) -> Floats:
+        """The IoU of each of the `hits`."""
+        i, j, ious = self._pairs
+        return np.asarray(ious[(self.found[i] == j) & self.shown[i]])
+
+    @cached_property
+    def kinds(self) -> Ints:
+        """What each prediction is, as a place in `KINDS`.
+
+        As in TIDE (Bolya et al. 2020, https://arxiv.org/abs/2008.08115, section 2.2),
+        with `iou_threshold` in the place of its foreground threshold: of the right
+        class, but too far from the true box (location); on a true box of another class
+        (class); too far from one of another class (both); on one that another
+        prediction has matched (duplicate); on none (background). What matches only a
+        crowd is right.
+        """
+        return self._kinds_and_boxes[0]
+
+    @cached_property
+    def _kinds_and_boxes(self) -> tuple[Ints, Ints]:
+        """The kinds; and the true box that a wrong class or a wrong location is on."""
+        wrong = self.found == NO_MATCH
+        i, j, ious = self._pairs
+        counts = wrong[i] & ~self.true.iscrowd[j]
+        i, j, ious = i[counts], j[counts], ious[counts]
+        order = np.lexsort((-ious, i))
+        i, j, ious = i[order], j[order], ious[order]
+        same = self.predicted.labels[i] == self.true.labels[j]
+        nearest: list[tuple[Floats, Ints]] = []
+        for of_class in (same, ~same):
+            first = np.flatnonzero(of_class)
+            first = first[np.diff(i[first], prepend=-1) != 0]
+            best = np.zeros(len(wrong)), np.full(len(wrong), NO_MATCH)
+            best[0][i[first]], best[1][i[first]] = ious[first], j[first]
+            nearest.append((best[0][wrong], best[1][wrong]))
+        (near_same, box_same), (near_other, box_other) = nearest
+        low, high = BACKGROUND_THRESHOLD, self._thresholds[0]
+        is_location = (near_same >= low) & (near_same < high)
+        is_class = near_other >= high
+        kinds = np.full(len(wrong), _RIGHT)
+        kinds[wrong] = np.select(
+            [
+                is_location,
+                is_class,
+                near_same >= high,
+                np.maximum(near_same, near_other) <= low,
+            ],
+            [_LOCATION, _CLASS, _DUPLICATE, _BACKGROUND],
+            _BOTH,
+        )
+        boxes = np.full(len(wrong), NO_MATCH)
+        boxes[wrong] = np.select(
+            [is_location, is_class], [box_same, box_other], NO_MATCH
+        )
+        return kinds, boxes
+
+    @cached_property
+    def fixes(self) -> Ints:
+        """For each prediction the true box that it finds once its error is put right.
+
+        That is a box that nothing has found, and of those that are on it in the wrong
+        place, or with the wrong class, the one with the highest score finds it. For
+        all others it is `NO_MATCH`.
+        """
+        boxes = self._kinds_and_boxes[1]
+        i = np.flatnonzero(boxes != NO_MATCH)
+        i = i[~self._is_found[boxes[i]]]
+        i = i[np.argsort(-self.predicted.known_scores()[i], kind="stable")]
+        j, first = np.unique(boxes[i], return_index=True)
+        fixes = np.full(len(boxes), NO_MATCH)
+        fixes[i[first]] = j
+        return fixes
+
+    @property
+    def out_of_reach(self) -> Bools:
+        """Which true boxes no prediction finds, of any score, with `fixes` or not."""
+        out_of_reach = ~(self.true.iscrowd | self._is_found)
+        out_of_reach[self.fixes[self.fixes >= 0]] = False
+        return out_of_reach
+
+    @cached_property
+    def _is_found(self) -> Bools:
+        is_found = np.zeros(len(self.true), np.bool_)
+        is_found[self.found[self.found >= 0]] = True
+        return is_found
+
+    @property
+    def counts(self) -> tuple[Ints, Ints, Ints]:
+        """How many are right, wrong, and missed, in each image."""
+        places = self.image[self.hits], self.image[self.wrong]
+        right, wrong, missed = (
+            self.per_image(place) for place in (*places, self.true_image[self.missed])
+        )
+        return right, wrong, missed
+
+    @property
+    def mean_ious(self) -> list[float | None]:
+        """The mean IoU of the matches of each image; `None` where there are none."""
+        counts = self.counts[0]
+        parts = np.split(self.ious, np.cumsum(counts)[:-1])
+        return [float(part.mean()) if len(part) else None for part in parts]
+
+    @property
+    def surest_mistakes(self) -> Floats:
+        """The highest score of a wrong one in each image; 0 where there is none."""
+        surest = np.zeros(len(self))
+        scores = self.predicted.known_scores()[self.wrong]
+        np.maximum.at(surest, self.image[self.wrong], scores)
+        return surest
+
+    def per_image(self, places: Ints) -> Ints:
+        """How often each image is among some places."""
+        return np.bincount(places, minlength=len(self))
+
+    def _match(self, counts: Bools) -> Ints:
+        """Matches the pairs that count."""
+        i, j, ious = self._pairs
+        # COCO's way to make an IoU of 1 reachable.
+        close = counts & (ious >= min(self._thresholds[0], 1 - 1e-10))
+        crowd = self.true.iscrowd[j]
+        found = np.full(len(self.predicted), NO_MATCH)
+        found[i[close & crowd]] = CROWD
+        free = close & ~crowd
+        i, j, ious = i[free], j[free], ious[free]
+        scores = self.predicted.known_scores()
+        order = np.lexsort((-ious, i, -scores[i]))
+        i, j = assign(i[order], j[order], len(self.true))
+        found[i] = j
+        return found
+
+
+def assign(predictions: Ints, true: Ints, num_true: int) -> tuple[Ints, Ints]:
+    """Gives each prediction, one after the other, the best true box that is free.
+
+    All at once: each asks for its best one, and a box turns away all but the first of
+    those who ask, and whoever comes later. Those ask for their next best then. With
+    one order of predictions for all boxes, that ends with what one after the other
+    would have (Gale and Shapley 1962).
+
+    Args:
+        predictions: The prediction of each pair that may match. Those of the first
+            one first, then those of the second.
+        true: The true box of each pair; for each prediction the best one first.
+        num_true: How many true boxes there are.
+
+    Returns:
+        The predictions that match, and the true box of each.
+    """
+    turn = np.cumsum(np.diff(predictions, prepend=-1) != 0)
+    last = len(turn)  # A true box that nobody asks for turns nobody away.
+    while True:
+        asks = np.flatnonzero(np.diff(turn, prepend=-1))
+        taken_by = np.full(num_true, last)
+        taken_by[true[asks][::-1]] = turn[asks][::-1]  # The last one written stays.
+        kept = turn <= taken_by[true]
+        if kept.all():
+            return predictions[asks], true[asks]
+        turn, predictions, true = turn[kept], predictions[kept], true[kept]
+
+
+class _Parts(NamedTuple):
+    """What matches in an image, see `ImageMatch`; `shown` of all its predictions."""
+
+    shown: Bools
+    found: Ints
+    kinds: Ints
+    missed: Bools
+    ious: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class ImageMatch:
+    """How the predictions for one image match its true boxes, as in `BatchMatch`.
 
     Args:
         truth: The true boxes.
@@ -43,39 +322,38 @@ class ImageMatch:
     score_threshold: float
 
     @cached_property
+    def _parts(self) -> _Parts:
+        thresholds = self.iou_threshold, self.score_threshold
+        return BatchMatch([self.truth], [self.predictions], *thresholds).parts(0)
+
+    @cached_property
     def shown(self) -> Detections:
         """The predictions that count."""
-        return self.predictions.above(self.score_threshold)
+        return self.predictions[self._parts.shown]
 
-    @cached_property
+    @property
     def pairs(self) -> Floats:
-        """IoUs of shape `(shown, true)`."""
-        return box_ious(self.shown, self.truth)
+        """IoUs of shape `(shown, true)`; with crowds the share that lies in them."""
+        shown, truth = self.shown, self.truth
+        ious = np.zeros((len(shown), len(truth)))
+        i, j, values = overlaps(shown, places_of([shown]), truth, places_of([truth]))
+        ious[i, j] = values
+        return ious
 
-    @cached_property
-    def same_class(self) -> Bools:
-        """Which pairs are of one class, of shape `(shown, true)`."""
-        return np.asarray(self.shown.labels[:, None] == self.truth.labels)
-
-    @cached_property
+    @property
     def found(self) -> Ints:
         """For each shown one the true box of its class, `NO_MATCH` or `CROWD`."""
-        return match(
-            np.where(self.same_class, self.pairs, 0.0),
-            self.shown.known_scores(),
-            self.truth.iscrowd,
-            self.iou_threshold,
-        )
+        return self._parts.found
 
-    @cached_property
-    def found_of_any_class(self) -> Ints:
-        """For each shown one the true box, of whatever class."""
-        return match(
-            self.pairs,
-            self.shown.known_scores(),
-            self.truth.iscrowd,
-            self.iou_threshold,
-        )
+    @property
+    def missed(self) -> Bools:
+        """Which true boxes no shown prediction matches, of shape `(true,)`."""
+        return self._parts.missed
+
+    @property
+    def kinds(self) -> Ints:
+        """What each shown prediction is, as a place in `KINDS`, of shape `(shown,)`."""
+        return self._parts.kinds
 
     @property
     def true_positives(self) -> int:
@@ -90,119 +368,14 @@ class ImageMatch:
     @property
     def false_negatives(self) -> int:
         """How many true boxes no shown prediction matches."""
-        return int((~self.truth.iscrowd).sum()) - self.true_positives
-
-    @cached_property
-    def missed(self) -> Bools:
-        """Which true boxes no shown prediction matches, of shape `(true,)`."""
-        missed = ~self.truth.iscrowd
-        missed[self.found[self.found >= 0]] = False
-        return missed
+        return int(self.missed.sum())
 
     @property
     def ious(self) -> Floats:
         """The IoU of each match."""
-        hits = np.flatnonzero(self.found >= 0)
-        return np.asarray(self.pairs[hits, self.found[hits]])
+        return self._parts.ious
 
     @property
     def mean_iou(self) -> float | None:
         """The mean IoU of the matches; `None` if there are none."""
-        ious = self.ious
-        return float(ious.mean()) if len(ious) else None
-
-    @property
-    def f1(self) -> float:
-        """F1 of the image; 1 where there is nothing to find, and nothing was found."""
-        right = self.true_positives
-        total = 2 * right + self.false_positives + self.false_negatives
-        return 2 * right / total if total else 1.0
-
-    @property
-    def surest_mistake(self) -> float:
-        """The highest score of a false positive; 0 without one."""
-        wrong = self.shown.known_scores()[self.found == NO_MATCH]
-        return float(wrong.max(initial=0.0))
-
-    @cached_property
-    def kinds(self) -> Ints:
-        """What each shown prediction is, as a place in `KINDS`, of shape `(shown,)`.
-
-        As in TIDE (Bolya et al. 2020, https://arxiv.org/abs/2008.08115, section 2.2),
-        with `iou_threshold` in the place of its foreground threshold: of the right
-        class, but too far from the true box (location); on a true box of another class
-        (class); too far from one of another class (both); on one that another
-        prediction has matched (duplicate); on none (background). What matches only a
-        crowd is right.
-        """
-        kinds = np.full(len(self.shown), _BACKGROUND)
-        kinds[self.found != NO_MATCH] = _RIGHT
-        wrong = np.flatnonzero(self.found == NO_MATCH)
-        true = np.flatnonzero(~self.truth.iscrowd)
-        if not len(wrong) or not len(true):
-            return kinds
-        ious = self.pairs[np.ix_(wrong, true)]
-        same = self.same_class[np.ix_(wrong, true)]
-        near = ious.max(axis=1)
-        near_same = np.where(same, ious, 0.0).max(axis=1)
-        near_other = np.where(same, 0.0, ious).max(axis=1)
-        low, high = BACKGROUND_THRESHOLD, self.iou_threshold
-        kinds[wrong] = np.select(
-            [
-                (near_same >= low) & (near_same < high),
-                near_other >= high,
-                near_same >= high,
-                near <= low,
-            ],
-            [_LOCATION, _CLASS, _DUPLICATE, _BACKGROUND],
-            _BOTH,
-        )
-        return kinds
-
-
-def box_ious(predictions: Detections, truth: Detections) -> Floats:
-    """Intersection over union of each prediction with each true box, as in COCO.
-
-    For a crowd it is the share of the prediction that lies in it.
-
-    Returns:
-        Array of shape `(predictions, true boxes)`.
-    """
-    shape = len(predictions), len(truth)
-    if 0 in shape:
-        return np.zeros(shape)
-    ious = bbox_iou(as_xywh(predictions.boxes), as_xywh(truth.boxes), truth.iscrowd)
-    return np.asarray(ious)
-
-
-def as_xywh(boxes: Floats) -> Floats:
-    """`[left, top, width, height]` of `[left, top, right, bottom]`."""
-    return np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]])
-
-
-def match(ious: Floats, scores: Floats, iscrowd: Bools, iou_threshold: float) -> Ints:
-    """Gives each prediction, from the highest score on, the best free true box.
-
-    Args:
-        ious: Shape `(predictions, true boxes)`.
-        scores: Shape `(predictions,)`.
-        iscrowd: Shape `(true boxes,)`.
-        iou_threshold: The least IoU of a match.
-
-    Returns:
-        The index of the true box, `NO_MATCH`, or `CROWD`, of shape `(predictions,)`.
-    """
-    threshold = min(iou_threshold, 1 - 1e-10)  # COCO's way to make 1 reachable.
-    close = np.asarray(ious >= threshold)
-    if not close.any():
-        return np.full(len(ious), NO_MATCH)
-    in_crowd = close[:, iscrowd].any(axis=1)
-    found = np.where(in_crowd, CROWD, NO_MATCH)
-    free = np.where(close & ~iscrowd, ious, 0.0)
-    order = np.argsort(-scores, kind="stable")
-    for i in order[np.asarray(free.any(axis=1))[order]]:
-        best = int(free[i].argmax())
-        if free[i, best] > 0:
-            found[i] = best
-            free[:, best] = 0.0
-    return found
+        return float(self.ious.mean()) if len(self.ious) else None

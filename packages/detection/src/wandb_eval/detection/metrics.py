@@ -7,38 +7,16 @@ from typing import Any
 
 import numpy as np
 import wandb
-from hotcoco import StreamingEval
 
 from wandb_eval.core import charts, check_class_names, is_number
+from wandb_eval.detection.coco import CocoEvaluation
 from wandb_eval.detection.detections import Detections, Floats, Ints
-from wandb_eval.detection.matching import CROWD, KINDS, ImageMatch, as_xywh
+from wandb_eval.detection.error_costs import error_costs
+from wandb_eval.detection.matching import CROWD, KINDS, BatchMatch, ImageMatch
+from wandb_eval.detection.ranking import Ranking
+from wandb_eval.detection.score_curves import ScoreCurve, score_curves
 
-COCO_FIGURES = (
-    "mAP",
-    "AP50",
-    "AP75",
-    "AP_small",
-    "AP_medium",
-    "AP_large",
-    "AR_1",
-    "AR_10",
-    "AR_100",
-    "AR_small",
-    "AR_medium",
-    "AR_large",
-)
-"""The twelve figures of COCO, in COCO's order."""
-
-_TIDE_NAMES = {
-    "class": "Cls",
-    "location": "Loc",
-    "both": "Both",
-    "duplicate": "Dupe",
-    "background": "Bkg",
-    "missed": "Miss",
-}
-
-_MAX_DETECTIONS = 100  # COCO's own limit, for each class in an image.
+_OVER_SCORE = {"precision": "Precision", "recall": "Recall", "f1": "F1"}
 
 
 class DetectionMetrics:
@@ -56,6 +34,20 @@ class DetectionMetrics:
     for what. Its last row and column, `background`, hold predictions without an object
     and objects without a prediction. Predictions that match only a crowd count for
     nothing, as in COCO; their IoU is the share of them that lies in the crowd.
+
+    Precision, recall and F1 are also told over the score: what `score_threshold` would
+    make of them, for 0, 0.02 and so on up to 1, as curves over all classes together
+    and, for up to 20 classes, of each. `best_f1` is the highest F1 over all classes
+    that a threshold would have, and `best_score_threshold` the score that has it; the
+    table has both by class. Each score of a prediction that counts is tried.
+    Predictions of one score count together; of equally good scores it is the lowest.
+    Matching and crowds are as above. Predictions of classes without true boxes are
+    wrong; these classes have no curve and no best F1 of their own. Where nothing
+    matches, the best F1 is 0, and there is no best threshold.
+
+    `errors/<kind>` counts the predictions that are wrong in one way, see `KINDS`, and
+    `errors/<kind>_AP_cost` says how much higher AP at `iou_threshold`, over predictions
+    of any score, would be without these errors, as in TIDE.
 
     What can't be told is left out: figures of COCO for which there is no true box, such
     as `AP_large` without large objects; `recall` without true boxes; `mean_iou` without
@@ -107,9 +99,9 @@ class DetectionMetrics:
         self._matched: Ints = np.zeros(num_classes, np.int64)
         self._ious: list[Floats] = []
         self._kinds: Ints = np.zeros(len(KINDS), np.int64)
-        self._kinds_missed = self._num_images = self._num_true = 0
-        categories = [{"id": i, "name": n} for i, n in enumerate(self.class_names)]
-        self._coco = StreamingEval(categories)
+        self._kinds_missed = 0
+        self._ranking = Ranking(num_classes)
+        self._coco = CocoEvaluation(self.class_names)
 
     def update(
         self, truth: Sequence[Detections], predictions: Sequence[Detections]
@@ -121,51 +113,45 @@ class DetectionMetrics:
             predictions: The predicted boxes of each image, with scores.
         """
         thresholds = self.iou_threshold, self.score_threshold
-        self.update_matches(
-            [
-                ImageMatch(true, predicted, *thresholds)
-                for true, predicted in zip(truth, predictions, strict=True)
-            ]
-        )
+        self.update_matches(BatchMatch(truth, predictions, *thresholds))
 
     def update_matches(self, matches: Sequence[ImageMatch]) -> None:
         """Takes in a batch of images that are matched already."""
-        self._stream(matches)
-        for image in matches:
-            self._count(image)
+        if not isinstance(matches, BatchMatch):
+            sides = [i.truth for i in matches], [i.predictions for i in matches]
+            matches = BatchMatch(*sides, self.iou_threshold, self.score_threshold)
+        self._coco.update(matches)
+        self._count(matches)
+        self._ranking.update(matches)
 
-    def _stream(self, matches: Sequence[ImageMatch]) -> None:
-        """Hands a batch to COCO's evaluation."""
-        first, self._num_images = self._num_images, self._num_images + len(matches)
-        truth = [image.truth for image in matches]
-        predictions = [_countable(image.predictions) for image in matches]
-        images = [{"id": first + i} for i in range(len(matches))]
-        annotations = _annotations(truth, first, self._num_true)
-        self._num_true += len(annotations)
-        self._coco.update(images, annotations, _as_columns(predictions, first))
-
-    def _count(self, image: ImageMatch) -> None:
-        true, predicted = image.truth, image.shown
-        by_class, found = image.found, image.found_of_any_class
-        hits = by_class >= 0
-        self._ious.append(image.ious)
+    def _count(self, matches: BatchMatch) -> None:
         num_classes = len(self.class_names)
+        true, labels = matches.true, matches.predicted.labels
+        self._ious.append(matches.ious)
         self._true += _histogram(true.labels[~true.iscrowd], num_classes)
-        self._predicted += _histogram(predicted.labels[by_class != CROWD], num_classes)
-        self._matched += _histogram(predicted.labels[hits], num_classes)
-        self._kinds += _histogram(image.kinds, len(KINDS))
-        self._kinds_missed += int(image.missed.sum())
+        counted = matches.shown & (matches.found != CROWD)
+        self._predicted += _histogram(labels[counted], num_classes)
+        self._matched += _histogram(labels[matches.hits], num_classes)
+        self._kinds += _histogram(matches.kinds[matches.shown], len(KINDS))
+        self._kinds_missed += int(matches.missed.sum())
 
+        found = matches.found_of_any_class[matches.shown]
         missed = ~true.iscrowd
         missed[found[found >= 0]] = False
         rows = np.append(true.labels, num_classes)[found]  # -1 is the background.
-        np.add.at(self.confusion_matrix, (rows, predicted.labels), found != CROWD)
+        counted = found != CROWD
+        columns = labels[matches.shown]
+        np.add.at(self.confusion_matrix, (rows[counted], columns[counted]), 1)
         self.confusion_matrix[:, -1] += _histogram(true.labels[missed], num_classes + 1)
 
     def compute(self) -> dict[str, Any]:
         """What to log: numbers, the table by class, and charts."""
-        numbers, precisions, classes = self._evaluate_coco()
-        results: dict[str, Any] = dict(numbers)
+        results: dict[str, Any] = {}
+        precisions: Floats = np.zeros((10, 101, 0))
+        classes: list[int] = []
+        if self._true.any():
+            numbers, precisions, classes = self._coco.compute()
+            results |= numbers
         results |= {
             f"errors/{kind}": int(count)
             for kind, count in zip(KINDS[1:], self._kinds[1:], strict=True)
@@ -182,7 +168,13 @@ class DetectionMetrics:
         ious = np.concatenate([np.zeros(0), *self._ious])
         if len(ious):
             results["mean_iou"] = float(ious.mean())
-        results["per_class"] = self._per_class(precisions, classes)
+        ranked = self._ranking.compute()
+        curve_of_all, curves = score_curves(ranked, self._true)
+        if curve_of_all is not None:
+            results |= self._over_score(curve_of_all, curves)
+            costs = error_costs(ranked, self._true, self._ranking.out_of_reach)
+            results |= {f"errors/{name}_AP_cost": ap for name, ap in costs.items()}
+        results["per_class"] = self._per_class(precisions, classes, curves)
         names = check_class_names([*self.class_names, "background"]) or []
         results |= charts.confusion_matrix(self.confusion_matrix, names)
         if len(classes) and len(self.class_names) <= charts.MAX_CURVES:
@@ -198,34 +190,39 @@ class DetectionMetrics:
             )
         return results
 
-    def _evaluate_coco(self) -> tuple[dict[str, float], Floats, list[int]]:
-        """COCO's figures that are defined, what errors cost, and precisions by class.
+    def _over_score(
+        self, curve_of_all: ScoreCurve, curves: dict[int, ScoreCurve]
+    ) -> dict[str, Any]:
+        """The best F1 with its threshold, and charts over the score."""
+        f1, score = curve_of_all.best()
+        results: dict[str, Any] = {"best_f1": f1}
+        if score is not None:
+            results["best_score_threshold"] = score
+        names = check_class_names([*self.class_names, "all classes"]) or []
+        name_of_all = names.pop()
+        drawn = {name_of_all: curve_of_all.sample()}
+        if len(names) <= charts.MAX_CURVES:
+            drawn |= {names[label]: curve.sample() for label, curve in curves.items()}
+        for key, title in _OVER_SCORE.items():
+            results[f"{key}_curve"] = charts.curves(
+                {name: sampled[key] for name, sampled in drawn.items()},
+                "score",
+                key,
+                f"{title} over the score, at IoU {self.iou_threshold:g}",
+            )
+        return results
 
-        Returns:
-            The numbers; the precisions of shape `(10 IoUs, 101 recalls, classes)`; the
-            ids of these classes, the ones with true boxes. The others don't count.
-        """
-        if not self._true.any():
-            return {}, np.zeros((10, 101, 0)), []
-        evaluator = self._coco.finalize()
-        evaluator.accumulate()
-        assert evaluator.eval is not None
-        precision = np.asarray(evaluator.eval["precision"])
-        numbers = _coco_figures(precision, np.asarray(evaluator.eval["recall"]))
-        costs = evaluator.tide_errors()["delta_ap"]
-        numbers |= {
-            f"errors/{kind}_AP_cost": float(costs[name])
-            for kind, name in _TIDE_NAMES.items()
-        }
-        precision = precision[:, :, :, 0, -1]
-        # Not defined without true boxes, or for areas that are beyond COCO's.
-        defined = np.flatnonzero((precision >= 0).all(axis=(0, 1))).tolist()
-        return numbers, precision[:, :, defined], defined
-
-    def _per_class(self, precisions: Floats, classes: list[int]) -> wandb.Table:
+    def _per_class(
+        self,
+        precisions: Floats,
+        classes: list[int],
+        curves: dict[int, ScoreCurve],
+    ) -> wandb.Table:
+        best = {label: curve.best() for label, curve in curves.items()}
         average = dict(zip(classes, precisions.mean(axis=(0, 1)), strict=True))
         average_50 = dict(zip(classes, precisions[0].mean(axis=0), strict=True))
         columns = ["class", "AP", "AP50", "precision", "recall", "f1"]
+        columns += ["best_f1", "best_score_threshold"]
         return wandb.Table(
             columns=[*columns, "true_boxes", "predictions"],
             data=[
@@ -236,40 +233,13 @@ class DetectionMetrics:
                     *_precision_recall_f1(
                         self._matched[label], self._predicted[label], self._true[label]
                     ),
+                    *best.get(label, (None, None)),
                     int(self._true[label]),
                     int(self._predicted[label]),
                 ]
                 for label, name in enumerate(self.class_names)
             ],
         )
-
-
-def _coco_figures(precision: Floats, recall: Floats) -> dict[str, float]:
-    """COCO's twelve figures, as `COCOeval.summarize` of pycocotools has them.
-
-    Args:
-        precision: Shape `(10 IoUs, 101 recalls, classes, 4 areas, 3 limits)`; -1 for
-            what is not defined.
-        recall: Shape `(10 IoUs, classes, 4 areas, 3 limits)`.
-
-    Returns:
-        Those that are defined, rounded to 12 digits: pycocotools has a precision of
-        1 - 2e-16 where all is right.
-    """
-    parts = [
-        precision[:, :, :, 0, 2],
-        precision[0, :, :, 0, 2],
-        precision[5, :, :, 0, 2],
-    ]
-    parts += [precision[:, :, :, area, 2] for area in (1, 2, 3)]
-    parts += [recall[:, :, 0, limit] for limit in (0, 1, 2)]
-    parts += [recall[:, :, area, 2] for area in (1, 2, 3)]
-    known = [part[part > -1] for part in parts]
-    return {
-        name: round(float(np.mean(part)), 12)
-        for name, part in zip(COCO_FIGURES, known, strict=True)
-        if part.size
-    }
 
 
 def count_image(
@@ -302,54 +272,3 @@ def _precision_recall_f1(
         float(matched / true) if true else None,
         float(2 * matched / (predicted + true)) if predicted + true else None,
     )
-
-
-def _countable(predictions: Detections) -> Detections:
-    """A copy of what COCO counts: the 100 best of each class, in their order.
-
-    A view would keep all predictions of the batch.
-    """
-    kept = np.arange(len(predictions))
-    if len(predictions) > _MAX_DETECTIONS:
-        order = np.lexsort((-predictions.known_scores(), predictions.labels))
-        labels = predictions.labels[order]
-        rank = kept - np.searchsorted(labels, labels)
-        kept = np.sort(order[rank < _MAX_DETECTIONS])
-    return predictions[kept]
-
-
-def _annotations(
-    images: Sequence[Detections], first: int, num_before: int
-) -> list[dict[str, Any]]:
-    """True boxes as COCO has them, with ids from 1."""
-    found: list[dict[str, Any]] = []
-    for image, boxes in enumerate(images, start=first):
-        columns = (
-            boxes.labels.tolist(),
-            as_xywh(boxes.boxes).tolist(),
-            boxes.area.tolist(),
-            boxes.iscrowd.tolist(),
-        )
-        for label, box, area, iscrowd in zip(*columns, strict=True):
-            found.append(
-                {
-                    "id": num_before + len(found) + 1,
-                    "image_id": image,
-                    "category_id": label,
-                    "bbox": box,
-                    "area": area,
-                    "iscrowd": int(iscrowd),
-                }
-            )
-    return found
-
-
-def _as_columns(images: Sequence[Detections], first: int) -> Floats:
-    """Predicted boxes as an array of image, box, score and class, of shape `(n, 7)`."""
-    counts = [len(image) for image in images]
-    table = np.empty((sum(counts), 7))
-    table[:, 0] = np.repeat(np.arange(first, first + len(images)), counts)
-    table[:, 1:5] = as_xywh(np.concatenate([i.boxes for i in images]))
-    table[:, 5] = np.concatenate([i.known_scores() for i in images])
-    table[:, 6] = np.concatenate([i.labels for i in images])
-    return table

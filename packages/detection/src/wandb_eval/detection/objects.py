@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import wandb
@@ -41,52 +41,76 @@ def worst_objects(
         of its size around it), `kind`, `class`, `score`, `iou` (with the nearest true
         box; of a missed one with the nearest prediction); nothing without mistakes.
     """
-    mistakes: list[tuple[bool, float, list[Any], Any]] = []
+    mistakes: list[_Mistake] = []
     seen: set[int] = set()
     for samples in held:
         new = [i for i, index in enumerate(samples.index) if index not in seen]
         seen |= {samples.index[i] for i in new}
         for i in new:
-            image: ImageMatch = samples.predictions[i]
-            for missed, rank, cells, box in _mistakes(image, class_names):
-                place = (samples, i, box)
-                mistakes.append((missed, rank, [samples.index[i], *cells], place))
-    chosen = []
+            mistakes += _mistakes(samples, i)
+    chosen: list[_Mistake] = []
     for side in (False, True):
-        ranked = sorted((m for m in mistakes if m[0] is side), key=lambda m: -m[1])
+        ranked = sorted(
+            (m for m in mistakes if m.missed is side), key=lambda m: -m.rank
+        )
         chosen += ranked[: MAX_OBJECTS // 2]
     if not chosen:
         return {}
     shown = {id(samples): show(samples) for samples in held}
-    crops = [
-        _crop(shown[id(samples)][i], box, samples.y[i]["image_sizes"])
-        for *_, (samples, i, box) in chosen
-    ]
+    crops, rows = [], []
+    for mistake in chosen:
+        samples, i = mistake.samples, mistake.sample
+        box, cells = _describe(mistake, class_names)
+        size = samples.y[i]["image_sizes"]
+        crops.append(_crop(shown[id(samples)][i], box, size))
+        rows.append([samples.index[i], crops[-1], *cells])
     images = iter(encode([crop for crop in crops if crop is not None]))
-    rows = [
-        [index, None if crop is None else next(images), *cells]
-        for (*_, (index, *cells), _), crop in zip(chosen, crops, strict=True)
-    ]
+    for row in rows:
+        row[1] = None if row[1] is None else next(images)
     columns = ["idx", "object", "kind", "class", "score", "iou"]
     return {"objects": charts.table(columns, rows)}
 
 
-def _mistakes(
-    image: ImageMatch, class_names: Sequence[str]
-) -> Iterator[tuple[bool, float, list[Any], Floats]]:
-    """Whether it is a missed object, how bad it is, its cells, and its box."""
-    shown, truth = image.shown, image.truth
-    nearest = image.pairs.max(axis=1, initial=0.0)
-    for i in np.flatnonzero(image.found == NO_MATCH):
-        name = class_names[shown.labels[i]]
-        score = float(shown.known_scores()[i])
-        cells = [KINDS[image.kinds[i]], name, score, float(nearest[i])]
-        yield False, score, cells, shown.boxes[i]
-    nearest = image.pairs.max(axis=0, initial=0.0)
-    for i in np.flatnonzero(image.missed):
-        name = class_names[truth.labels[i]]
-        cells = ["missed", name, None, float(nearest[i])]
-        yield True, float(truth.area[i]), cells, truth.boxes[i]
+class _Mistake(NamedTuple):
+    """A prediction that is wrong, or a true box that is missed: which box it is."""
+
+    missed: bool
+    rank: float
+    samples: EvaluatedSamples
+    sample: int
+    box: int
+
+
+def _mistakes(samples: EvaluatedSamples, sample: int) -> list[_Mistake]:
+    """What is wrong in an image, and how bad it is."""
+    image: ImageMatch = samples.predictions[sample]
+    wrong, missed = (
+        np.flatnonzero(image.found == NO_MATCH),
+        np.flatnonzero(image.missed),
+    )
+    sides = (
+        (False, wrong, image.shown.known_scores()[wrong]),
+        (True, missed, image.truth.area[missed]),
+    )
+    return [
+        _Mistake(is_missed, rank, samples, sample, box)
+        for is_missed, boxes, ranks in sides
+        for box, rank in zip(boxes.tolist(), ranks.tolist(), strict=True)
+    ]
+
+
+def _describe(
+    mistake: _Mistake, class_names: Sequence[str]
+) -> tuple[Floats, list[Any]]:
+    """The box, and the cells of `kind`, `class`, `score` and `iou`."""
+    image: ImageMatch = mistake.samples.predictions[mistake.sample]
+    boxes = image.truth if mistake.missed else image.shown
+    kind = "missed" if mistake.missed else KINDS[image.kinds[mistake.box]]
+    score = None if mistake.missed else mistake.rank
+    nearest = image.pairs.max(axis=0 if mistake.missed else 1, initial=0.0)
+    name = class_names[boxes.labels[mistake.box]]
+    cells = [kind, name, score, float(nearest[mistake.box])]
+    return boxes.boxes[mistake.box], cells
 
 
 def _crop(image: Any, box: Floats, size: Any) -> NDArray[np.uint8] | None:

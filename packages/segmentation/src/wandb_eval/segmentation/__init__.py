@@ -1,7 +1,11 @@
 """See what a Keras segmentation model predicts, epoch by epoch, in Weights & Biases."""
 
 from wandb_eval.segmentation.callback import WandbSegmentationEvalCallback
-from wandb_eval.segmentation.drawing import draw_disagreement, draw_segmentation
+from wandb_eval.segmentation.drawing import (
+    draw_disagreement,
+    draw_legend,
+    draw_segmentation,
+)
 from wandb_eval.segmentation.masks import read_masks, read_outputs
 from wandb_eval.segmentation.metrics import (
     Scores,
@@ -17,6 +21,7 @@ __all__ = [
     "WandbSegmentationEvalCallback",
     "count_pixels",
     "draw_disagreement",
+    "draw_legend",
     "draw_segmentation",
     "read_masks",
     "read_outputs",

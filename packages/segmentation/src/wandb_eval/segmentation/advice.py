@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from wandb_eval.segmentation.masks import Masks
 
 
 def check_ids(
     masks: Masks, ignore_index: int | None, limit: int, class_names: list[str] | None
-) -> int:
+) -> set[int]:
     """Checks the ids in masks.
 
     Args:
@@ -21,36 +19,59 @@ def check_ids(
         class_names: The names, if they are why.
 
     Returns:
-        The highest id, or -1.
+        Ids that are found: the lowest and the highest, one between if there are more,
+        and `ignore_index` if it is there.
 
     Raises:
         ValueError: If there are other ids than those of classes.
     """
     counted = masks if ignore_index is None else masks[masks != ignore_index]
+    ids = _some_ids(counted)
+    if ignore_index is not None and counted.size < masks.size:
+        ids.add(ignore_index)
     if not counted.size:
-        return -1
+        return ids
     low, high = int(counted.min()), int(counted.max())
     if low >= 0 and high < limit:
-        return high
+        return ids
     named = "" if class_names is None else ", as `class_names` has them"
-    found = np.unique(counted)
     raise ValueError(
         f"Masks must have class ids of 0 to {limit - 1}{named}. Received: "
-        f"{low if low < 0 else high} among them. {_advice(found, limit)}"
+        f"{low if low < 0 else high} among them. "
+        f"{advice(ids - {ignore_index}, limit)}"
     )
 
 
-def _advice(found: Any, limit: int) -> str:
-    if limit == 2 and len(found) <= 2 and found[0] in (0, found[-1]):
-        return (
-            f"The ids are {' and '.join(map(str, found.tolist()))}: divide the masks "
-            f"by {found[-1]}."
-        )
-    if found[0] == 1 and found[-1] == limit:
+def _some_ids(masks: Masks) -> set[int]:
+    """The lowest id and the highest, and one between: all of them if they are two."""
+    if not masks.size:
+        return set()
+    low, high = int(masks.min()), int(masks.max())
+    between = (masks != low) & (masks != high)
+    place = int(between.argmax())
+    return {low, high} | ({int(masks.flat[place])} if between.flat[place] else set())
+
+
+def advice(ids: set[int], limit: int) -> str:
+    """What to do about ids of which some are those of no class.
+
+    Args:
+        ids: Those that are found, the lowest and the highest among them; more than two
+            if there are more.
+        limit: How many classes there are.
+    """
+    low, high = min(ids), max(ids)
+    if limit == 2 and high > 1 and ids <= {0, high}:
+        found = " and ".join(map(str, sorted(ids)))
+        return f"The ids are {found}: divide the masks by {high}."
+    if low == 1 and high == limit:
         return "The ids begin with 1: subtract 1 from the masks."
+    if limit == 2 and len(ids) <= 2:  # Ignoring one would leave a single class.
+        found = " and ".join(map(str, sorted(ids)))
+        return f"The ids are {found}: the classes must have the ids 0 and 1."
     return (
-        "If those pixels are of no class, pass their id as `ignore_index`; if they are "
-        "of a class, give it an id from 0."
+        "If the pixels of an id are of no class, pass it as `ignore_index`; if they "
+        "are of a class, give it an id from 0."
     )
 
 

@@ -25,12 +25,16 @@ from wandb_eval.core import (
     encode_masks,
     is_integer,
     is_number,
-    look_like_probabilities,
     name_classes,
     told_from_logits,
     with_layers,
 )
-from wandb_eval.segmentation.advice import check_ids, check_single_name, is_volume
+from wandb_eval.segmentation.advice import (
+    advice,
+    check_ids,
+    check_single_name,
+    is_volume,
+)
 from wandb_eval.segmentation.kinds import Exclusive, MultiLabel
 from wandb_eval.segmentation.masks import (
     MAX_CLASSES,
@@ -144,16 +148,16 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
                 "`boundary_iou`. Received: "
                 f"ignore_index={ignore_index!r}, boundary_iou={boundary_iou!r}"
             )
+        kind = MultiLabel if multi_label else Exclusive
         self.class_names = check_class_names(class_names)
         if self.class_names is not None:
-            _check_num_classes(len(self.class_names))
+            _check_num_classes(len(self.class_names), kind.MAX_CLASSES)
         self.ignore_index = None if ignore_index is None else int(ignore_index)
         self.from_logits = check_from_logits(from_logits)
         self.multi_label = multi_label
         self.threshold = threshold
         self.boundary_iou = boundary_iou
         kwargs.setdefault("batch_size", 8)
-        kind = MultiLabel if multi_label else Exclusive
         super().__init__(
             validation_data,
             data_table_columns=["idx", "image", "classes"],
@@ -161,6 +165,7 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
             **kwargs,
         )
         self._num_labels = 0
+        self._ids: set[int] = set()
         self._names: list[str] = []
         self._kind = self._new_kind(False)
 
@@ -195,8 +200,8 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
         # A single name is that of one of two classes: the outputs tell it later.
         limit = MAX_CLASSES if self.class_names is None else len(self.class_names)
         limit = max(limit, 2)
-        highest = check_ids(masks, self.ignore_index, limit, self.class_names)
-        self._num_labels = max(self._num_labels, highest + 1)
+        self._ids |= check_ids(masks, self.ignore_index, limit, self.class_names)
+        self._num_labels = 1 + max(self._ids - {self.ignore_index}, default=-1)
 
     def check_outputs(self, outputs: Any) -> None:
         """Checks the outputs against the masks and the class names."""
@@ -212,15 +217,12 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
                 )
         elif channels == 1:
             check_single_name(self.class_names)
-        _check_num_classes(num_classes)
+        _check_num_classes(num_classes, self._kind.MAX_CLASSES)
         needed = max(self._num_labels, len(self.class_names or []))
         if needed > num_classes:
             hint = ""
-            if self._num_labels == num_classes + 1 and not self.multi_label:
-                hint = (
-                    " If the ids in the masks begin with 1, subtract 1 from them: ids "
-                    "are from 0."
-                )
+            if self._num_labels > num_classes:
+                hint = f" {advice(self._ids - {self.ignore_index}, num_classes)}"
             raise ValueError(
                 f"The model has outputs for {num_classes} classes, but masks and "
                 f"`class_names` have {needed}.{hint}"
@@ -230,38 +232,27 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
         self._kind = self._new_kind(self._find_out_logits(outputs))
 
     def _warn_of_a_single_class(self) -> None:
-        counted = set(range(len(self._names))) - {self.ignore_index}
-        if len(counted) < 2 and not self.multi_label and self._writes:
+        if self.ignore_index is None or not self.is_logging:
+            return
+        classes = set(range(len(self._names))) - {self.ignore_index}
+        found = self._ids - {self.ignore_index}
+        if len(classes) < 2 or len(found) == 1 < len(self._ids):
             wandb.termwarn(
                 f"With `ignore_index={self.ignore_index}` a single class is measured: "
-                "a model that puts it everywhere is right everywhere. If it is the "
-                "background that is ignored, leave `ignore_index` out."
+                "a model that puts it everywhere is right everywhere. If what is "
+                "ignored is a class, too (the background, say), leave `ignore_index` "
+                "out, and give that class an id from 0."
             )
 
     def _find_out_logits(self, outputs: Any) -> bool:
         """Whether outputs are logits, as far as that matters."""
         mask = self._kind.read_truth(self.samples.y[0][None])
-        matters = self.multi_label or depends_on_logits(outputs, mask.shape[1:3])
-        scores = channels_last(outputs)
-        exclusive = not self.multi_label
+        if self.multi_label or depends_on_logits(outputs, mask.shape[1:3]):
+            scores, one_class = channels_last(outputs), not self.multi_label
+            return self.outputs_are_logits(self.from_logits, scores, one_class)
         if self.from_logits == "auto":
-            told = told_from_logits(self.model, self.output_key)
-            if told is not None or not matters:
-                told = bool(told)
-            else:
-                told = not look_like_probabilities(scores, exclusive)
-                wandb.termlog(
-                    "The outputs of the model are taken for "
-                    f"{'logits' if told else 'probabilities'}, as they look like that. "
-                    "Pass `from_logits` if they are not."
-                )
-        else:
-            told = self.from_logits
-            if told and matters:
-                self.warn_of_probabilities(scores, exclusive)
-        if not told and matters:
-            _check_probabilities(outputs)
-        return told
+            return bool(told_from_logits(self.model, self.output_key))
+        return self.from_logits
 
     def read_batch(self, y: Any, outputs: Any) -> tuple[Any, Any]:
         """Masks, and what was predicted and counted."""
@@ -269,11 +260,15 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
 
     def new_metrics(self) -> Metrics:
         """What is measured over all of the validation data."""
-        return self._kind.new_metrics(self._writes)
+        return self._kind.new_metrics(self.is_logging)
 
     def score_samples(self, truth: Any, predictions: Any) -> SampleScores:
-        """Figures of each image; 1 - mean IoU says how wrong it is."""
-        return self._kind.score(predictions)
+        """Figures of each image; 1 - mean IoU says how wrong it is.
+
+        An image without anything to measure is none of the hardest, unless outputs of
+        it are NaN.
+        """
+        return self._kind.score(truth, predictions)
 
     def ground_truth_rows(
         self, samples: Samples, images: Sequence[Any]
@@ -287,7 +282,7 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
                 _check_size((image._height, image._width), mask.shape[:2])
         rows = []
         layers = [self._kind.truth_layers(mask) for mask in masks]
-        encoded = self._encode(layers, self.data_folder) if self._writes else None
+        encoded = self._encode(layers, self.data_folder) if self.is_logging else None
         for i, (index, image) in enumerate(zip(samples.index, images, strict=True)):
             shown = None if encoded is None else encoded[i]
             names = self._kind.present(masks[i])
@@ -338,17 +333,6 @@ def _has_4_axes(outputs: Any) -> bool:
     return len(getattr(outputs, "shape", ())) == 4
 
 
-def _check_probabilities(outputs: Any) -> None:
-    finite = outputs[np.isfinite(outputs)]
-    low, high = finite.min(initial=np.inf), finite.max(initial=-np.inf)
-    if low < -1e-3 or high > 1 + 1e-3:
-        raise ValueError(
-            f"The outputs of the model are not probabilities: they are {low:.3g} to "
-            f"{high:.3g}. If its last layer has no softmax or sigmoid, pass "
-            "`from_logits=True`."
-        )
-
-
 def _image_size(x: Any) -> tuple[int, ...] | None:
     """Height and width of a batch of images; `None` if it is something else."""
     shape = tuple(getattr(x, "shape", ()))
@@ -367,9 +351,9 @@ def _check_size(image: tuple[int, ...], mask: tuple[int, ...]) -> None:
         )
 
 
-def _check_num_classes(num_classes: int) -> None:
-    if num_classes > MAX_CLASSES:
+def _check_num_classes(num_classes: int, limit: int) -> None:
+    if num_classes > limit:
         raise ValueError(
-            f"W&B's masks hold 8 bits, so there can be {MAX_CLASSES} classes at most. "
+            f"W&B's masks hold 8 bits, so there can be {limit} classes at most. "
             f"Received: {num_classes}"
         )

@@ -8,10 +8,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wandb_eval.core import class_color, cv2, to_numpy, to_rgb
+from wandb_eval.core import (
+    class_color,
+    class_swatches,
+    color_swatch,
+    cv2,
+    legend_strip,
+    to_numpy,
+    to_rgb,
+)
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
-_WRONG = (255, 30, 30)
+_WRONG = _MISSED = (255, 30, 30)
+_INVENTED = (70, 140, 255)
+_CONFUSED = (255, 215, 0)
 _SHARE_WITH_NAME = 0.005  # of the image, from which on a region has its name on it.
 
 
@@ -78,8 +88,14 @@ def draw_disagreement(
     prediction: NDArray[Any],
     ignore_index: int | None = None,
     scale: int = 1,
+    *,
+    background: int | None = None,
 ) -> NDArray[np.uint8]:
-    """The image in gray, with the pixels where the prediction is wrong in red.
+    """The image in gray, with the pixels where the prediction is wrong in colour.
+
+    They are red. If it is known which class is the background, red are those that were
+    missed: predicted as background. Blue are those of the background that were
+    predicted as something, and yellow those of one class that were taken for another.
 
     Args:
         image: uint8 array of shape `(height, width)`, `(height, width, 1)`, or
@@ -88,6 +104,7 @@ def draw_disagreement(
         prediction: Class ids of the same shape.
         ignore_index: The id in `truth` of pixels that are never wrong.
         scale: Enlarges the picture so many times.
+        background: The id of the background, if there is one.
 
     Returns:
         uint8 array of shape `(scale * height, scale * width, 3)`, RGB.
@@ -108,7 +125,42 @@ def draw_disagreement(
     if ignore_index is not None:
         wrong &= true_ids != ignore_index
     drawn[wrong] = _WRONG
+    if background is not None:
+        drawn[wrong & (true_ids == background)] = _INVENTED
+        drawn[wrong & (true_ids != background) & (predicted_ids != background)] = (
+            _CONFUSED
+        )
     return drawn.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def draw_legend(
+    class_names: Sequence[str], width: int, background: int | None = None
+) -> NDArray[np.uint8]:
+    """Draws what the colours of the other functions mean, for a contact sheet.
+
+    Args:
+        class_names: The name of each class id, or an empty list for what is wrong
+            alone. A class that is named "background" is left out.
+        width: The width of the legend in pixels. It has as many rows as it needs.
+        background: As for `draw_disagreement`.
+
+    Returns:
+        uint8 array of shape `(height, width, 3)`, RGB: white on black.
+
+    Example:
+
+    >>> draw_legend(["background", "cat"], width=800, background=0).shape
+    (32, 800, 3)
+    """
+    wrong = [(_WRONG, "wrong")]
+    if background is not None:
+        wrong = [
+            (_MISSED, "wrong: missed"),
+            (_INVENTED, "wrong: nothing there"),
+            (_CONFUSED, "wrong: another class"),
+        ]
+    kinds = [(color_swatch(color), text) for color, text in wrong]
+    return legend_strip([*class_swatches(class_names), *kinds], width)
 
 
 def _check_masks(image: NDArray[np.uint8], *masks: NDArray[Any]) -> list[NDArray[Any]]:

@@ -14,7 +14,13 @@ import wandb
 from wandb_eval.core import Metrics, SampleScores, at_least
 from wandb_eval.segmentation.boundary import BoundaryIou
 from wandb_eval.segmentation.layers import ERROR_LABELS, MaskLayers
-from wandb_eval.segmentation.masks import channels_last, read_masks, read_outputs
+from wandb_eval.segmentation.masks import (
+    MAX_CLASSES,
+    NOT_A_NUMBER,
+    channels_last,
+    read_masks,
+    read_outputs,
+)
 from wandb_eval.segmentation.metrics import (
     Scores,
     SegmentationMetrics,
@@ -47,6 +53,7 @@ class Exclusive:
         boundary_iou: Whether to measure it.
     """
 
+    MAX_CLASSES = MAX_CLASSES
     SCORES = (
         "mean_iou",
         "mean_dice",
@@ -110,13 +117,17 @@ class Exclusive:
             self._names, self._ignore_index, self._boundary_iou, warns
         )
 
-    def score(self, predictions: Any) -> SampleScores:
+    def score(self, truth: Any, predictions: Any) -> SampleScores:
         """Figures of each image."""
         scores = Scores(predictions["counts"])
         columns = _columns(scores, self._names)
         columns["pixel_accuracy"] = list(map(or_none, scores.pixel_accuracy))
+        lost = (predictions["ids"] == NOT_A_NUMBER) & (truth != self._ignore_index)
+        # Of an image whose pixels are all ignored, nothing is wrong.
+        nothing = np.isnan(scores.mean_iou) & ~lost.any(axis=(1, 2))
         return SampleScores(
-            {name: columns[name] for name in self.SCORES}, 1 - scores.mean_iou
+            {name: columns[name] for name in self.SCORES},
+            np.where(nothing, -np.inf, 1 - scores.mean_iou),
         )
 
     def present(self, mask: Any) -> list[str]:
@@ -147,6 +158,7 @@ class MultiLabel:
         threshold: From what probability on a pixel has a class.
     """
 
+    MAX_CLASSES = MAX_CLASSES - 1  # The id 0 is for pixels that do not have the class.
     SCORES = ("mean_iou", "mean_dice", "classes", "class_iou", "worst_class")
 
     def __init__(self, names: list[str], are_logits: bool, threshold: float) -> None:
@@ -170,19 +182,26 @@ class MultiLabel:
             IouByThreshold.histograms(mask[None], chance[None])
             for mask, chance in zip(truth, chances, strict=True)
         ]
-        counts = count_hot(truth, hot)
-        return truth, {"hot": hot, "counts": counts, "by_threshold": by_threshold}
+        return truth, {
+            "hot": hot,
+            "counts": count_hot(truth, hot),
+            "by_threshold": by_threshold,
+            "has_nan": np.isnan(chances).any(axis=(1, 2, 3)),
+        }
 
     def new_metrics(self, warns: bool) -> Metrics:
         """What is measured over all of the data."""
         return _HotMetrics(self._names)
 
-    def score(self, predictions: Any) -> SampleScores:
+    def score(self, truth: Any, predictions: Any) -> SampleScores:
         """Figures of each image."""
         scores = Scores.of_classes(*np.moveaxis(predictions["counts"], -1, 0))
         columns = _columns(scores, self._names)
+        # Where there is nothing, and nothing was predicted, the model is right.
+        right = np.isnan(scores.mean_iou) & ~np.asarray(predictions["has_nan"])
         return SampleScores(
-            {name: columns[name] for name in self.SCORES}, 1 - scores.mean_iou
+            {name: columns[name] for name in self.SCORES},
+            np.where(right, 0.0, 1 - scores.mean_iou),
         )
 
     def present(self, mask: Any) -> list[str]:

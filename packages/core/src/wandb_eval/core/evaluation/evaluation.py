@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-import keras
 import numpy as np
+from keras.tree import flatten, map_structure
 
 from wandb_eval.core.evaluation.data import Batch
 from wandb_eval.core.evaluation.fingerprint import Fingerprint, content_key
@@ -21,17 +22,32 @@ from wandb_eval.core.evaluation.samples import (
     Samples,
 )
 from wandb_eval.core.evaluation.task import EvalTask
-from wandb_eval.core.evaluation.trees import copy_sample, select, to_numpy
+from wandb_eval.core.evaluation.trees import (
+    concatenate,
+    copy_sample,
+    num_values,
+    select,
+    select_sample,
+    to_numpy,
+)
 from wandb_eval.core.threads import Beside
 
 NUM_SUSPECTS = 50
 """How many samples are kept whose label may be wrong."""
 
+MOST_VALUES = 2**22
+"""How many numbers, those in x included, are looked at together."""
+
+
+Read = Callable[[Any], Iterable[Batch]]
+"""Reads a batch as batches of even inputs: mostly one."""
+
 
 class Evaluation:
     """What is known of a model after one walk through the validation data.
 
-    Batches are looked at in a thread beside the predicting of the next one.
+    Batches are looked at in a thread beside the predicting of the next ones: small ones
+    several at a time, as one batch.
 
     Args:
         task: Reads and scores batches.
@@ -39,6 +55,7 @@ class Evaluation:
         num_hardest: How many of the hardest samples to keep.
         learning: What was known of the samples before; `None` where it is not kept.
         is_refilled: Whether a batch must be copied, before the next one is read.
+        read: What makes batches of what is added.
 
     Attributes:
         metrics: What was measured; `None` if the task measures nothing.
@@ -56,7 +73,9 @@ class Evaluation:
         samples: Samples,
         num_hardest: int,
         learning: Learning | None,
+        *,
         is_refilled: bool,
+        read: Read,
     ) -> None:
         self.metrics = task.new_metrics()
         self.fixed = EvaluatedSamples()
@@ -70,27 +89,46 @@ class Evaluation:
         self._samples = samples
         self._places = {place: i for i, place in enumerate(samples.index)}
         self._is_refilled = is_refilled
+        self._read = read
         self._most_wrong = MostWrong(num_hardest)
         self._suspects = MostWrong(NUM_SUSPECTS)
         self._correct: list[Any] = []
         self._confidence: list[Any] = []
         self._beside = Beside(self._take)
+        self._waiting: list[tuple[Any, Any]] = []
+        self._values_waiting = 0.0
 
     @property
     def measures(self) -> bool:
         """Whether a walk through all of the data is of any use."""
         return self.metrics is not None or self._task.scores_samples
 
-    def add(self, batches: Iterable[Batch], outputs: Any) -> None:
-        """Takes in a batch of the data, whose parts the outputs are for, in order."""
-        parts = list(batches)
+    def add(self, raw: Any, outputs: Any) -> None:
+        """Takes in a batch of the data, and the outputs of the model for it.
+
+        Args:
+            raw: The batch, as the constructor's `read` takes it.
+            outputs: The outputs, of all parts that it is read as.
+        """
         if self._is_refilled:
-            parts = copy.deepcopy(parts)
-        self._beside(parts, outputs)
+            raw = copy.deepcopy(raw)
+        self._waiting.append((raw, outputs))
+        arrays = (raw.x, raw.y) if isinstance(raw, Batch) else raw
+        self._values_waiting += num_values((arrays, outputs))
+        if self._values_waiting > MOST_VALUES:
+            self._look_at_waiting()
+
+    def _look_at_waiting(self) -> None:
+        waiting, self._waiting, self._values_waiting = self._waiting, [], 0.0
+        if waiting:
+            self._beside(waiting)
 
     def finish(self) -> None:
         """Waits until all batches are looked at."""
-        self._beside.close()
+        try:
+            self._look_at_waiting()
+        finally:
+            self._beside.close()
         self.in_order = self.in_order and len(self.fixed) == len(self._samples)
         for kept, evaluated in (
             (self._most_wrong, self.hardest),
@@ -110,38 +148,57 @@ class Evaluation:
 
     def close(self) -> None:
         """Lets go of an evaluation that comes to nothing."""
+        self._waiting = []
         with contextlib.suppress(Exception):
             self._beside.close()
 
-    def _take(self, parts: list[Batch], outputs: Any) -> None:
-        outputs = keras.tree.map_structure(to_numpy, self._task.select_output(outputs))
-        start = 0
-        for part in parts:
-            whole = len(parts) == 1
-            stop = start + part.size
-            cut = outputs if whole else select(outputs, slice(start, stop))
-            self._take_batch(part, cut)
-            start = stop
+    def _take(self, waiting: list[tuple[Any, Any]]) -> None:
+        batches: list[tuple[Batch, Any]] = []
+        for raw, tensors in waiting:
+            parts = list(self._read(raw))
+            outputs = map_structure(to_numpy, self._task.select_output(tensors))
+            start = 0
+            for part in parts:
+                whole = len(parts) == 1
+                stop = start + part.size
+                cut = outputs if whole else select(outputs, slice(start, stop))
+                batches.append((part, cut))
+                start = stop
+        # A task looks at samples of one size at a time.
+        for _, group in itertools.groupby(batches, lambda each: _sizes(each[0].x)):
+            alike = list(group)
+            try:
+                y = concatenate([batch.y for batch, _ in alike])
+                together = concatenate([cut for _, cut in alike])
+            except ValueError:  # The targets are of several shapes, say: one by one.
+                for batch, cut in alike:
+                    self._take_batch([batch], batch.y, cut)
+            else:
+                self._take_batch([batch for batch, _ in alike], y, together)
 
-    def _take_batch(self, batch: Batch, outputs: Any) -> None:
+    def _take_batch(self, batches: list[Batch], y: Any, outputs: Any) -> None:
+        """Looks at batches together: their targets, and the outputs for them."""
         first = self.fingerprint.count
-        self.fingerprint.add(batch.y)
-        truth, predictions = self._task.read_batch(batch.y, outputs)
+        self.fingerprint.add(y)
+        ends = np.cumsum([batch.size for batch in batches])
+        truth, predictions = self._task.read_batch(y, outputs)
         if self.metrics is not None:
             self.metrics.update(truth, predictions)
         scores = self._task.score_samples(truth, predictions)
 
         def keep(i: int) -> KeptSample:
+            at = int(np.searchsorted(ends, i, side="right"))
+            x = select_sample(batches[at].x, i - int(ends[at]))  # From its end.
             return KeptSample(
                 first + i,
-                copy_sample(select(batch.x, i)),
-                copy_sample(select(batch.y, i)),
+                copy_sample(x),
+                copy_sample(select(y, i)),
                 copy.deepcopy(select(truth, i)),
                 copy.deepcopy(select(predictions, i)),
                 {} if scores is None else scores.row(i),
             )
 
-        self._take_fixed(keep, first, batch.size)
+        self._take_fixed(keep, first, int(ends[-1]))
         if scores is None:
             return
         for name, column in scores.columns.items():
@@ -168,3 +225,7 @@ class Evaluation:
             if content_key(sample.x) != self._samples.key(i):
                 self.in_order = False
             self.fixed.add(replace(sample, x=self._samples.x[i]))
+
+
+def _sizes(x: Any) -> list[tuple[int, ...]]:
+    return [tuple(leaf.shape[1:]) for leaf in flatten(x)]

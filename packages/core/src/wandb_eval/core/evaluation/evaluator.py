@@ -11,7 +11,7 @@ import numpy as np
 
 from wandb_eval.core.evaluation import fit_pass
 from wandb_eval.core.evaluation.data import FirstWalk, ValidationData
-from wandb_eval.core.evaluation.evaluation import Evaluation
+from wandb_eval.core.evaluation.evaluation import Evaluation, Read
 from wandb_eval.core.evaluation.fingerprint import content_key
 from wandb_eval.core.evaluation.frame import preprocessing
 from wandb_eval.core.evaluation.learning import Learning
@@ -168,7 +168,7 @@ class Evaluator:
         self.drop()
         if self._why_not is not None:
             return
-        evaluation = self._new_evaluation()
+        evaluation = self._new_evaluation(self.data.read)
         if not evaluation.measures:
             return
         if self._fit_pass is None:
@@ -195,10 +195,9 @@ class Evaluator:
             self._give_up("`test_step` of the model does not call `compute_metrics`")
             return
         try:
-            parts = list(self.data.read(raw))
             if self._must_verify and self._unverified is None:
-                self._unverified = parts[0].x, outputs
-            self._of_fit.add(parts, outputs)
+                self._unverified = next(iter(self.data.read(raw))).x, outputs
+            self._of_fit.add(raw, outputs)
         except Exception as error:  # It is `fit` that would end.
             logger.debug("What fit validates on can't be read", exc_info=error)
             evaluation, self._of_fit = self._of_fit, None
@@ -236,7 +235,7 @@ class Evaluator:
         """What is known of the model now."""
         evaluation, reason = self._finished_of_fit()
         if evaluation is None:
-            evaluation = self._new_evaluation()
+            evaluation = self._new_evaluation(lambda batch: [batch])
             if evaluation.measures:
                 if reason != self.reason:
                     logger.info("The validation data is walked again: %s.", reason)
@@ -259,13 +258,14 @@ class Evaluator:
         evaluation.in_order = in_order
         return evaluation
 
-    def _new_evaluation(self) -> Evaluation:
+    def _new_evaluation(self, read: Read) -> Evaluation:
         return Evaluation(
             self._task,
             self.samples,
             self._num_hardest,
             self._learning,
-            self.data.is_refilled,
+            is_refilled=self.data.is_refilled,
+            read=read,
         )
 
     def _walk_through(self, evaluation: Evaluation) -> None:
@@ -274,7 +274,7 @@ class Evaluator:
         )
         try:
             for batch in self.data:
-                evaluation.add([batch], self.predictor(batch.x))
+                evaluation.add(batch, self.predictor(batch.x))
                 progress.add()
         except BaseException:
             evaluation.close()

@@ -13,7 +13,7 @@ from typing import Any
 
 import keras
 
-from wandb_eval.core.evaluation.predict import has_own_predict_step
+from wandb_eval.core.evaluation.predict import has_own_predict_step, is_nnx_enabled
 
 Take = Callable[[Any, Any], None]
 """Takes a batch as the step of `fit` got it, and the outputs of the model for it."""
@@ -90,7 +90,7 @@ def why_not(model: Any) -> str | None:
         return "`steps_per_execution` is above 1"
     if has_own_predict_step(model):
         return "`predict_step` of the model does more than call it"
-    if _is_nnx_enabled():
+    if is_nnx_enabled():
         return "Keras runs on NNX"
     if getattr(type(model), "make_test_function", None) is not (
         keras.Model.make_test_function
@@ -103,12 +103,6 @@ def has_own_test_step(model: Any) -> bool:
     """Whether the model says itself what a step of validation is."""
     test_step = getattr(type(model), "test_step", None)
     return test_step is not keras.Model.test_step or "test_step" in vars(model)
-
-
-def _is_nnx_enabled() -> bool:
-    config = getattr(keras, "config", None)
-    is_enabled = getattr(config, "is_nnx_enabled", None)
-    return bool(is_enabled and is_enabled())
 
 
 def _with_outputs(model: Any, test_step: Callable[..., Any]) -> Callable[..., Any]:

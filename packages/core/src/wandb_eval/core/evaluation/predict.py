@@ -38,6 +38,7 @@ class Predictor:
         strategy = getattr(model, "distribute_strategy", None)
         replicas = getattr(strategy, "num_replicas_in_sync", 1)
         self._by_predict = replicas > 1 or has_own_predict_step(model)
+        self._on_jax: _CompiledOnJax | None = None
 
     def size(self, x: Any) -> int:
         """How many samples a batch of these inputs has when it is predicted."""
@@ -89,7 +90,70 @@ class Predictor:
         owner = keras.Model if self._in_frame else type(self._model)
         if self._by_predict:
             return owner.predict(self._model, x, batch_size=size, verbose=0)
+        if self._on_jax is None and _can_be_compiled(self._model, owner):
+            self._on_jax = _CompiledOnJax(self._model)
+        if self._on_jax is not None:
+            return self._on_jax(x)
         return owner.predict_on_batch(self._model, x)
+
+
+class _CompiledOnJax:
+    """`model.predict_on_batch` on JAX, which waits for nothing and moves no weights.
+
+    That one assigns every weight of the model anew for each batch, and waits for the
+    outputs.
+
+    Args:
+        model: The model.
+    """
+
+    def __init__(self, model: Any) -> None:
+        import jax
+
+        self._model = model
+        self._changed: list[int] = []
+        self._step = jax.jit(self._stateless)
+
+    def __call__(self, x: Any) -> Any:
+        """The outputs, which may be under way still."""
+        model = self._model
+        model.jax_state_sync()  # `fit` may have newer weights than the model.
+        variables = model.non_trainable_variables
+        outputs, changed = self._step(
+            [variable.value for variable in model.trainable_variables],
+            [variable.value for variable in variables],
+            x,
+        )
+        for i, value in zip(self._changed, changed, strict=True):
+            variables[i].assign(value)
+        return outputs
+
+    def _stateless(self, trainable: Any, others: Any, x: Any) -> Any:
+        """What is compiled: the outputs, and the state that changes, of an RNN, say."""
+        outputs, others_after = self._model.predict_step((trainable, others), (x,))
+        pairs = zip(others, others_after, strict=True)
+        self._changed = [i for i, (old, new) in enumerate(pairs) if new is not old]
+        return outputs, [others_after[i] for i in self._changed]
+
+
+def _can_be_compiled(model: Any, owner: Any) -> bool:
+    """Whether the model is predicted by Keras' own `predict_on_batch`, compiled."""
+    return bool(
+        keras.backend.backend() == "jax"
+        and owner.predict_on_batch is keras.Model.predict_on_batch
+        and keras.distribution.distribution() is None
+        and not is_nnx_enabled()
+        and model.built
+        and model.jit_compile
+        and not model.run_eagerly
+    )
+
+
+def is_nnx_enabled() -> bool:
+    """Whether Keras keeps the state of models in Flax' NNX."""
+    config = getattr(keras, "config", None)
+    is_enabled = getattr(config, "is_nnx_enabled", None)
+    return bool(is_enabled and is_enabled())
 
 
 def has_own_predict_step(model: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -61,6 +62,19 @@ def select(node: Any, index: int | slice) -> Any:
     return node[index]
 
 
+def select_sample(node: Any, index: int) -> Any:
+    """One sample of a batch; of tensors in the machine's memory as an array.
+
+    Slicing a tensor takes many times as long as slicing an array.
+    """
+    return map_leaves(lambda leaf: _on_host(leaf)[index], node)
+
+
+def _on_host(leaf: Any) -> Any:
+    on_cpu = "CPU" in str(getattr(leaf, "device", "")).upper()
+    return np.asarray(leaf) if on_cpu and hasattr(leaf, "__array__") else leaf
+
+
 def copy_sample(node: Any) -> Any:
     """Arrays of one sample that do not keep the arrays of their batch alive."""
     return map_leaves(lambda leaf: np.array(_dense(leaf)), node)
@@ -86,6 +100,39 @@ def stack_or_list(samples: Sequence[Any]) -> Any:
     first = shapes_of(samples[0])
     alike = all(shapes_of(sample) == first for sample in samples)
     return stack(samples) if alike else list(samples)
+
+
+def concatenate(batches: Sequence[Any]) -> Any:
+    """Makes one batch of several: of arrays, lists, and tuples or dicts of them.
+
+    Raises:
+        ValueError: If they are not alike.
+    """
+    first = batches[0]
+    if any(type(batch) is not type(first) for batch in batches):
+        raise ValueError("They are of several types.")
+    if isinstance(first, dict):
+        if any(batch.keys() != first.keys() for batch in batches):
+            raise ValueError("They have other keys.")
+        return {key: concatenate([batch[key] for batch in batches]) for key in first}
+    if isinstance(first, tuple):
+        return tuple(concatenate(part) for part in zip(*batches, strict=True))
+    if isinstance(first, list):
+        return list(itertools.chain.from_iterable(batches))
+    if not isinstance(first, np.ndarray) or any(
+        (batch.dtype, batch.shape[1:]) != (first.dtype, first.shape[1:])
+        for batch in batches
+    ):
+        raise ValueError("They are no arrays, or of several dtypes or shapes.")
+    return np.concatenate(batches)
+
+
+def num_values(node: Any) -> float:
+    """How many numbers there are in arrays and tensors; infinitely many if unclear."""
+    leaves = keras.tree.flatten(node)
+    if not all(hasattr(leaf, "dtype") and None not in leaf.shape for leaf in leaves):
+        return math.inf
+    return float(sum(math.prod(leaf.shape) for leaf in leaves))
 
 
 def shapes_of(sample: Any) -> list[tuple[int, ...]]:

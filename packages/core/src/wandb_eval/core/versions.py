@@ -1,9 +1,10 @@
-"""Which version of a run is the best so far."""
+"""Which versions of a run are missing, and which is the best so far."""
 
 from __future__ import annotations
 
 import contextlib
 import math
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,41 @@ import wandb
 
 from wandb_eval.core.arguments import is_integer, is_number
 from wandb_eval.core.monitor import Monitor
+
+
+class MissingVersions:
+    """The epochs of a run that have no version, as its summary has them.
+
+    Args:
+        run: The run.
+        prefix: What keys of the run's summary begin with.
+
+    Attributes:
+        epochs: The epochs, in the order that it became known.
+    """
+
+    def __init__(self, run: wandb.Run | None, prefix: str) -> None:
+        self._run = run
+        self._key = f"{prefix}/missing_versions"
+        self.epochs: list[int] = []
+        self._lock = threading.Lock()  # Uploads are given up in another thread.
+
+    def recall(self, of_summary: Callable[[str], Any]) -> None:
+        """Reads what another callback, or the run before, has left in the summary."""
+        self.epochs = list(of_summary("missing_versions") or [])
+
+    def mark(self, epoch: int, missing: bool) -> None:
+        """Notes, and writes to the summary, whether an epoch's version is missing."""
+        with self._lock:
+            if missing == (epoch in self.epochs):
+                return
+            if missing:
+                self.epochs.append(epoch)
+            else:
+                self.epochs.remove(epoch)
+            with contextlib.suppress(Exception):
+                assert self._run is not None
+                self._run.summary[self._key] = sorted(self.epochs)
 
 
 class BestVersion:

@@ -1,0 +1,221 @@
+"""Files that wandb-core uploads later: where they are, and what they are called."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import functools
+import hashlib
+import os
+import shutil
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import wandb
+from wandb.sdk.artifacts.artifact_manifest_entry import ArtifactManifestEntry
+from wandb.sdk.artifacts.staging import get_staging_dir
+from wandb.sdk.lib.paths import LogicalPath
+from wandb.sdk.wandb_run import TeardownHook, TeardownStage
+
+
+class WriteError(OSError):
+    """A file that was to be logged could not be written."""
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file that was written for an artifact, with what wandb wants to know of it.
+
+    Attributes:
+        path: Where it is on this machine.
+        name: Its path in an artifact. It depends on the content alone.
+        digest: The MD5 of its bytes, base64, as artifact manifests have it.
+        sha256: The SHA-256 of its bytes, hexadecimal, as media JSON has it.
+        size: Bytes.
+    """
+
+    path: str
+    name: str
+    digest: str
+    sha256: str
+    size: int
+
+    def entry(self) -> ArtifactManifestEntry:
+        """The file as an entry of an artifact's manifest."""
+        return ArtifactManifestEntry(
+            path=LogicalPath(self.name),
+            digest=self.digest,
+            size=self.size,
+            local_path=self.path,
+            skip_cache=True,
+        )
+
+
+class Folder:
+    """Where files are written that wandb-core uploads later, without copying them.
+
+    Args:
+        path: The folder.
+        shared: Whether equal contents share a file. False where wandb-core deletes a
+            file as soon as the one artifact version that it was written for is there.
+    """
+
+    def __init__(self, path: Path, shared: bool) -> None:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WriteError(f"can't make the folder {path}: {error}") from error
+        self.path = path
+        self.files: dict[str, StoredFile] = {}
+        self.shared = shared
+        self._written: list[Path] = []
+        self._by_name: dict[str, StoredFile] = {}
+        self._lock = threading.Lock()
+
+    def store(self, content: bytes, name_folder: str, suffix: str) -> StoredFile:
+        """Writes `content`, to be named as wandb names media: by its digest."""
+        md5 = hashlib.md5(content, usedforsecurity=False)
+        sha256 = hashlib.sha256(content).hexdigest()
+        file_name = md5.hexdigest()[:20] + suffix
+        name = f"{name_folder}/{file_name}"
+        with self._lock:
+            if name not in self._by_name:
+                path = str(self._write(content, file_name))
+                digest = base64.b64encode(md5.digest()).decode()
+                file = StoredFile(path, name, digest, sha256, len(content))
+                self.files[path] = self._by_name[name] = file
+            return self._by_name[name]
+
+    def _write(self, content: bytes, file_name: str) -> Path:
+        path = self.path / file_name
+        try:
+            if self.shared and path.exists():
+                return path
+            written = write_file(content, self.path)
+            if self.shared:
+                os.replace(written, path)
+                written = path
+        except OSError as error:
+            raise WriteError(f"can't write to {self.path}: {error}") from error
+        self._written.append(written)
+        return written
+
+    def discard(self) -> None:
+        """Deletes the files that were written here, and not before."""
+        with self._lock:
+            for path in self._written:
+                # What broke the writing may be in the way of this, too.
+                with contextlib.suppress(OSError):
+                    path.unlink()
+            self._written.clear()
+            self.files.clear()
+            self._by_name.clear()
+
+
+def write_file(content: bytes, folder: Path, suffix: str = "") -> Path:
+    """Writes a file under a name of its own; nothing is left of it if that fails."""
+    descriptor, path = tempfile.mkstemp(suffix, dir=folder)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+    except OSError:
+        os.unlink(path)
+        raise
+    return Path(path)
+
+
+def media_folder(run: wandb.Run) -> Folder:
+    """Where the media of a data artifact are: in the folder of the run.
+
+    `wandb sync` finds them there. Online the folder is deleted when the run is
+    finished: all is uploaded then, or given up.
+    """
+    path = folder_of(run) / "eval-media"
+    if not offline(run) and not path.exists():
+        remove = functools.partial(shutil.rmtree, path, ignore_errors=True)
+        run._teardown_hooks.append(TeardownHook(remove, TeardownStage.LATE))
+    return Folder(path, shared=True)
+
+
+class RunFolders:
+    """Where the files of a run's tables are written, and what was written so far.
+
+    wandb-core does not send a file again that an earlier version of an artifact has: so
+    the files of all data folders are known, for any artifact of the run.
+
+    Args:
+        run: The run; `None` where nothing will be written.
+    """
+
+    def __init__(self, run: wandb.Run | None) -> None:
+        self.run = run
+        self._all: list[Folder] = []
+        self._data: Folder | None = None
+        self._version: Folder | None = None
+
+    @property
+    def data(self) -> Folder:
+        """Where media of samples are written, which any table may show."""
+        if self._data is None:
+            assert self.run is not None
+            self._data = media_folder(self.run)
+            self._all = [known for known in self._all if known.files]
+            self._all.append(self._data)
+        return self._data
+
+    @property
+    def version(self) -> Folder:
+        """Where media of one version of predictions alone are written."""
+        if self._version is None:
+            assert self.run is not None
+            self._version = version_folder(self.run)
+        return self._version
+
+    def leave(self, *, data: bool = False, version: bool = False) -> None:
+        """Lets go of folders: their files are wandb-core's, or belong to no table."""
+        if data:
+            self._data = None
+        if version:
+            self._version = None
+
+    def discard(self) -> None:
+        """Deletes what was written for an artifact that was not logged."""
+        for folder in (self._data, self._version):
+            if folder is not None:
+                folder.discard()
+
+    def entry(self, path: str) -> ArtifactManifestEntry | None:
+        """The entry of a media file of samples, by its path on this machine."""
+        for folder in self._all:
+            file = folder.files.get(path)
+            if file is not None and file.name.startswith("media/"):
+                return file.entry()
+        return None
+
+
+def version_folder(run: wandb.Run) -> Folder:
+    """Where files that one version of predictions alone needs wait for their upload.
+
+    Online that is wandb's staging folder: wandb-core deletes them from there when the
+    version is uploaded. Offline it is the folder of the run.
+    """
+    if offline(run):
+        return media_folder(run)
+    try:
+        path = Path(get_staging_dir())
+    except OSError as error:
+        raise WriteError(str(error)) from error
+    return Folder(path, shared=False)
+
+
+def folder_of(run: wandb.Run) -> Path:
+    # Absolute: `wandb sync`, and wandb-core, may be anywhere. `run.settings` is a deep
+    # copy, made each time it is asked for.
+    return Path(run._settings.sync_dir).absolute()
+
+
+def offline(run: wandb.Run) -> bool:
+    """Whether what the run logs is only recorded on this machine."""
+    return bool(run._settings._offline)

@@ -1,0 +1,104 @@
+"""The ground truth as an artifact, and references to what is in it."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import os
+
+import wandb
+from wandb.sdk.artifacts.artifact_manifest_entry import ArtifactManifestEntry
+from wandb.sdk.lib.paths import LogicalPath
+
+from wandb_eval.core._wandb.artifacts import EvalArtifact
+from wandb_eval.core._wandb.files import WriteError
+from wandb_eval.core._wandb.tables import reference_table
+from wandb_eval.core._wandb.uploads import Upload
+
+
+class GroundTruth:
+    """A data artifact that was logged, and how predictions refer to what is in it.
+
+    Once the artifact is committed, an entry of another artifact can refer to its files.
+    Until then, and offline, where there is no id to refer to, an entry has the local
+    file itself: W&B uploads that once for all the versions of one name, and a version
+    is complete whatever becomes of the others.
+
+    Args:
+        artifact: The artifact, which was logged.
+        table: The table in it.
+        entry: The entry of the table.
+        upload: What becomes of the artifact; `None` offline.
+
+    Attributes:
+        table: The table, to take cells from.
+        media: Entries for its media, by their path on this machine.
+        table_entry: An entry for the table itself.
+    """
+
+    def __init__(
+        self,
+        artifact: EvalArtifact,
+        table: wandb.Table,
+        entry: ArtifactManifestEntry,
+        upload: Upload | None,
+    ) -> None:
+        self.table = reference_table(table)
+        self.media = dict(artifact._added_local_paths)
+        self.table_entry = copy.copy(entry)
+        self.table_entry.path = LogicalPath(f"media/tables/{entry.path}")
+        self._table_name = str(entry.path)
+        self._artifact = artifact
+        self._settled = self._copied = False
+        self._upload = upload
+
+    def check_files(self) -> None:
+        """Checks that the files that the entries stand for are still there.
+
+        Raises:
+            WriteError: If somebody has deleted one.
+        """
+        for entry in self.media.values():
+            if entry.local_path is not None and not os.path.exists(entry.local_path):
+                raise WriteError(f"{entry.local_path} was deleted")
+
+    def settle(self, patience: float) -> None:
+        """Turns the entries into references, once the artifact is committed.
+
+        If W&B has given it up, they stay the local files.
+
+        Args:
+            patience: For how many seconds at most to wait for that. It is waited for
+                only once.
+        """
+        if self._settled:
+            return
+        upload = self._upload
+        if upload is None or not upload.done.wait(0 if self._copied else patience):
+            self._copied = True
+            return
+        self._settled = True
+        if upload.error is not None:
+            return
+        artifact_id = str(upload.artifact_id)
+        self.media = {
+            path: reference_to(artifact_id, str(entry.path), entry)
+            for path, entry in self.media.items()
+        }
+        self.table_entry = reference_to(artifact_id, self._table_name, self.table_entry)
+        self._artifact.release()
+
+
+def reference_to(
+    artifact_id: str, name: str, entry: ArtifactManifestEntry
+) -> ArtifactManifestEntry:
+    """An entry that refers to a file of a logged artifact; nothing is downloaded."""
+    if entry.ref is not None:
+        return entry
+    hex_id = base64.b64decode(artifact_id).hex()
+    return ArtifactManifestEntry(
+        path=entry.path,
+        ref=f"wandb-artifact://{hex_id}/{name}",
+        digest=entry.digest,
+        size=0,
+    )

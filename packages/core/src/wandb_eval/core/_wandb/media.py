@@ -1,0 +1,151 @@
+"""Images, masks and boxes of W&B on files that are written already."""
+
+from __future__ import annotations
+
+import copy
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import wandb
+from numpy.typing import NDArray
+from wandb.sdk.data_types._private import MEDIA_TMP
+from wandb.sdk.data_types.base_types.media import Media
+
+from wandb_eval.core._wandb.files import StoredFile
+
+IMAGE_FOLDER = "media/images"
+MASK_FOLDER = "media/images/mask"
+
+
+class _LazyPixels:
+    """Stands in for the PIL image of a `wandb.Image` whose file we wrote.
+
+    `wandb.Image(image, masks=...)` opens and decodes the file of `image` only to ask
+    for its `size`. This knows the size and opens the file when anything else is asked.
+    """
+
+    def __init__(self, path: str, size: tuple[int, int]) -> None:
+        self.size = size
+        self._path = path
+
+    @property
+    def __array_interface__(self) -> Any:
+        return self._open().__array_interface__
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._open(), name)
+
+    def _open(self) -> Any:
+        import PIL.Image
+
+        with PIL.Image.open(self._path) as image:
+            image.load()
+            return image
+
+
+def image_from_file(file: StoredFile, width: int, height: int) -> wandb.Image:
+    """A `wandb.Image` on a file that `Folder.store` wrote, which is not opened again.
+
+    Args:
+        file: The encoded image.
+        width: Its width in pixels.
+        height: Its height in pixels.
+    """
+    image = wandb.Image.__new__(wandb.Image)
+    Media.__init__(image)
+    image._grouping = image._classes = image._boxes = image._masks = None
+    image._file_type = None
+    image.format = Path(file.path).suffix[1:]
+    image._width, image._height = width, height
+    image._image = _LazyPixels(file.path, (width, height))  # type: ignore[assignment]
+    _set_file(image, file, None)
+    return image
+
+
+def image_from_array(array: NDArray[np.uint8], caption: str) -> wandb.Image:
+    """`wandb.Image`, also where somebody has cleared wandb's temporary files."""
+    os.makedirs(MEDIA_TMP.name, exist_ok=True)
+    return wandb.Image(array, caption=caption)
+
+
+def mask_from_file(
+    file: StoredFile, key: str, class_labels: dict[int, str]
+) -> wandb.data_types.ImageMask:
+    """A `wandb.ImageMask` on an 8-bit image file that `Folder.store` wrote."""
+    mask = wandb.data_types.ImageMask.__new__(wandb.data_types.ImageMask)
+    Media.__init__(mask)
+    mask._val = {"class_labels": class_labels}
+    mask._key = key
+    _set_file(mask, file, ".mask.png")
+    return mask
+
+
+def _set_file(media: Media, file: StoredFile, extension: str | None) -> None:
+    media._path = file.path
+    media._is_tmp = False
+    media._extension = extension
+    media._sha256 = file.sha256
+    media._size = file.size
+
+
+def with_layers(
+    image: wandb.Image | None,
+    classes: wandb.data_types.Classes,
+    boxes: dict[str, Any] | None = None,
+    masks: dict[str, Any] | None = None,
+    keep: bool = False,
+) -> wandb.Image | None:
+    """`wandb.Image(image, boxes=..., masks=..., classes=...)`, cheap for many images.
+
+    The class names are shared, instead of collected from the layers of each image.
+
+    Args:
+        image: The image, from `sample_images` or `data_table_ref`. `None` stays `None`.
+        classes: The names of all class ids that are in the layers.
+        boxes: Box layers by name, as for `wandb.Image`.
+        masks: Mask layers by name, as for `wandb.Image`.
+        keep: Whether the layers that the image has stay on it, below these.
+    """
+    if image is None:
+        return None
+    layered = wandb.Image(image, masks=masks)
+    if boxes:
+        layered._boxes = {key: _box_layer(val, key) for key, val in boxes.items()}
+    if keep:
+        layered._boxes = (image._boxes or {}) | (layered._boxes or {}) or None
+        layered._masks = (image._masks or {}) | (layered._masks or {}) or None
+    layered._classes = classes
+    return layered
+
+
+def _box_layer(
+    layer: dict[str, Any] | wandb.data_types.BoundingBoxes2D, key: str
+) -> wandb.data_types.BoundingBoxes2D:
+    """A `wandb.BoundingBoxes2D` for tables, without the file it writes for itself."""
+    if isinstance(layer, wandb.data_types.BoundingBoxes2D):
+        return layer
+    boxes = wandb.data_types.BoundingBoxes2D.__new__(wandb.data_types.BoundingBoxes2D)
+    Media.__init__(boxes)
+    boxes._val = layer["box_data"]
+    boxes._key = key
+    boxes._class_labels = layer["class_labels"]
+    return boxes
+
+
+def by_reference(cell: Any) -> Any:
+    """The cell as `data_table_ref` shows it: an image keeps its file and layers.
+
+    Not its pixels, unless they are asked for. `wandb.Image(image)` takes over the file
+    alone, without the layers; so it is with wandb's own reference table.
+    """
+    if not isinstance(cell, wandb.Image):
+        return cell
+    reference = copy.copy(cell)
+    if reference._path and reference._width and reference._height:
+        size = (reference._width, reference._height)
+        reference._image = _LazyPixels(reference._path, size)  # type: ignore[assignment]
+    return reference

@@ -1,0 +1,132 @@
+"""Tables of W&B with many rows: filled, copied and written fast."""
+
+from __future__ import annotations
+
+import copy
+import datetime
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import wandb
+from wandb.sdk.data_types.utils import _json_helper
+
+from wandb_eval.core._wandb.media import by_reference
+
+
+def add_rows(table: wandb.Table, rows: Iterable[Sequence[Any]]) -> None:
+    """Adds rows to a table as `add_data` would, inferring each kind of cell once.
+
+    `wandb.Table.add_data` merges the type of every cell of every row into the types of
+    the columns. The types depend on few things (the class of a cell, the layers of an
+    image), so cells that agree in those need not be merged twice.
+
+    Args:
+        table: The table.
+        rows: The cells of each row. Lists become the table's own, and are not copied.
+    """
+    rows = list(rows)
+    new = _rows_with_new_kinds(rows, len(table.columns))
+    for i, row in enumerate(rows):
+        if new is None or i in new:
+            table.add_data(*row)
+        else:
+            table.data.append(row if type(row) is list else list(row))
+
+
+def _rows_with_new_kinds(rows: list[Sequence[Any]], width: int) -> set[int] | None:
+    """The rows that have a cell of another kind than those above; `None` for all."""
+    if any(len(row) != width for row in rows):
+        return None
+    new: set[int] = {0}
+    for column in zip(*rows, strict=True):
+        kinds: Sequence[Any] = list(map(type, column))
+        if not _PLAIN.issuperset(kinds):
+            kinds = list(map(_kind, column))
+            new.update(i for i, kind in enumerate(kinds) if kind is None)
+        if kinds.count(kinds[0]) < len(kinds):
+            new.update(map(kinds.index, set(kinds)))
+    return new
+
+
+_PLAIN = frozenset((bool, int, float, str, type(None)))
+
+
+def _kind(cell: Any) -> Any:
+    """What the type of a cell depends on; None where it may depend on its value."""
+    if type(cell) in _PLAIN:
+        return type(cell)
+    if type(cell) is list and all(type(item) in _PLAIN for item in cell):
+        return list, tuple(map(type, cell))
+    if type(cell) is wandb.Image:
+        boxes = tuple(
+            (
+                key,
+                tuple(layer._class_labels),
+                frozenset(name for box in layer._val for name in box.get("scores", ())),
+            )
+            for key, layer in (cell._boxes or {}).items()
+        )
+        masks = tuple(
+            (key, tuple(layer._val["class_labels"]))
+            for key, layer in (cell._masks or {}).items()
+            if hasattr(layer, "_val")
+        )
+        return wandb.Image, boxes, masks, id(cell._classes)
+    return None
+
+
+def reference_table(table: wandb.Table) -> wandb.Table:
+    """A table with the same rows whose images hold no pixels in memory."""
+    reference = copy.copy(table)
+    reference.data = [[by_reference(cell) for cell in row] for row in table.data]
+    return reference
+
+
+def table_json(table: wandb.Table, artifact: wandb.Artifact) -> dict[str, Any]:
+    """`table.to_json(artifact)`, faster: cells that are JSON already are not looked at.
+
+    wandb asks of every number and string whether it is a tensor of some framework.
+    """
+    plain = is_plain(table.data)
+    if len(table.data) > wandb.Table.MAX_ARTIFACT_ROWS or (
+        not plain
+        and any(
+            isinstance(cell, (np.ndarray, datetime.date))
+            for row in table.data
+            for cell in row
+        )
+    ):
+        # Arrays go into a file of their own, and times become numbers.
+        return dict(table.to_json(artifact))
+    header = copy.copy(table)
+    header.data = []
+    content = dict(header.to_json(artifact))
+    content["nrows"] = len(table.data)
+    content["data"] = (
+        table.data
+        if plain
+        else [
+            [cell if _is_json(cell) else _json_helper(cell, artifact) for cell in row]  # type: ignore[no-untyped-call]
+            for row in table.data
+        ]
+    )
+    return content
+
+
+def is_plain(rows: Sequence[Sequence[Any]]) -> bool:
+    """Whether all cells are numbers, strings and such that JSON has."""
+    return all(
+        _PLAIN.issuperset(map(type, column))
+        and all(math.isfinite(cell) for cell in column if type(cell) is float)
+        for column in zip(*rows, strict=False)
+    )
+
+
+def _is_json(cell: Any) -> bool:
+    if type(cell) is list:
+        return all(map(_is_json, cell))
+    if type(cell) is float:
+        return math.isfinite(cell)  # wandb writes null for NaN.
+    return type(cell) in _PLAIN

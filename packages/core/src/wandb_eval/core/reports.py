@@ -1,0 +1,156 @@
+"""What could not be logged: said once an epoch, or raised."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import wandb
+
+from wandb_eval.core._wandb.artifacts import EvalArtifact
+from wandb_eval.core._wandb.uploads import Upload, UploadError, log_artifact
+
+logger = logging.getLogger(__name__)
+
+
+class Owner(Protocol):
+    """The callback that logs. Its attributes may be set later than it is made."""
+
+    prefix: str
+    on_error: str
+
+
+class Reports:
+    """Reports what fails, and lets the training go on.
+
+    Args:
+        owner: The callback. With its `on_error="raise"`, what fails is raised instead.
+
+    Attributes:
+        epoch: The epoch that it is.
+    """
+
+    def __init__(self, owner: Owner) -> None:
+        self.epoch = 0
+        self._owner = owner
+        self._warned_in: int | None = None
+
+    @contextlib.contextmanager
+    def reported(
+        self, what: str, kind: type[Exception] = Exception
+    ) -> Iterator[list[Exception]]:
+        """Reports what fails inside, once an epoch, instead of raising it.
+
+        Args:
+            what: What could not be done.
+            kind: What is reported; anything else is raised.
+
+        Yields:
+            A list that will have what failed.
+        """
+        failures: list[Exception] = []
+        try:
+            yield failures
+        except kind as error:
+            if self.raises:
+                raise
+            failures.append(error)
+            message = f"{what}: {describe(error)}. Training goes on."
+            self.report(message, error, warn=self._warned_in != self.epoch)
+            self._warned_in = self.epoch
+
+    @property
+    def raises(self) -> bool:
+        """Whether what fails is raised."""
+        return self._owner.on_error == "raise"
+
+    def report(self, message: str, error: Exception, warn: bool = True) -> None:
+        """Reports one failure, whatever was said before."""
+        logger.warning(message, exc_info=error)
+        if warn:
+            wandb.termwarn(f"{type(self._owner).__name__}: {message}")
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Reports the next failure, also if this epoch had one before."""
+        self.epoch, self._warned_in = epoch, None
+
+
+class Uploads:
+    """Artifacts that were logged. Those that W&B gives up are reported.
+
+    Args:
+        reports: Where to.
+
+    Attributes:
+        under_way: The uploads whose outcome nobody has asked for yet.
+    """
+
+    def __init__(self, reports: Reports) -> None:
+        self.under_way: list[Upload] = []
+        self._reports = reports
+
+    def log(
+        self,
+        run: wandb.Run,
+        artifact: EvalArtifact,
+        what: str,
+        aliases: list[str] | None = None,
+        given_up: Callable[[], None] = lambda: None,
+        *,
+        use: bool = False,
+    ) -> Upload | None:
+        """Logs an artifact. If W&B gives it up, that is reported, from a thread.
+
+        Args:
+            run: The run.
+            artifact: The artifact.
+            what: What it is, in words.
+            aliases: The aliases of the version. `None` means `["latest"]`.
+            given_up: Called when it is given up.
+            use: Whether to mark the artifact as used by the run.
+
+        Returns:
+            What becomes of it; `None` offline.
+        """
+
+        def report(error: UploadError) -> None:
+            subject = what[0].upper() + what[1:]
+            message = f"{subject} could not be logged: {describe(error)}"
+            self._reports.report(message, error)
+            given_up()
+
+        upload = log_artifact(
+            run, artifact, aliases or ["latest"], what, report, use=use
+        )
+        if upload is not None:
+            self.under_way.append(upload)
+        return upload
+
+    def wait(self, patience: float) -> list[str]:
+        """Waits until all outcomes are known; what is under way still, in words.
+
+        Args:
+            patience: How long, in seconds.
+        """
+        deadline = time.monotonic() + patience
+        for upload in self.under_way:
+            upload.done.wait(max(0.0, deadline - time.monotonic()))
+        self.raise_given_up()
+        left, self.under_way = self.under_way, []
+        return list(dict.fromkeys(item.what for item in left))
+
+    def raise_given_up(self) -> None:
+        """Raises why W&B has given something up, if that is to be raised."""
+        known = [item for item in self.under_way if item.done.is_set()]
+        self.under_way = [item for item in self.under_way if item not in known]
+        for upload in known:
+            if self._reports.raises and upload.error is not None:
+                raise upload.error
+
+
+def describe(error: Exception) -> str:
+    """An exception in a line."""
+    return f"{type(error).__name__}: {error}"

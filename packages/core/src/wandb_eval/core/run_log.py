@@ -1,0 +1,325 @@
+"""What a callback logs to a run, and what becomes of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import wandb
+
+from wandb_eval.core._wandb.artifacts import EvalArtifact, artifact_name
+from wandb_eval.core._wandb.files import (
+    RunFolders,
+    WriteError,
+    offline,
+)
+from wandb_eval.core._wandb.ground_truth import GroundTruth
+from wandb_eval.core._wandb.history import History, table_cell
+from wandb_eval.core._wandb.uploads import Upload
+from wandb_eval.core.processes import is_alone, is_chief
+from wandb_eval.core.reports import Owner, Reports, Uploads
+from wandb_eval.core.versions import BestVersion, MissingVersions
+
+
+class RunLog:
+    """Logs the ground truth, versions of predictions and rows of the history.
+
+    What can't be logged, or is given up by W&B later, is reported, and the epochs whose
+    version is missing are kept in the run's summary.
+
+    Args:
+        owner: The callback, for the names of keys and for what is reported.
+
+    Attributes:
+        given: The run that the callback was given; `None` for the active one.
+        run: The run that is logged to; `None` in a process that logs nothing.
+        reports: Reports failures, and knows which epoch it is.
+        uploads: The artifacts that are under way.
+        folders: Where files are written.
+        missing: The epochs whose version is missing.
+        best: Which version is the best one, if that is asked.
+        patience: How long to wait for the ground truth to be committed before a version
+            gets copies of its media, in seconds.
+        patience_at_end: How long to wait for the last versions when training ends.
+    """
+
+    patience = 120.0
+    patience_at_end = 10.0
+
+    def __init__(self, owner: Owner) -> None:
+        self.given: wandb.Run | None = None
+        self.run: wandb.Run | None = None
+        self.reports = Reports(owner)
+        self.best: BestVersion | None = None
+        self.uploads = Uploads(self.reports)
+        self._owner = owner
+        self._began: wandb.Run | None = None
+        self.missing = MissingVersions(None, "")
+        self._recorded: list[tuple[int, list[str]]] = []
+        self._ground_truths: list[GroundTruth] = []
+        self._sent: dict[str, None] = {}  # Media of versions, by their path.
+        self.folders = RunFolders(None)
+        self._history: History | None = None
+        self._open_row: dict[str, Any] | None = None
+
+    # --- The run ------------------------------------------------------------------
+
+    def give(self, run: wandb.Run | None) -> None:
+        """Logs to this run; `None`: to the one that is active."""
+        self.given = run
+        self.run = self.current_run()
+        self.folders = RunFolders(self.run)
+
+    def current_run(self) -> wandb.Run | None:
+        """The run to log to now.
+
+        Raises:
+            wandb.Error: If there is none.
+        """
+        run = wandb.run if self.given is None else self.given
+        if run is None and is_chief():
+            raise wandb.Error(
+                "You must call `wandb.init()` first before using this callback "
+                f"({type(self._owner).__name__}), or pass `run=`, the run to log to."
+            )
+        return run
+
+    def take_run(self) -> bool:
+        """Logs to the run that is active now; whether that is another one."""
+        run = self.run = self.current_run()
+        if run is self._began:
+            return False
+        self._began = run
+        self.missing = MissingVersions(run, self._owner.prefix)
+        self.missing.recall(self.recall)
+        self._history = None
+        if run is not self.folders.run:
+            self.folders = RunFolders(run)
+        self._ground_truths, self._recorded, self._sent = [], [], {}
+        self.best = None
+        if run is not None and not run.disabled and not is_chief():
+            wandb.termlog(
+                f"{type(self._owner).__name__}: this is not the first of the processes "
+                "that train the model, and logs nothing."
+            )
+        return True
+
+    def recall(self, key: str) -> Any:
+        """What the run's summary has of us: from another callback, or a resumed run."""
+        with contextlib.suppress(Exception):
+            if self.writes and self.run is not None:
+                summary: Any = self.run.summary
+                return summary.get(f"{self._owner.prefix}/{key}")
+        return None
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the run that was taken is still the one to log to."""
+        return self._began is self.current_run()
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process logs anything at all."""
+        return self.run is not None and not self.run.disabled and is_chief()
+
+    @property
+    def skips(self) -> bool:
+        """Whether W&B is disabled, and predictions would be for nobody.
+
+        Never with other processes, which may wait for this one to predict with them.
+        """
+        return self.run is not None and bool(self.run.disabled) and is_alone()
+
+    # --- Artifacts ----------------------------------------------------------------
+
+    def begin_ground_truth(self) -> None:
+        """Forgets the ground truth that was logged: there will be another one."""
+        self._ground_truths = []
+
+    def log_ground_truth(
+        self, table: wandb.Table, name: str, type: str, table_name: str
+    ) -> wandb.Table | None:
+        """Logs the table of ground truth, and marks it as used by the run.
+
+        Returns:
+            A table to take cells from for predictions; `None` if it failed.
+        """
+        with self.reports.reported(f"The artifact '{name}' could not be logged"):
+            artifact = EvalArtifact(name, type, self.folders.data)
+            entry = artifact.add_table(table, table_name)
+            upload = self._log(artifact, "the ground truth", use=True)
+            truth = GroundTruth(artifact, table, entry, upload)
+            self.folders.leave(data=True)  # Its files are wandb-core's now.
+            self._ground_truths.append(truth)
+            return truth.table
+        self.folders.discard()
+        return None
+
+    def ground_truth_is_gone(self) -> bool:
+        """Whether somebody has deleted files of it that are still to be uploaded."""
+        what = "Files that were to be uploaded are gone"
+        with self.reports.reported(what) as failures:
+            for truth in self._ground_truths:
+                truth.check_files()
+        return bool(failures)
+
+    def log_version(
+        self,
+        tables: dict[str, wandb.Table],
+        type: str,
+        aliases: list[str] | None,
+        name: str | None,
+        metadata: dict[str, Any] | None,
+    ) -> bool:
+        """Logs tables as a new version of an artifact; whether that went well.
+
+        Args:
+            tables: The tables of the version, by their names in the artifact.
+            type: The type of the artifact.
+            aliases: Aliases of the version. `None` means `["latest"]`.
+            name: The name of the artifact. `None` means `run_<id>_pred`.
+            metadata: The metadata of the version.
+        """
+        self.uploads.raise_given_up()
+        run, epoch = self.run, self.reports.epoch
+        assert run is not None
+        with self.version(Exception) as failures:
+            folder = self.folders.version
+            known: dict[str, Any] = {}
+            known_tables: dict[int, Any] = {}
+            for truth in self._ground_truths:
+                truth.settle(self.patience)
+                known |= truth.media
+                known_tables[id(truth.table)] = truth.table_entry
+            artifact = EvalArtifact(
+                name or artifact_name(f"run_{run.id}_pred"),
+                type,
+                folder,
+                known=known,
+                known_tables=known_tables,
+                find=self.folders.entry,
+                metadata=metadata,
+            )
+            for table_name, table in tables.items():
+                artifact.add_table(table, table_name)
+            for path in filter(os.path.exists, self._sent):
+                # W&B does not send again what the version before this one has.
+                artifact.get_added_local_path_name(path)
+            self._mark_missing(run, epoch, missing=False)
+            upload = self._log(
+                artifact,
+                f"the predictions of epoch {epoch}",
+                aliases,
+                lambda: self._mark_missing(run, epoch),
+            )
+            if upload is None:
+                self._recorded.append((epoch, list(folder.files)))
+            self._sent.update(dict.fromkeys(artifact.found))
+            artifact.release()
+            self.folders.leave(data=True, version=True)  # wandb-core has the files.
+        return not failures
+
+    def _log(
+        self, artifact: EvalArtifact, what: str, *args: Any, **kwargs: Any
+    ) -> Upload | None:
+        assert self.run is not None
+        return self.uploads.log(self.run, artifact, what, *args, **kwargs)
+
+    # --- The history --------------------------------------------------------------
+
+    def log_values(self, values: dict[str, Any], epoch: int) -> None:
+        """Logs values to the run's history, against the epoch."""
+        if not self.writes or not values:
+            return
+        failed = self.reports.reported("The metrics could not be logged")
+        with failed, self.one_row(epoch) as row:
+            row.update(self._rows().cells(values, self._log, self._find))
+
+    def log_table_cells(self, tables: dict[str, wandb.Table]) -> None:
+        """Logs to the history what refers to tables of a version that was logged."""
+        with self.reports.reported("The predictions are not in the run's history"):
+            assert self.run is not None
+            named = {f"{self._owner.prefix}/{k}": table for k, table in tables.items()}
+            cells = {
+                key: table_cell(self.run, table, key) for key, table in named.items()
+            }
+            self.log_values(cells, self.reports.epoch)
+
+    @contextlib.contextmanager
+    def one_row(self, epoch: int) -> Iterator[dict[str, Any]]:
+        """Makes all that is logged inside one row of the history."""
+        if self._open_row is not None:
+            yield self._open_row
+            return
+        row: dict[str, Any] = {}
+        self._open_row = row
+        try:
+            yield row
+        finally:
+            self._open_row = None
+            if row:
+                with self.reports.reported("The metrics could not be logged"):
+                    self._rows().log(row, epoch)
+
+    def _find(self, path: str) -> Any:
+        """The entry of a media file that was written for this run."""
+        for truth in self._ground_truths:
+            if path in truth.media:
+                return truth.media[path]
+        return self.folders.entry(path)
+
+    def _rows(self) -> History:
+        if self._history is None:
+            assert self.run is not None
+            self._history = History(self.run, self._owner.prefix)
+        return self._history
+
+    # --- What becomes of it -------------------------------------------------------
+
+    def wait_for_uploads(self) -> None:
+        """Reports what became of the last versions, if it is known soon."""
+        under_way = self.uploads.wait(self.patience_at_end)
+        if under_way:
+            wandb.termlog(
+                f"{type(self._owner).__name__}: these are still being uploaded: "
+                f"{', '.join(under_way)}. `wandb.finish()` waits for them."
+            )
+        if self.writes and self.run is not None and offline(self.run):
+            wandb.termlog(
+                "To send this run later, also from another folder or machine: python "
+                f"-m wandb_eval.core.sync {self.run.settings.sync_dir}",
+                repeat=False,
+            )
+
+    @contextlib.contextmanager
+    def version(self, kind: type[Exception] = WriteError) -> Iterator[list[Exception]]:
+        """Marks this epoch's version as missing if it fails, and deletes its files."""
+        epoch = self.reports.epoch
+        what = f"The predictions of epoch {epoch} could not be logged"
+        try:
+            with self.reports.reported(what, kind) as failures:
+                yield failures
+        except BaseException:
+            self.folders.discard()
+            raise
+        if failures:
+            self.folders.discard()
+            self._mark_missing(self.run, epoch)
+
+    def _mark_missing(
+        self, run: wandb.Run | None, epoch: int, missing: bool = True
+    ) -> None:
+        """Notes that an epoch's version is missing, or is not. From any thread."""
+        if run is None or run is not self.run:
+            return  # That run is over.
+        self.missing.mark(epoch, missing)
+        if missing and self.best is not None and self.best.forget(epoch):
+            self.best.say(run)
+
+    def mark_what_is_gone(self) -> None:
+        """Marks the versions of an offline run that somebody has deleted files of."""
+        for epoch, files in self._recorded:
+            if not all(map(os.path.exists, files)):
+                self._mark_missing(self.run, epoch)

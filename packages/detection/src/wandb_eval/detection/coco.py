@@ -1,0 +1,148 @@
+"""COCO's own evaluation, by hotcoco."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from hotcoco import StreamingEval
+
+from wandb_eval.detection.detections import Detections, Floats, Ints
+from wandb_eval.detection.ious import as_xywh
+from wandb_eval.detection.matching import BatchMatch
+
+COCO_FIGURES = (
+    "mAP",
+    "AP50",
+    "AP75",
+    "AP_small",
+    "AP_medium",
+    "AP_large",
+    "AR_1",
+    "AR_10",
+    "AR_100",
+    "AR_small",
+    "AR_medium",
+    "AR_large",
+)
+"""The twelve figures of COCO, in COCO's order."""
+
+_MAX_DETECTIONS = 100  # COCO's own limit, for each class in an image.
+
+
+class CocoEvaluation:
+    """COCO's figures, with COCO's parameters, batch by batch.
+
+    It keeps boxes, labels and scores, and of predictions only those that COCO counts.
+
+    Args:
+        class_names: The name of each class.
+    """
+
+    def __init__(self, class_names: Sequence[str]) -> None:
+        categories = [{"id": i, "name": name} for i, name in enumerate(class_names)]
+        self._evaluation = StreamingEval(categories)
+        self._num_images = self._num_true = 0
+
+    def update(self, matches: BatchMatch) -> None:
+        """Takes in a batch."""
+        first, self._num_images = self._num_images, self._num_images + len(matches)
+        images = [{"id": i} for i in range(first, self._num_images)]
+        annotations = _annotations(matches, first, self._num_true)
+        self._num_true += len(annotations)
+        self._evaluation.update(images, annotations, _as_columns(matches, first))
+
+    def compute(self) -> tuple[dict[str, float], Floats, list[int]]:
+        """COCO's figures that are defined, and precisions by class.
+
+        Returns:
+            The numbers; the precisions of shape `(10 IoUs, 101 recalls, classes)`; the
+            ids of these classes, the ones with true boxes. The others don't count.
+        """
+        evaluator = self._evaluation.finalize()
+        evaluator.accumulate()
+        figures = evaluator.eval  # Each time it is asked for, it is copied.
+        assert figures is not None
+        precision = np.asarray(figures["precision"])
+        numbers = _coco_figures(precision, np.asarray(figures["recall"]))
+        precision = precision[:, :, :, 0, -1]
+        # Not defined without true boxes, or for areas that are beyond COCO's.
+        defined = np.flatnonzero((precision >= 0).all(axis=(0, 1))).tolist()
+        return numbers, precision[:, :, defined], defined
+
+
+def _coco_figures(precision: Floats, recall: Floats) -> dict[str, float]:
+    """COCO's twelve figures, as `COCOeval.summarize` of pycocotools has them.
+
+    Args:
+        precision: Shape `(10 IoUs, 101 recalls, classes, 4 areas, 3 limits)`; -1 for
+            what is not defined.
+        recall: Shape `(10 IoUs, classes, 4 areas, 3 limits)`.
+
+    Returns:
+        Those that are defined, rounded to 12 digits: pycocotools has a precision of
+        1 - 2e-16 where all is right.
+    """
+    parts = [
+        precision[:, :, :, 0, 2],
+        precision[0, :, :, 0, 2],
+        precision[5, :, :, 0, 2],
+    ]
+    parts += [precision[:, :, :, area, 2] for area in (1, 2, 3)]
+    parts += [recall[:, :, 0, limit] for limit in (0, 1, 2)]
+    parts += [recall[:, :, area, 2] for area in (1, 2, 3)]
+    known = [part[part > -1] for part in parts]
+    return {
+        name: round(float(np.mean(part)), 12)
+        for name, part in zip(COCO_FIGURES, known, strict=True)
+        if part.size
+    }
+
+
+def _annotations(
+    matches: BatchMatch, first: int, num_before: int
+) -> list[dict[str, Any]]:
+    """True boxes as COCO has them, with ids from 1."""
+    true = matches.true
+    columns = {
+        "image_id": matches.true_image + first,
+        "category_id": true.labels,
+        "bbox": as_xywh(true.boxes),
+        "area": true.area,
+        "iscrowd": true.iscrowd.astype(np.int64),
+    }
+    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+    return [
+        {"id": number, **dict(zip(columns, row, strict=True))}
+        for number, row in enumerate(rows, start=num_before + 1)
+    ]
+
+
+def _as_columns(matches: BatchMatch, first: int) -> Floats:
+    """What COCO counts, as image, box, score and class, of shape `(n, 7)`."""
+    predicted, image = matches.predicted, matches.image
+    kept = _countable(image, predicted)
+    table = np.empty((len(predicted), 7))
+    table[:, 0] = image + first
+    table[:, 1:5] = as_xywh(predicted.boxes)
+    table[:, 5] = predicted.known_scores()
+    table[:, 6] = predicted.labels
+    return table[kept]
+
+
+def _countable(image: Ints, predicted: Detections) -> Ints | slice:
+    """Which predictions COCO counts: in each image the 100 best of each class.
+
+    Args:
+        image: The place of each one's image, in order.
+        predicted: The predictions.
+    """
+    if np.bincount(image, minlength=1).max() <= _MAX_DETECTIONS:
+        return slice(None)
+    order = np.lexsort((-predicted.known_scores(), predicted.labels, image))
+    group = np.stack([image, predicted.labels])[:, order]
+    starts = np.append(True, (np.diff(group) != 0).any(axis=0))
+    number = np.arange(len(order))
+    rank = number - np.maximum.accumulate(np.where(starts, number, 0))
+    return np.sort(order[rank < _MAX_DETECTIONS])

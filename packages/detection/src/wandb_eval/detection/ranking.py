@@ -1,0 +1,85 @@
+"""All predictions of a detector, the one with the highest score first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wandb_eval.detection.detections import Floats, Ints
+from wandb_eval.detection.matching import CROWD, BatchMatch
+
+Labels = NDArray[np.unsignedinteger]
+
+
+@dataclass(frozen=True, eq=False)
+class Ranked:
+    """Predictions in the order of their scores (ties: as they came).
+
+    Attributes:
+        labels: Their classes.
+        scores: Their scores.
+        kinds: What they are, as places in `KINDS`.
+        fixed: The class of the true box that each one finds once its error is put
+            right; the number of classes where it finds none.
+    """
+
+    labels: Labels
+    scores: Floats
+    kinds: NDArray[np.uint8]
+    fixed: Labels
+
+    def __getitem__(self, index: Ints) -> Ranked:
+        """Some of them, or in another order."""
+        return Ranked(
+            self.labels[index], self.scores[index], self.kinds[index], self.fixed[index]
+        )
+
+
+class Ranking:
+    """Takes in predictions batch by batch.
+
+    Each counts, whatever its score, but for those that match only a crowd.
+
+    Args:
+        num_classes: How many classes there are.
+
+    Attributes:
+        out_of_reach: How many true boxes of each class nothing finds, and nothing would
+            find if it were put right: what TIDE calls missed.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        self.out_of_reach: Ints = np.zeros(num_classes, np.int64)
+        self._num_classes = num_classes
+        # NumPy sorts small integers in linear time.
+        self._dtype = np.min_scalar_type(num_classes)
+        self._batches: list[Ranked] = []
+
+    def update(self, matches: BatchMatch) -> None:
+        """Takes in a batch."""
+        counted = np.flatnonzero(matches.found != CROWD)
+        true_labels = np.append(matches.true.labels, self._num_classes)
+        batch = Ranked(
+            matches.predicted.labels.astype(self._dtype),
+            matches.predicted.known_scores(),
+            matches.kinds.astype(np.uint8),
+            true_labels[matches.fixes].astype(self._dtype),  # -1 is none.
+        )
+        self._batches.append(batch[counted])
+        labels = matches.true.labels[matches.out_of_reach]
+        self.out_of_reach += np.bincount(labels, minlength=self._num_classes)
+
+    def compute(self) -> Ranked:
+        """All of them, ranked."""
+        nothing = np.zeros(0, self._dtype)
+        if not self._batches:
+            return Ranked(nothing, np.zeros(0), np.zeros(0, np.uint8), nothing)
+        everything = Ranked(
+            np.concatenate([batch.labels for batch in self._batches]),
+            np.concatenate([batch.scores for batch in self._batches]),
+            np.concatenate([batch.kinds for batch in self._batches]),
+            np.concatenate([batch.fixed for batch in self._batches]),
+        )
+        return everything[np.argsort(-everything.scores, kind="stable")]

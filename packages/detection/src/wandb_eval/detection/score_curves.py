@@ -1,0 +1,99 @@
+"""Precision, recall and F1 of a detector, over the score from which on boxes count."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from wandb_eval.detection.detections import Bools, Floats, Ints
+from wandb_eval.detection.ranking import Ranked
+
+SCORES = np.arange(51) / 50
+"""Where curves are drawn."""
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreCurve:
+    """What is found, and how much of it is right, from each score on.
+
+    Attributes:
+        scores: The scores that predictions have, each once, the highest first.
+        matched: How many predictions of that score or more match a true box.
+        predicted: How many there are.
+        true: How many true boxes there are, at least 1.
+    """
+
+    scores: Floats
+    matched: Ints
+    predicted: Ints
+    true: int
+
+    @classmethod
+    def of(cls, scores: Floats, hits: Bools, true: int) -> ScoreCurve:
+        """Counts predictions, which come with the highest score first."""
+        last = np.flatnonzero(np.diff(scores, append=-1) != 0)
+        matched = np.cumsum(hits, dtype=np.int64)[last]
+        return cls(scores[last], matched, last + 1, true)
+
+    def best(self) -> tuple[float, float | None]:
+        """The highest F1, and the score that has it: of several the lowest one.
+
+        Without a match it is 0, and no score is better than others.
+        """
+        if not self.matched.any():
+            return 0.0, None
+        f1 = 2 * self.matched / (self.predicted + self.true)
+        place = len(f1) - 1 - int(f1[::-1].argmax())
+        return float(f1[place]), float(self.scores[place])
+
+    def sample(self) -> dict[str, tuple[Floats, Floats]]:
+        """Precision, recall and F1 at `SCORES`, as x and y.
+
+        Where no prediction has such a score, there is no precision, and the others
+        are 0.
+        """
+        # Compared in the dtype of the scores, as they are with `score_threshold`.
+        reached = np.searchsorted(
+            -self.scores, -SCORES.astype(self.scores.dtype), side="right"
+        )
+        matched = np.append(0, self.matched)[reached]
+        predicted = np.append(0, self.predicted)[reached]
+        some = predicted > 0
+        return {
+            "precision": (SCORES[some], matched[some] / predicted[some]),
+            "recall": (SCORES, matched / self.true),
+            "f1": (SCORES, 2 * matched / (predicted + self.true)),
+        }
+
+
+def score_curves(
+    ranked: Ranked, true: Ints
+) -> tuple[ScoreCurve | None, dict[int, ScoreCurve]]:
+    """The curves of all classes together, and of each class.
+
+    What has a high score is matched as if nothing with a lower one were there, see
+    `BatchMatch`. So one matching is enough for all thresholds.
+
+    Args:
+        ranked: All predictions.
+        true: How many true boxes of each class there are.
+
+    Returns:
+        The curve of all classes together, by their counts (micro average), those
+        without true boxes among them, whose predictions are all wrong; `None` if there
+        is no true box. And that of each class with true boxes, by its id.
+    """
+    if not true.any():
+        return None, {}
+    hits = ranked.kinds == 0
+    by_class = np.argsort(ranked.labels, kind="stable")
+    counts = np.bincount(ranked.labels, minlength=len(true))
+    stops = np.cumsum(counts)
+    curves = {}
+    for label in np.flatnonzero(true).tolist():
+        places = by_class[stops[label] - counts[label] : stops[label]]
+        curves[label] = ScoreCurve.of(
+            ranked.scores[places], hits[places], int(true[label])
+        )
+    return ScoreCurve.of(ranked.scores, hits, int(true.sum())), curves
