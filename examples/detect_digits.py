@@ -201,6 +201,7 @@ def main() -> None:
         print(f"  {line}")
     print(f"A contact sheet is in {os.path.relpath(sheet)}")
     print(f"The run is in {folder}")
+    print(f"To look at it: python -m wandb_eval.report {folder}")
     print(f"To see it in W&B: wandb login && wandb sync {folder}")
 
 

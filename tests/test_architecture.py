@@ -10,7 +10,7 @@ import wandb_eval.core
 
 ROOT = Path(__file__).parents[1]
 CORE = ROOT / "packages/core/src/wandb_eval/core"
-TASKS = ("classification", "detection", "segmentation")
+TASKS = ("classification", "detection", "segmentation", "report")
 SOURCES = sorted(ROOT.glob("packages/*/src/**/*.py"))
 MOST_LINES = 400
 MOST_LINES_OF_A_CLASS = 300

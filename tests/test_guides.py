@@ -44,7 +44,7 @@ def test_a_page_runs_as_it_stands(loopback, monkeypatch, page):
 
 
 @pytest.mark.parametrize(
-    "part", ["core", "classification", "detection", "segmentation"]
+    "part", ["core", "classification", "detection", "segmentation", "report"]
 )
 def test_all_say_in_the_same_words_how_to_install(part):
     """What a release changes is in these words, and nowhere else."""

@@ -17,7 +17,7 @@ from packaging.version import Version
 pytestmark = pytest.mark.tensorflow
 
 ROOT = Path(__file__).parents[1]
-PARTS = ["core", "classification", "detection", "segmentation"]
+PARTS = ["core", "classification", "detection", "segmentation", "report"]
 
 FIT = """
     import json
@@ -163,7 +163,8 @@ def test_a_wheel_holds_its_part_of_the_namespace_alone(wheels, part):
     with zipfile.ZipFile(wheel_of(wheels, part)) as wheel:
         names = set(wheel.namelist())
     modules = {name for name in names if ".dist-info/" not in name}
-    files = (path for path in source.rglob("*") if path.suffix in {".py", ".typed"})
+    kinds = {".py", ".typed", ".js", ".css", ".html"}
+    files = (path for path in source.rglob("*") if path.suffix in kinds)
     assert modules == {path.relative_to(source).as_posix() for path in files}
     assert all(name.startswith(f"wandb_eval/{part}/") for name in modules)
     assert f"wandb_eval/{part}/py.typed" in modules

@@ -45,10 +45,16 @@ def offline_run(home: Path) -> Iterator[Any]:
     """
     import wandb
 
+    with offline_environment(home), wandb.init(mode="offline") as run:
+        yield run
+
+
+@contextlib.contextmanager
+def offline_environment(home: Path) -> Iterator[None]:
+    """wandb set up for offline runs below `home`, for the fixture of a whole module."""
     with pytest.MonkeyPatch.context() as patch:
         _set_environment(patch, "http://127.0.0.1:9", home)
-        with wandb.init(mode="offline") as run:
-            yield run
+        yield
         forget_wandb()
 
 

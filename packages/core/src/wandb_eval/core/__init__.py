@@ -1,6 +1,6 @@
 """What all wandb-eval callbacks share, and what new ones are built from."""
 
-from wandb_eval.core import charts
+from wandb_eval.core import charts, offline_log
 from wandb_eval.core._wandb.media import with_layers
 from wandb_eval.core.arguments import (
     check_bool,
@@ -85,6 +85,7 @@ __all__ = [
     "map_in_threads",
     "map_to_image",
     "name_classes",
+    "offline_log",
     "to_images",
     "to_numpy",
     "to_rgb",

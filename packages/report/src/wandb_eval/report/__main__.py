@@ -1,0 +1,59 @@
+"""Writes a run's tables as an HTML file: `python -m wandb_eval.report RUN`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import sys
+
+from wandb_eval.report import writing
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Writes the report, and says where it is and how large."""
+    parser = argparse.ArgumentParser(
+        prog="python -m wandb_eval.report",
+        description="Writes what a run has logged as an HTML file that opens in any "
+        "browser, without an account.",
+    )
+    parser.add_argument(
+        "run",
+        metavar="RUN",
+        help="the folder of an offline run, as wandb/latest-run, or "
+        "entity/project/run_id for a run in W&B",
+    )
+    parser.add_argument(
+        "other", metavar="RUN_B", nargs="?", help="a second run, to compare with"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="PATH",
+        default=writing.DEFAULT_PATH,
+        help="where to write to (default: %(default)s)",
+    )
+    options = parser.parse_args(arguments)
+    try:
+        path = writing.write_report(
+            options.run, options.output, compare_with=options.other
+        )
+    except (OSError, ValueError) as error:
+        print(f"No report was written: {error}", file=sys.stderr)
+        return 1
+    size = path.stat().st_size
+    print(f"Wrote {path} ({size / 1e6:.1f} MB). Open it in a browser.")
+    folder = writing.media_folder(path)
+    if folder is not None:
+        size = sum(file.stat().st_size for file in folder.iterdir())
+        print(f"It needs {folder} ({size / 1e6:.1f} MB) beside it.")
+    print("It holds images of the validation data: share it as you would share those.")
+    return 0
+
+
+if __name__ == "__main__":
+    # Core imports Keras, of which nothing is needed here. Its backend NumPy is there
+    # soonest, but needs parts of JAX.
+    if importlib.util.find_spec("jax"):
+        os.environ.setdefault("KERAS_BACKEND", "numpy")
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""W&B's custom charts: which table they draw, and how."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_POINTS = 200  # Of a line.
+
+
+def table_of(key: str, panel: Any) -> str:
+    """The key of the table that a custom chart draws."""
+    found = re.search(r'"tableKey", "value": ("(?:[^"\\]|\\.)*")', json.dumps(panel))
+    return str(json.loads(found[1])) if found else f"{key}_table"
+
+
+def read_chart(key: str, panel: Mapping[str, Any]) -> dict[str, Any]:
+    """How a custom chart of W&B's is drawn here, by its fields."""
+    settings = panel.get("fieldSettings") or {}
+    fields = {str(k): str(v) for k, v in settings.items() if v is not None}
+    strings = panel.get("stringSettings") or {}
+    spec = str(panel.get("panelDefId", ""))
+    chart: dict[str, Any] = {"title": str(strings.get("title") or key)}
+    if {"Actual", "Predicted", "nPredictions"} <= fields.keys():
+        chart["kind"] = "matrix"
+        chart["fields"] = [fields[k] for k in ("Actual", "Predicted", "nPredictions")]
+    elif {"label", "value"} <= fields.keys():
+        chart |= {"kind": "bar", "fields": [fields["label"], fields["value"]]}
+    else:
+        x = fields.get("x", fields.get("step"))
+        y = fields.get("y", fields.get("lineVal"))
+        if x is not None and y is not None:
+            series = fields.get("class", fields.get("lineKey"))
+            chart["kind"] = "points" if "scatter" in spec else "lines"
+            chart["fields"] = [x, y, series]
+            chart["x"] = str(strings.get("x-axis-title") or strings.get("xname") or x)
+            chart["y"] = str(strings.get("y-axis-title") or y)
+    return chart
+
+
+def thin_out(content: dict[str, Any], chart: Mapping[str, Any]) -> bool:
+    """Leaves out points that can't be seen; False if there is nothing to draw."""
+    if not all(name in content["columns"] for name in chart["fields"] if name):
+        return False
+    if chart["kind"] == "lines":
+        name = chart["fields"][2]
+        place = None if name is None else content["columns"].index(name)
+        series: dict[str, list[Any]] = {}
+        for row in content["data"]:
+            series.setdefault("" if place is None else str(row[place]), []).append(row)
+        content["data"] = [
+            row for rows in series.values() for row in spread(rows, _POINTS)
+        ]
+    return True
+
+
+def spread(items: list[Any], most: int) -> list[Any]:
+    """So many of the items, at equal distances, with the first and the last."""
+    if len(items) <= most:
+        return items
+    return [items[round(k * (len(items) - 1) / (most - 1))] for k in range(most)]

@@ -1,0 +1,149 @@
+"""Reads a run that is in W&B, through W&B's public API."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import functools
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import wandb
+
+from wandb_eval.core import map_in_threads
+from wandb_eval.report.recorded import (
+    RecordedArtifact,
+    RecordedFile,
+    RecordedRun,
+    split_config,
+)
+
+
+def is_online_path(run: Any) -> bool:
+    """Whether it is `entity/project/run_id`, and nothing on this machine."""
+    return (
+        isinstance(run, str)
+        and len(run.strip("/").split("/")) == 3
+        and not os.path.exists(run)
+    )
+
+
+def read_online_run(path: str) -> RecordedRun:
+    """Reads a run, and downloads its tables with their media, each file once.
+
+    W&B keeps what was downloaded in its cache.
+
+    Args:
+        path: `entity/project/run_id`.
+
+    Raises:
+        ValueError: If there is no such run, or W&B can't be asked.
+    """
+    try:
+        run = wandb.Api().run(path)
+        return _read(run)
+    except (wandb.errors.CommError, wandb.errors.UsageError, ValueError) as error:
+        raise ValueError(
+            f"{path} is neither a folder nor a run in W&B that can be read: {error}"
+        ) from error
+
+
+def _read(run: Any) -> RecordedRun:
+    raw = dict(run.rawconfig)
+    _, charts = split_config(raw)
+    internal = raw.get("_wandb")
+    files = _Files()
+    return RecordedRun(
+        id=run.id,
+        name=run.name or run.id,
+        project=f"{run.entity}/{run.project}",
+        started=str(run.created_at or ""),
+        is_finished=run.state == "finished",
+        config=split_config(dict(run.config))[0],
+        history=[dict(row) for row in run.scan_history()],
+        x_axes=_x_axes(internal if isinstance(internal, dict) else {}),
+        charts=charts,
+        artifacts=[files.of(artifact) for artifact in _artifacts(run)],
+        files=functools.partial(files.of_run, run),
+    )
+
+
+def _artifacts(run: Any) -> list[Any]:
+    """What the run has logged, and before it what it used, as the ground truth is."""
+    logged = {artifact.id: artifact for artifact in run.logged_artifacts()}
+    used = {a.id: a for a in run.used_artifacts() if a.id not in logged}
+    return [*used.values(), *sorted(logged.values(), key=lambda a: str(a.created_at))]
+
+
+def _x_axes(internal: Mapping[str, Any]) -> dict[str, str]:
+    """What `define_metric` has set: the fields of wandb's `MetricRecord`, by number."""
+    metrics = [m if isinstance(m, dict) else {} for m in internal.get("m") or []]
+    axes = {}
+    for metric in metrics:
+        name, place = metric.get("1") or metric.get("2"), metric.get("5")
+        if name and isinstance(place, int) and 0 < place <= len(metrics):
+            axes[name] = metrics[place - 1].get("1", "_step")
+    return axes
+
+
+class _Files:
+    """Downloads files: those of tables, and each content once."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="wandb-eval-report-")
+        self._places: dict[str, Path] = {}
+
+    def of(self, artifact: Any) -> RecordedArtifact:
+        """An artifact. If it has tables, they and their media are downloaded."""
+        entries = artifact.manifest.entries
+        wanted: dict[str, str] = {}
+        if any(path.endswith(".table.json") for path in entries):
+            wanted = {
+                entry.digest: path
+                for path, entry in entries.items()
+                if path.endswith(".table.json") or path.startswith("media/")
+            }
+        new = [item for item in wanted.items() if item[0] not in self._places]
+        map_in_threads(lambda item: self._download(artifact, *item), new)
+        return RecordedArtifact(
+            name=artifact.name.rpartition(":")[0],
+            ids=frozenset({base64.b64decode(artifact.id).hex()}),
+            aliases=tuple(artifact.aliases),
+            metadata=dict(artifact.metadata or {}),
+            files={
+                path: RecordedFile(
+                    entry.digest,
+                    entry.size or 0,
+                    functools.partial(self._content, entry.digest),
+                )
+                for path, entry in entries.items()
+                if entry.digest in wanted
+            },
+        )
+
+    def _download(self, artifact: Any, digest: str, path: str) -> None:
+        folder = Path(tempfile.mkdtemp(dir=self._folder.name))
+        # One file that is gone leaves a gap, and all others are shown.
+        with contextlib.suppress(OSError, ValueError, wandb.errors.CommError):
+            place = artifact.get_entry(path).download(root=str(folder))
+            self._places[digest] = Path(place)
+
+    def _content(self, digest: str) -> bytes:
+        if digest not in self._places:
+            raise FileNotFoundError("The file could not be downloaded.")
+        return self._places[digest].read_bytes()
+
+    def of_run(self, run: Any, path: str) -> RecordedFile | None:
+        """A file that was logged to the history."""
+        if path not in self._places:
+            folder = tempfile.mkdtemp(dir=self._folder.name)
+            try:
+                with run.file(path).download(root=folder) as file:
+                    self._places[path] = Path(file.name)
+            except (OSError, ValueError, wandb.errors.CommError):
+                return None
+        place = self._places[path]
+        return RecordedFile(path, place.stat().st_size, place.read_bytes)

@@ -1,0 +1,112 @@
+// Line charts and heat maps, by hand: SVG and HTML need no library.
+import { button, el, isNumber, svg, text, verdict } from "./elements.js";
+
+const WIDTH = 360, HEIGHT = 220, LEFT = 46, RIGHT = 10, TOP = 10, BOTTOM = 34;
+const LINES = Array.from({ length: 10 }, (_, i) => `var(--line-${i})`);
+
+// About `count` round numbers from `low` to `high`.
+function ticks(low, high, count) {
+  const rough = (high - low) / count || 1;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= rough);
+  const found = [];
+  for (let at = Math.ceil(low / step) * step; at <= high + step / 1e6; at += step) found.push(Number(at.toPrecision(12)));
+  return found;
+}
+
+function extent(values) {
+  let low = Math.min(...values), high = Math.max(...values);
+  if (low === 0 && high === 0) return [0, 1];
+  if (low === high) [low, high] = [low - Math.abs(low || 1) / 10, high + Math.abs(high || 1) / 10];
+  return [low, high];
+}
+
+// series: [{ name, points: [[x, y]], dashed }]; pick(x) is called with the x of a point.
+export function lineChart({ title, series, x = "", y = "", marker, pick, dots = false }) {
+  const shown = series.map((one, i) => ({
+    ...one, color: LINES[i % LINES.length], points: one.points.filter((point) => point.every(isNumber)),
+  }));
+  const points = shown.flatMap((one) => one.points);
+  if (!points.length) return el("figure", { class: "chart" }, el("figcaption", {}, title), el("p", {}, "No numbers."));
+  const xs = points.map((point) => point[0]), [left, right] = extent(xs);
+  let [low, high] = extent(points.map((point) => point[1]));
+  if (low >= 0 && high <= 1 && high - low > 0.3) [low, high] = [0, 1];
+  const px = (value) => LEFT + ((value - left) / (right - left)) * (WIDTH - LEFT - RIGHT);
+  const py = (value) => HEIGHT - BOTTOM - ((value - low) / (high - low)) * (HEIGHT - TOP - BOTTOM);
+  const nearest = (event) => {
+    const box = event.currentTarget.getBoundingClientRect();
+    const at = left + (((event.clientX - box.left) / box.width) * WIDTH - LEFT) / (WIDTH - LEFT - RIGHT) * (right - left);
+    return xs.reduce((a, b) => (Math.abs(b - at) < Math.abs(a - at) ? b : a));
+  };
+  const grid = (at) => svg("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: py(at), y2: py(at) });
+  const label = (at, y, words, anchor = "middle") => svg("text", { x: at, y, "text-anchor": anchor }, words);
+  const polyline = ({ name, points: own, color, dashed }) => svg("polyline", {
+    points: own.map((point) => `${px(point[0]).toFixed(1)},${py(point[1]).toFixed(1)}`).join(" "),
+    stroke: color, "stroke-dasharray": dashed ? "5 4" : "none",
+  }, svg("title", {}, name));
+  const circles = ({ name, points: own, color }) => own.map((point) => svg(
+    "circle", { cx: px(point[0]), cy: py(point[1]), r: 3, fill: color },
+    svg("title", {}, `${name}, ${x} ${text(point[0])}: ${text(point[1])}`)));
+  const ends = shown.slice(0, 8).map((one) => `${one.name} ${text(one.points.at(-1)?.[1])}`).join(", ");
+  const drawing = svg(
+    "svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${title}: ${ends}`, class: pick ? "clickable" : "" },
+    ...ticks(low, high, 4).flatMap((at) => [grid(at), label(LEFT - 6, py(at) + 4, text(at), "end")]),
+    ...ticks(left, right, 6).filter((at) => !pick || Number.isInteger(at)).map((at) => label(px(at), HEIGHT - BOTTOM + 16, text(at))),
+    label((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, x),
+    ...shown.flatMap((one) => [...(dots ? [] : [polyline(one)]), ...(dots || points.length <= 60 ? circles(one) : [])]));
+  if (isNumber(marker) && marker >= left && marker <= right) {
+    drawing.append(svg("line", { class: "marker", x1: px(marker), x2: px(marker), y1: TOP, y2: HEIGHT - BOTTOM }));
+  }
+  if (pick) drawing.addEventListener("click", (event) => pick(nearest(event)));
+  const swatch = (one) => el("i", { class: "swatch", style: { background: one.color, opacity: one.dashed ? 0.6 : 1 } });
+  const legend = shown.length > 1 ? el("ul", { class: "key" }, ...shown.map((one) => el("li", {}, swatch(one), one.name))) : null;
+  const last = shown[0].points.filter((point) => !isNumber(marker) || point[0] <= marker).at(-1);
+  const aside = pick && shown.length === 1 && last ? el("strong", {}, text(last[1])) : el("small", {}, y);
+  return el("figure", { class: "chart" }, el("figcaption", {}, el("span", {}, title), aside), drawing, legend);
+}
+
+// A count, or a share with two digits; nothing where there is nothing to see.
+const short = (count) => (Number.isInteger(count) ? count || "" : count >= 0.005 ? count.toFixed(2) : "");
+
+// A confusion matrix: a table of buttons, walked through by the arrow keys.
+export function heatMap({ title, rows, pick, picked }) {
+  const names = [...new Set(rows.map((row) => row[0]))];
+  const across = [...new Set(rows.map((row) => row[1]))];
+  const counts = new Map(rows.map(([actual, predicted, count]) => [`${names.indexOf(actual)} ${across.indexOf(predicted)}`, count]));
+  const sums = names.map((_, i) => across.reduce((sum, __, j) => sum + (counts.get(`${i} ${j}`) || 0), 0));
+  const cells = names.map((actual, i) => across.map((predicted, j) => {
+    const count = counts.get(`${i} ${j}`) || 0, share = sums[i] ? count / sums[i] : 0;
+    const says = `${actual} taken for ${predicted}: ${text(count)}`;
+    const cell = button(() => pick(actual, predicted), {
+      tabindex: i + j ? -1 : 0, class: `${verdict(actual !== predicted)} ${share > 0.5 ? "strong" : ""}`,
+      "aria-label": says, title: `${says} (${(100 * share).toFixed(0)} % of ${actual})`,
+      "aria-pressed": String(picked?.[0] === actual && picked?.[1] === predicted),
+      onkeydown: (event) => {
+        const [down, right] = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key] ?? [0, 0];
+        const next = cells[i + down]?.[j + right];
+        if (!(down || right)) return;
+        event.preventDefault();
+        event.stopPropagation();
+        if (next) { cell.tabIndex = -1; next.tabIndex = 0; next.focus(); }
+      },
+    }, names.length <= 24 ? short(count) : "");
+    cell.style.setProperty("--share", `${Math.round(100 * Math.sqrt(share))}%`);
+    return cell;
+  }));
+  const grid = el("table", { class: `heat ${names.length > 12 ? "many" : ""}` },
+    el("thead", {}, el("tr", {}, el("th", { class: "corner" }, "actual ↓ predicted →"),
+      ...across.map((name) => el("th", { scope: "col" }, el("span", {}, name))))),
+    el("tbody", {}, ...cells.map((line, i) => el("tr", {}, el("th", { scope: "row" }, names[i]),
+      ...line.map((cell) => el("td", {}, cell))))));
+  return el("figure", { class: "chart wide" },
+    el("figcaption", {}, el("span", {}, title), el("small", {}, "click a cell to see its rows")),
+    el("div", { class: "scroll" }, grid));
+}
+
+export function barChart({ title, rows }) {
+  const most = Math.max(...rows.map((row) => Math.abs(row[1])), 1e-9);
+  const bar = (value) => el("i", { style: { width: `${(100 * Math.abs(value)) / most}%` } });
+  const lines = rows.slice(0, 60).map(([name, value]) => el("tr", {},
+    el("th", { scope: "row" }, text(name)), el("td", {}, bar(value)), el("td", {}, text(value))));
+  return el("figure", { class: "chart" }, el("figcaption", {}, title), el("table", { class: "bars" }, ...lines));
+}

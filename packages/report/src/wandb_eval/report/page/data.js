@@ -1,0 +1,155 @@
+// What the page was given, and how to find something in it.
+import { text } from "./elements.js";
+
+const read = (id) => JSON.parse(document.getElementById(id).textContent);
+const media = read("media");
+for (const image of document.querySelectorAll("#static img[data-file]")) {
+  media[image.dataset.file] = image.getAttribute("src");
+}
+document.getElementById("static").remove();
+
+export const page = read("data");
+export const urlOf = (file) => media[file];
+
+const OF_CLASSES = ["label", "pred", "actual", "predicted", "class", "suggested"];
+const LISTS_OF_CLASSES = ["classes", "predicted_classes"];
+const TITLES = { eval_data: "Predictions", predictions: "Predictions", hardest: "Hardest",
+  scores: "All samples", confused: "Confused pairs", objects: "Mistakes, cut out",
+  suspect_labels: "Suspect labels", per_class: "Classes", val_data: "Ground truth" };
+
+export function titleOf(name) {
+  const [base, ...more] = name.split(" (");
+  const short = base.split("/").pop();
+  return [TITLES[short] ?? short.replaceAll("_", " "), ...more].join(" (");
+}
+
+// All times at which a run has tables, each with its label.
+export function timesOf(run) {
+  const found = new Map();
+  const several = run.tables.filter((table) => table.versions.length > 1);
+  for (const table of several.length ? several : run.tables.slice(0, 1)) {
+    for (const version of table.versions) found.set(version.time, version.label);
+  }
+  return [...found].sort((a, b) => a[0] - b[0]).map(([time, label]) => ({ time, label }));
+}
+
+// The version of that time; else the last one before it, or the first one.
+export function versionAt(versions, time) {
+  const before = versions.filter((version) => version.time <= time);
+  return before.length ? before.reduce((a, b) => (b.time >= a.time ? b : a)) : versions[0];
+}
+
+// A version of a table, with its columns by name.
+export class View {
+  constructor(run, table, version) {
+    Object.assign(this, { run, name: table.name, label: version.label, time: version.time, rows: version.rows });
+    this.columns = new Map(version.columns.map(([name, place]) => [name, page.columns[place]]));
+  }
+
+  get(row, name) {
+    return this.columns.get(name)?.values[row] ?? null;
+  }
+
+  has(...names) {
+    return names.every((name) => this.columns.has(name));
+  }
+
+  // The first column with images.
+  get picture() {
+    return [...this.columns.keys()].find((name) => this.columns.get(name).type === "image");
+  }
+
+  // What tells a sample from others.
+  key(row) {
+    return this.columns.has("idx") ? this.get(row, "idx") : row;
+  }
+
+  // Whether a row is wrong; undefined where that can't be told.
+  wrong(row) {
+    if (this.columns.get("correct")?.type === "boolean") return this.get(row, "correct") === false;
+    if (this.has("label", "pred")) return text(this.get(row, "label")) !== text(this.get(row, "pred"));
+    if (this.has("false_positives", "false_negatives")) {
+      return this.get(row, "false_positives") + this.get(row, "false_negatives") > 0;
+    }
+    return undefined;
+  }
+
+  get tellsPairs() {
+    return this.has("label", "pred") || this.has("classes") || this.columns.get(this.picture)?.values.some((cell) => cell?.boxes);
+  }
+
+  // Whether a row is in a cell of the confusion matrix. Of images with several objects,
+  // those that have the one in the truth and the other in the predictions.
+  isOfPair(row, actual, predicted) {
+    if (this.has("label", "pred")) {
+      return text(this.get(row, "label")) === actual && text(this.get(row, "pred")) === predicted;
+    }
+    const column = this.columns.get(this.picture), cell = column?.values[row];
+    const has = (layer, name) => name === "background" || layerClasses(column, cell, layer).has(name);
+    if (cell?.boxes) return has("ground_truth", actual) && has("predictions", predicted);
+    const classes = this.get(row, "classes") ?? [];
+    return classes.includes(actual) && classes.includes(predicted);
+  }
+
+  // The names of the classes that a row has anything to do with.
+  classes(row) {
+    const names = new Set();
+    for (const [name, column] of this.columns) {
+      const value = column.values[row];
+      if (value === null) continue;
+      if (OF_CLASSES.includes(name)) names.add(text(value));
+      else if (LISTS_OF_CLASSES.includes(name) && Array.isArray(value)) value.forEach((one) => names.add(one));
+      else if (column.type === "image") layerClasses(column, value).forEach((one) => names.add(one));
+    }
+    return names;
+  }
+}
+
+// The names of the classes in the boxes of a cell, of one layer or of all.
+export function layerClasses(column, cell, only) {
+  const names = new Set();
+  for (const [layer, boxes] of Object.entries(cell?.boxes ?? {})) {
+    if (only && only !== layer) continue;
+    for (const box of boxes) names.add(column.layers[layer]?.[box[4]] ?? String(box[4]));
+  }
+  return names;
+}
+
+const views = new Map();
+
+// A table at a time. A table of samples without images gets those that others have.
+export function viewAt(run, table, time) {
+  const version = versionAt(table.versions, time);
+  if (!views.has(version)) {
+    const view = new View(run, table, version);
+    views.set(version, view);
+    if (view.columns.has("idx") && !view.picture) {
+      const known = picturesAt(run, version.time);
+      const values = Array.from({ length: view.rows }, (_, row) => known.get(view.key(row))?.cell ?? null);
+      const column = known.values().next().value?.column;
+      if (column) view.columns = new Map([["image", { type: "image", values, layers: column.layers }], ...view.columns]);
+    }
+  }
+  return views.get(version);
+}
+
+const pictures = new Map();
+// Where there is a picture of a sample at a time, by the sample's key.
+export function picturesAt(run, time) {
+  const place = `${page.runs.indexOf(run)} ${time}`;
+  if (pictures.has(place)) return pictures.get(place);
+  const found = new Map();
+  pictures.set(place, found);
+  for (const table of run.tables.slice().reverse()) {
+    const version = table.versions.find((one) => one.time === time);
+    const names = version?.columns.map(([name]) => name) ?? [];
+    const has = version?.columns.some(([, column]) => page.columns[column].type === "image");
+    if (!has || !names.includes("idx") || table.name.includes("objects")) continue;
+    const view = new View(run, table, version);
+    for (let row = 0; row < view.rows; row += 1) {
+      const cell = view.get(row, view.picture);
+      if (cell) found.set(view.key(row), { cell, column: view.columns.get(view.picture), view, row });
+    }
+  }
+  return found;
+}

@@ -1,0 +1,54 @@
+// Elements, built one by one: text is text, and nothing of a run becomes markup.
+export function el(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === undefined || value === null || value === false) continue;
+    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (name === "style") Object.assign(made.style, value);
+    else made.setAttribute(name, value === true ? "" : value);
+  }
+  made.append(...children.filter((child) => child !== null && child !== undefined));
+  return made;
+}
+
+export function svg(tag, attributes = {}, ...children) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+export const button = (onclick, attributes, ...children) => el("button", { type: "button", ...attributes, onclick }, ...children);
+
+export function checkbox(checked, change, attributes, ...label) {
+  const onchange = (event) => change(event.target.checked);
+  return el("label", { class: "switch" }, el("input", { type: "checkbox", checked, ...attributes, onchange }), ...label);
+}
+
+// options: [[value, label]]
+export function select(options, chosen, change, attributes) {
+  const onchange = (event) => change(event.target.value);
+  const made = options.map(([value, label]) => el("option", { value, selected: value === chosen }, label));
+  return el("select", { ...attributes, onchange }, ...made);
+}
+
+export const isNumber = (value) => typeof value === "number";
+
+// A value as people read it: numbers with three digits.
+export function text(value) {
+  if (value === null || value === undefined) return "";
+  if (isNumber(value)) {
+    const size = Math.abs(value);
+    if (Number.isInteger(value)) return String(value);
+    return size >= 1e-3 && size < 1e5 ? String(Number(value.toPrecision(3))) : value.toExponential(2);
+  }
+  if (Array.isArray(value)) return value.map(text).join(", ");
+  return typeof value === "object" ? JSON.stringify(value) : String(value);
+}
+
+// Whether somebody is about to use something in there: then it has to stay as it is.
+export const isInUse = (box) => box.matches(":focus-within, :active");
+
+// The name of a column or a layer, in words; and what it means that a row is wrong, or not.
+export const words = (name) => name.replaceAll("_", " ");
+export const verdict = (wrong) => ({ true: "wrong", false: "right" })[wrong] ?? "";

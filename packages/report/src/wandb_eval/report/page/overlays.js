@@ -1,0 +1,123 @@
+// Pictures with their boxes and masks, drawn by the browser.
+import { checkbox, el, svg, text, words } from "./elements.js";
+import { page, urlOf } from "./data.js";
+
+// What is shown of the layers, on all pictures alike.
+export const layers = { off: new Set(["ground_truth mask", "errors mask"]), hidden: new Set(["background", "right", "not counted"]),
+  score: 0, opacity: 0.6, captions: true };
+
+const PALETTE = ["#4477ee", "#ee7733", "#009988", "#cc3377", "#aa9911", "#7755cc", "#33aadd", "#774411"];
+export const colorOf = (id) => page.colors[id] ?? PALETTE[Math.abs(Number(id) || 0) % PALETTE.length];
+const channels = (id) => [1, 3, 5].map((at) => parseInt(colorOf(id).slice(at, at + 2), 16) / 255);
+
+const filters = new Map();
+const definitions = svg("svg", { width: 0, height: 0, "aria-hidden": "true", class: "filters" });
+document.body.append(definitions);
+
+// A filter that makes colours of class ids: so the pixels of a mask need not be read,
+// which is forbidden for files beside a page, and the browser does it when they are seen.
+function filterOf(names) {
+  const key = JSON.stringify(names);
+  if (!filters.has(key)) {
+    const id = `mask-${filters.size}`;
+    const parts = ["R", "G", "B", "A"].map((channel) => svg(`feFunc${channel}`, { type: "discrete" }));
+    definitions.append(svg("filter", { id, x: 0, y: 0, width: 1, height: 1, "color-interpolation-filters": "sRGB" },
+      svg("feComponentTransfer", { in: "SourceGraphic", result: "colors" }, ...parts.slice(0, 3)),
+      svg("feColorMatrix", { in: "SourceGraphic", values: "0 0 0 0 0  0 0 0 0 0  0 0 0 0 0  1 0 0 0 0" }),
+      svg("feComponentTransfer", { result: "shown" }, parts[3]),
+      svg("feComposite", { in: "colors", in2: "shown", operator: "in" })));
+    filters.set(key, { id, names, parts });
+    fill(filters.get(key));
+  }
+  return filters.get(key).id;
+}
+
+function fill({ names, parts }) {
+  const known = Object.keys(names).length;
+  const shown = (id) => (known ? id in names && !layers.hidden.has(names[id]) : id > 0);
+  const ids = [...Array(256).keys()];
+  const colors = ids.map(channels);
+  parts.forEach((part, i) => {
+    part.setAttribute("tableValues", ids.map((id) => (i < 3 ? colors[id][i].toFixed(4) : Number(shown(id)))).join(" "));
+  });
+}
+
+export function updateMasks() {
+  for (const filter of filters.values()) fill(filter);
+  document.documentElement.style.setProperty("--mask-opacity", layers.opacity);
+}
+
+// The layers of all columns with images: [name, kind, class names].
+export function layersOf(view) {
+  const found = new Map();
+  for (const column of view.columns.values()) {
+    if (column.type !== "image") continue;
+    for (const cell of column.values) {
+      for (const [kind, group] of [["box", cell?.boxes], ["mask", cell?.masks]]) {
+        for (const name of Object.keys(group ?? {})) found.set(`${name} ${kind}`, { name, kind, names: column.layers[name] ?? {} });
+      }
+    }
+  }
+  return found;
+}
+
+const scoreOf = (box) => Object.values(box[6]).find((value) => typeof value === "number");
+
+export function boxesOf(cell, column) {
+  return Object.entries(cell.boxes ?? {}).flatMap(([layer, boxes]) => boxes
+    .map((box) => ({ layer, box, name: column.layers[layer]?.[box[4]] ?? text(box[4]) }))
+    .filter(({ box, name }) => !layers.off.has(`${layer} box`) && !layers.hidden.has(name) && !((scoreOf(box) ?? 1) < layers.score)));
+}
+
+// A picture with its layers. `alt` says what it is; `captions` whether boxes have theirs.
+export function picture(cell, column, alt, captions = false) {
+  const width = cell.width ?? 1, height = cell.height ?? 1;
+  const image = el("img", { src: urlOf(cell.file), alt: cell.caption ?? alt, decoding: "async", draggable: "false" });
+  const frame = el("span", { class: "picture", style: { aspectRatio: `${width} / ${height}` } }, image);
+  frame.style.setProperty("--ratio", width / height);
+  if (width < 200) frame.classList.add("pixels");
+  for (const [name, file] of Object.entries(cell.masks ?? {})) {
+    if (layers.off.has(`${name} mask`)) continue;
+    const filter = `url(#${filterOf(column.layers[name] ?? {})})`;
+    frame.append(el("img", { class: "mask", "data-layer": name, src: urlOf(file), alt: "", style: { filter } }));
+  }
+  const boxes = boxesOf(cell, column);
+  if (boxes.length) {
+    const isTruth = (layer) => layer === "ground_truth";
+    frame.append(svg(
+      "svg", { class: "boxes", viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" },
+      ...boxes.map(({ layer, box: [left, top, right, bottom, id] }) => svg("rect", {
+        x: left, y: top, width: Math.max(right - left, 0), height: Math.max(bottom - top, 0), stroke: colorOf(id),
+        class: isTruth(layer) ? "truth" : "prediction", "data-layer": layer }))));
+    const percent = (value, of) => `${(100 * value) / of}%`;
+    const caption = ({ layer, box, name }) => el("span", {
+      class: `caption ${isTruth(layer) ? "below" : "above"}`,
+      style: { left: percent(box[0], width), top: percent(box[isTruth(layer) ? 3 : 1], height), borderColor: colorOf(box[4]) },
+    }, box[5] || name);
+    if (captions && layers.captions) frame.append(...boxes.map(caption));
+  }
+  return frame;
+}
+
+// Switches for the layers, and the legend of the classes; none without layers.
+export function layerControls(view, changed) {
+  const found = [...layersOf(view)];
+  if (!found.length) return el("div");
+  const toggle = (set, key) => (on) => { if (on) set.delete(key); else set.add(key); changed(); };
+  const range = (label, key, step) => {
+    const output = el("output", {}, layers[key].toFixed(2));
+    const oninput = (event) => { layers[key] = Number(event.target.value); output.textContent = layers[key].toFixed(2); changed(); };
+    return el("label", {}, label, el("input", { type: "range", min: 0, max: 1, step, value: layers[key], "data-control": key, oninput }), output);
+  };
+  const captions = checkbox(layers.captions, (on) => { layers.captions = on; changed(); }, { "data-control": "captions" }, "captions");
+  const has = (kind) => found.some(([, layer]) => layer.kind === kind);
+  const names = new Map(found.flatMap(([, layer]) => Object.entries(layer.names)).map(([id, name]) => [name, id]));
+  const swatch = (id) => el("i", { class: "swatch", style: { background: colorOf(id) } });
+  return el("div", { class: "layers" },
+    el("fieldset", {}, el("legend", {}, "Layers"),
+      ...found.map(([key, { name }]) => checkbox(!layers.off.has(key), toggle(layers.off, key), { "data-layer": key }, words(name))),
+      ...(has("box") ? [captions, range("score from", "score", 0.01)] : []),
+      ...(has("mask") ? [range("opacity", "opacity", 0.05)] : [])),
+    el("fieldset", { class: "legend" }, el("legend", {}, "Classes"),
+      ...[...names].map(([name, id]) => checkbox(!layers.hidden.has(name), toggle(layers.hidden, name), { "data-class": name }, swatch(id), name))));
+}

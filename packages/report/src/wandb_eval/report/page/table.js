@@ -1,0 +1,143 @@
+// A table of which only the rows that are seen are in the page.
+import { button, checkbox, el, isNumber, select, text, verdict, words } from "./elements.js";
+import { urlOf } from "./data.js";
+import { picture } from "./overlays.js";
+
+const SPARE = 4; // Rows above and below those that are seen.
+
+// What is asked of a table; it stays when the version changes.
+export const newQuery = () => ({ sort: null, descending: false, wrong: false, class: "", column: "", from: "", to: "", pair: null });
+
+// The rows that are left, in their order.
+export function rowsOf(view, query) {
+  const rows = [];
+  for (let row = 0; row < view.rows; row += 1) if (fits(view, row, query)) rows.push(row);
+  const column = view.columns.get(query.sort);
+  if (!column) return rows;
+  const sign = query.descending ? -1 : 1;
+  const value = (row) => { const cell = column.values[row]; return Array.isArray(cell) ? cell.join() : cell; };
+  return rows.sort((a, b) => {
+    const [x, y] = [value(a), value(b)];
+    if (x === null || y === null || x === "NaN" || y === "NaN") return (x === null || x === "NaN") - (y === null || y === "NaN") || a - b;
+    if (isNumber(x) && isNumber(y)) return sign * (x - y) || a - b;
+    return sign * text(x).localeCompare(text(y), undefined, { numeric: true }) || a - b;
+  });
+}
+
+function fits(view, row, query) {
+  if (query.wrong && view.wrong(row) !== true) return false;
+  if (query.class && !view.classes(row).has(query.class)) return false;
+  if (query.pair && !view.isOfPair(row, ...query.pair)) return false;
+  if (query.column && view.columns.has(query.column)) {
+    const value = view.get(row, query.column);
+    if (query.from !== "" && !(value >= Number(query.from) && value !== null)) return false;
+    if (query.to !== "" && !(value <= Number(query.to) && value !== null)) return false;
+  }
+  return true;
+}
+
+export function filterControls(view, query, changed) {
+  const set = (key, value) => { query[key] = value; changed(); };
+  const numbers = [...view.columns].filter(([, column]) => column.type === "number").map(([name]) => name);
+  const classes = new Set();
+  for (let row = 0; row < view.rows; row += 1) view.classes(row).forEach((name) => classes.add(name));
+  if (query.class) classes.add(query.class);
+  const sorted = [...classes].sort((a, b) => a.localeCompare(b, undefined, { numeric: true }));
+  const bound = (key) => el("input", { type: "number", step: "any", placeholder: key, "aria-label": key, value: query[key],
+    "data-filter": key, oninput: (event) => set(key, event.target.value) });
+  const chosen = (options, key, none) => select(
+    [["", none], ...options.map((name) => [name, name])], query[key], (value) => set(key, value), { "data-filter": key });
+  const tells = view.rows > 0 && view.wrong(0) !== undefined;
+  return el("div", { class: "filters" },
+    tells ? checkbox(query.wrong, (on) => set("wrong", on), { "data-filter": "wrong" }, "only wrong ones") : null,
+    sorted.length ? el("label", {}, "class ", chosen(sorted, "class", "any")) : null,
+    numbers.length ? el("label", {}, "range of ", chosen(numbers, "column", "no column"), bound("from"), bound("to")) : null,
+    query.pair ? button(() => set("pair", null), { class: "chip" }, `${query.pair[0]} taken for ${query.pair[1]} ✕`) : null);
+}
+
+// Columns that say nothing: one value in all rows that the label of the version has, too.
+const isShown = ([name]) => name !== "epoch" && name !== "batch";
+
+export class RowsTable {
+  constructor({ open, changed }) {
+    Object.assign(this, { open, changed, view: null, rows: [] });
+    this.body = el("tbody");
+    this.head = el("thead");
+    this.widths = el("colgroup");
+    this.grid = el("table", { class: "rows" }, this.widths, this.head, this.body);
+    this.box = el("div", { class: "scroller", tabindex: 0, role: "region", "aria-label": "Rows", onscroll: () => this.draw() }, this.grid);
+    new ResizeObserver(() => this.draw()).observe(this.box);
+  }
+
+  show(view, query) {
+    const sameTable = this.view?.name === view.name && this.view?.run === view.run;
+    Object.assign(this, { view, query, rows: rowsOf(view, query) });
+    this.columns = [...view.columns].filter(isShown);
+    const first = this.columns.findIndex(([, column]) => column.type === "image");
+    if (first > 0 && view.columns.has("idx")) this.columns.unshift(...this.columns.splice(first, 1));
+    this.height = this.columns.some(([, column]) => ["image", "audio", "video"].includes(column.type)) ? 108 : 36;
+    this.grid.style.setProperty("--row", `${this.height}px`);
+    this.grid.setAttribute("aria-rowcount", this.rows.length);
+    const widths = this.columns.map(([name, column]) => widthOf(name, column));
+    this.widths.replaceChildren(...widths.map((width) => el("col", { style: { width: `${width}px` } })));
+    this.grid.style.width = `${widths.reduce((a, b) => a + b, 0)}px`;
+    this.head.replaceChildren(el("tr", {}, ...this.columns.map(([name, column]) => this.header(name, column))));
+    if (!sameTable) this.box.scrollTop = 0;
+    this.drawn = null;
+    this.draw();
+  }
+
+  header(name, column) {
+    const { query } = this, sorted = query.sort === name;
+    const label = words(name);
+    if (column.type === "image") return el("th", { scope: "col" }, label);
+    return el("th", { scope: "col", class: column.type, "aria-sort": sorted ? (query.descending ? "descending" : "ascending") : "none" },
+      el("button", { type: "button", "data-sort": name, onclick: () => {
+        query.descending = sorted && !query.descending;
+        query.sort = name;
+        this.changed();
+        this.head.querySelector(`[data-sort="${CSS.escape(name)}"]`)?.focus();
+      } }, label, el("i", { "aria-hidden": "true" }, sorted ? (query.descending ? " ↓" : " ↑") : "")));
+  }
+
+  draw() {
+    if (!this.view) return;
+    const { height, rows, box } = this;
+    const start = Math.max(0, Math.floor(box.scrollTop / height) - SPARE);
+    const end = Math.min(rows.length, Math.ceil((box.scrollTop + box.clientHeight) / height) + SPARE);
+    if (this.drawn?.[0] === start && this.drawn?.[1] === end) return;
+    this.drawn = [start, end];
+    const space = (count) => el("tr", { class: "space", "aria-hidden": "true" },
+      el("td", { colspan: this.columns.length, style: { height: `${count * height}px` } }));
+    const seen = rows.slice(start, end).map((row, i) => this.line(row, start + i));
+    this.body.replaceChildren(space(start), ...seen, space(rows.length - end));
+  }
+
+  line(row, place) {
+    return el("tr", { "aria-rowindex": place + 1, "data-row": row, class: verdict(this.view.wrong(row)) },
+      ...this.columns.map(([name, column]) => cellOf(this.view, row, name, column, () => this.open(place, name))));
+  }
+}
+
+export function cellOf(view, row, name, column, open) {
+  const value = column.values[row];
+  if (value === null || value === undefined) return el("td", { class: column.type });
+  if (column.type === "image") {
+    const alt = `${name} of sample ${text(view.key(row))}`;
+    return el("td", { class: "image" }, button(open, { class: "thumb", "aria-label": `Open ${alt}` }, picture(value, column, alt)));
+  }
+  if (column.type === "audio" || column.type === "video") {
+    return el("td", { class: column.type }, el(column.type, { controls: true, preload: "none", src: urlOf(value.file) }));
+  }
+  const mark = name === "correct" && typeof value === "boolean" ? (value ? "✓ yes" : "✗ no") : text(value);
+  const answer = name === "correct" ? (value ? "yes" : "no") : "";
+  return el("td", { class: `${column.type} ${answer}`, title: mark.length > 18 ? mark : null }, el("span", {}, mark));
+}
+
+function widthOf(name, column) {
+  if (column.type === "image") return 132;
+  if (column.type === "audio" || column.type === "video") return 240;
+  let most = Math.max(5, ...name.split(/[_ ]/).map((word) => word.length + 2)); // The name may break.
+  for (let row = 0; row < Math.min(column.values.length, 200); row += 1) most = Math.max(most, text(column.values[row]).length);
+  return Math.round(Math.min(most, 26) * 8.2 + 22);
+}

@@ -1,0 +1,247 @@
+"""Writes a page: one HTML file, or one with a folder of media beside it."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import datetime
+import hashlib
+import html
+import importlib.resources
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import wandb
+
+    from wandb_eval.report.describing import Page
+    from wandb_eval.report.recorded import RecordedRun
+
+DEFAULT_PATH = "eval-report.html"
+
+MOST_IN_ONE_FILE = 50_000_000
+"""Above so many bytes, the media go into a folder beside the page."""
+
+_MODULES = ["elements", "data", "overlays", "charts", "table", "detail", "compare"]
+_MODULES += ["main"]
+_ROWS = 100  # Of the table that is there without JavaScript.
+
+
+def write_report(
+    run: str | os.PathLike[str] | wandb.Run,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    compare_with: str | os.PathLike[str] | wandb.Run | None = None,
+) -> Path:
+    """Writes what a run has logged as an HTML file that any browser opens.
+
+    The file needs no network and no account. It holds the images of the tables, and
+    where it would be larger than 50 MB, a folder `<name>_files` beside it does. It is
+    put in place as a whole: where writing fails, an older one stays.
+
+    Args:
+        run: The folder of a run that was recorded offline; a run that was made with
+            `mode="offline"`, when it is finished; or `"entity/project/run_id"`, a run
+            in W&B.
+        path: Where to write to; without it, `eval-report.html` in the current folder.
+        compare_with: A second run, to be shown beside the first one.
+
+    Returns:
+        The path of the HTML file.
+
+    Raises:
+        FileNotFoundError: If there is no log of one run in the folder.
+        ValueError: If the log is none of a run, or there is no such run in W&B.
+    """
+    # Core brings Keras along, which takes its time.
+    from wandb_eval.report.describing import Page
+
+    page = Page()
+    page.add(_read(run))
+    if compare_with is not None:
+        page.add(_read(compare_with))
+    return write_page(page, Path(path or DEFAULT_PATH))
+
+
+def _read(run: str | os.PathLike[str] | wandb.Run) -> RecordedRun:
+    from wandb_eval.report.offline import read_offline_run
+    from wandb_eval.report.online import is_online_path, read_online_run
+
+    settings = getattr(run, "settings", None)
+    if settings is not None:
+        run = settings.sync_dir
+    if is_online_path(run):
+        return read_online_run(str(run))
+    return read_offline_run(run)  # type: ignore[arg-type]
+
+
+def write_page(page: Page, path: Path) -> Path:
+    """Writes a page, as `write_report` does."""
+    path = path.absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = _as_json(
+        page.to_json() | {"written": datetime.datetime.now(datetime.UTC).isoformat()}
+    )
+    folder = _folder_beside(path)
+    if len(data) + page.media.size() > MOST_IN_ONE_FILE:
+        folder.mkdir(exist_ok=True)
+        for medium in page.media.files:
+            if not (folder / medium.name).exists():
+                _put(folder / medium.name, [medium.file.read()])
+        needed = {medium.name for medium in page.media.files}
+        urls: Iterable[str] = (f"{folder.name}/{m.name}" for m in page.media.files)
+    else:
+        urls = (medium.url() for medium in page.media.files)
+        needed = set()
+    parts = _html(page, data, list(urls), folder.name if needed else "")
+    _put(path, (part.encode() for part in parts))
+    _tidy(folder, needed)  # The old page is gone.
+    return path
+
+
+def _folder_beside(path: Path) -> Path:
+    return path.with_name(f"{path.stem}_files")
+
+
+def media_folder(path: Path) -> Path | None:
+    """The folder that a page needs beside it, if it does."""
+    folder = _folder_beside(path)
+    return folder if folder.is_dir() else None
+
+
+def _tidy(folder: Path, needed: set[str]) -> None:
+    """Deletes the media of older pages, and nothing that others have put there."""
+    if not folder.is_dir():
+        return
+    for file in folder.iterdir():
+        if file.name not in needed and re.fullmatch(r"[0-9a-f]{20}\.\w+", file.name):
+            file.unlink()
+    if not needed:
+        with contextlib.suppress(OSError):  # It is not empty.
+            folder.rmdir()
+
+
+def _put(path: Path, parts: Iterable[bytes]) -> None:
+    """Writes a file that is there as a whole, or not at all."""
+    descriptor, unfinished = tempfile.mkstemp(".tmp", f".{path.name}", path.parent)
+    try:
+        with open(descriptor, "wb") as file:
+            for part in parts:
+                file.write(part)
+        os.chmod(unfinished, 0o666 & ~_umask())
+        os.replace(unfinished, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(unfinished)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+# --- The page -------------------------------------------------------------------------
+
+
+def _html(page: Page, data: str, urls: list[str], folder: str) -> Iterator[str]:
+    script, style = _script(), _file("style.css")
+    table, shown = _static_table(page, urls)
+    media = [None if i in shown else url for i, url in enumerate(urls)]
+    # Files beside the page are 'self' where it is served, and file: where it is not.
+    sources = "data: 'self' file:" if folder else "data:"
+    policy = (
+        f"default-src 'none'; img-src {sources}; media-src {sources}; "
+        f"script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    values = {
+        "policy": html.escape(policy),
+        "title": _escaped(" and ".join(run["name"] for run in page.runs)),
+        "style": style,
+        "script": script,
+        "table": table,
+        "data": data,
+        "media": _as_json(media),
+    }
+    for i, part in enumerate(re.split(r"\{\{(\w+)\}\}", _file("page.html"))):
+        yield values[part] if i % 2 else part
+
+
+def _file(name: str) -> str:
+    folder = importlib.resources.files("wandb_eval.report") / "page"
+    return (folder / name).read_text(encoding="utf-8")
+
+
+def _script() -> str:
+    """All modules as one: what they import of each other is there already."""
+    parts = []
+    for name in _MODULES:
+        code = re.sub(r"^import .*;\n", "", _file(f"{name}.js"), flags=re.MULTILINE)
+        parts.append(re.sub(r"^export ", "", code, flags=re.MULTILINE))
+    return "\n".join(parts)
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"
+
+
+def _as_json(value: Any) -> str:
+    """JSON that ends no element of HTML."""
+    return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _static_table(page: Page, urls: list[str]) -> tuple[str, set[int]]:
+    """The first table, as it is without JavaScript, and the media that are in it.
+
+    The page's own code takes these from here: each is in the page once.
+    """
+    tables = page.runs[0]["tables"]
+    if not tables:
+        return "<p>The run has no tables.</p>", set()
+    version = tables[0]["versions"][-1]
+    shown: set[int] = set()
+    caption = f"{tables[0]['name']}, {version['label']}"
+    parts = [f"<table><caption>{_escaped(caption)}</caption><thead><tr>"]
+    parts += [f"<th>{_escaped(name)}</th>" for name, _ in version["columns"]]
+    parts.append("</tr></thead><tbody>")
+    columns = [page.columns[place] for _, place in version["columns"]]
+    for row in range(min(version["rows"], _ROWS)):
+        cells = (_static_cell(c, row, page, urls, shown) for c in columns)
+        parts.append(f"<tr>{''.join(cells)}</tr>")
+    parts.append("</tbody></table>")
+    if version["rows"] > _ROWS:
+        parts.append(f"<p>The first {_ROWS} of {version['rows']} rows.</p>")
+    return "".join(parts), shown
+
+
+def _static_cell(
+    column: dict[str, Any], row: int, page: Page, urls: list[str], shown: set[int]
+) -> str:
+    value = column["values"][row]
+    if value is None:
+        return "<td></td>"
+    if column["type"] == "image":
+        place = value["file"]
+        if place in shown:
+            return "<td>(see above)</td>"
+        shown.add(place)
+        url = html.escape(urls[place])
+        alt = _escaped(value.get("caption") or f"image of row {row + 1}")
+        return f'<td><img loading="lazy" data-file="{place}" src="{url}" alt="{alt}">'
+    if column["type"] in ("audio", "video"):
+        return f"<td>({column['type']})</td>"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return f"<td>{_escaped(text)}</td>"
+
+
+def _escaped(text: str) -> str:
+    """Text as HTML; a lone surrogate, which no file can have, becomes a `?`."""
+    return html.escape(text.encode(errors="replace").decode())

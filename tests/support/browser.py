@@ -1,0 +1,148 @@
+"""Headless Chromium, driven by Selenium, as people see a page."""
+
+import contextlib
+import io
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+from selenium import webdriver
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+
+CHROMIUM = shutil.which("chromium")
+DRIVER = shutil.which("chromedriver")
+
+_ARGUMENTS = ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage"]
+_ARGUMENTS += ["--hide-scrollbars", "--force-device-scale-factor=1"]
+
+
+class Browser:
+    """A browser with one tab."""
+
+    def __init__(self, driver: webdriver.Chrome) -> None:
+        self.driver = driver
+
+    def open(
+        self,
+        page: Path,
+        width: int = 1024,
+        height: int = 900,
+        dark: bool = False,
+        scripts: bool = True,
+    ) -> None:
+        """Opens a file in a window of that size."""
+        tell = self.driver.execute_cdp_cmd
+        size = {"width": width, "height": height, "deviceScaleFactor": 1}
+        tell("Emulation.setDeviceMetricsOverride", size | {"mobile": width < 500})
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        still = {"name": "prefers-reduced-motion", "value": "reduce"}
+        tell("Emulation.setEmulatedMedia", {"features": [scheme, still]})
+        tell("Emulation.setScriptExecutionDisabled", {"value": not scripts})
+        self.requests()
+        self.errors()
+        self.driver.get(page.as_uri())
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        """What a script returns."""
+        return self.driver.execute_script(script, *arguments)
+
+    def all(self, selector: str) -> list[WebElement]:
+        """The elements of a CSS selector."""
+        return self.driver.find_elements(By.CSS_SELECTOR, selector)
+
+    def one(self, selector: str) -> WebElement:
+        """The first element of a CSS selector."""
+        return self.driver.find_element(By.CSS_SELECTOR, selector)
+
+    def texts(self, selector: str) -> list[str]:
+        """The text of each element, also where it is not seen."""
+        return [str(e.get_property("textContent")) for e in self.all(selector)]
+
+    def click(self, selector: str) -> None:
+        """Clicks the first element of a selector."""
+        element = self.one(selector)
+        self.run(
+            "arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})",
+            element,
+        )
+        element.click()
+
+    def press(self, *keys: str) -> None:
+        """Presses keys, in what has the focus."""
+        for key in keys:
+            self.driver.switch_to.active_element.send_keys(getattr(Keys, key, key))
+
+    def choose(self, selector: str, value: str) -> None:
+        """Sets the value of a field, as typing, dragging or choosing would."""
+        self.run(
+            "const [field, value] = arguments; field.value = value;"
+            "for (const type of ['input', 'change'])"
+            "  field.dispatchEvent(new Event(type, {bubbles: true}));",
+            self.one(selector),
+            value,
+        )
+
+    def pixels(self, element: WebElement) -> NDArray[np.uint8]:
+        """What is seen of an element: RGB, of shape `(height, width, 3)`."""
+        self.wait_for_media(element)
+        with PIL.Image.open(io.BytesIO(element.screenshot_as_png)) as image:
+            return np.asarray(image.convert("RGB"))
+
+    def window(self) -> NDArray[np.uint8]:
+        """What is seen of the page: RGB, of shape `(height, width, 3)`."""
+        self.wait_for_media(self.one("html"))
+        content = self.driver.get_screenshot_as_png()
+        with PIL.Image.open(io.BytesIO(content)) as image:
+            return np.asarray(image.convert("RGB"))
+
+    def wait_for_media(self, element: WebElement) -> None:
+        """Waits until the images in an element are decoded, and drawn."""
+        self.driver.execute_async_script(
+            "const done = arguments[arguments.length - 1];"
+            "const images = [...arguments[0].querySelectorAll('img')];"
+            "Promise.all(images.map((image) => image.decode())).then(() =>"
+            "  requestAnimationFrame(() => requestAnimationFrame(() => done())));",
+            element,
+        )
+
+    def errors(self) -> list[str]:
+        """What the console has had to complain of since it was last asked."""
+        return [entry["message"] for entry in self.driver.get_log("browser")]
+
+    def requests(self) -> list[str]:
+        """What was asked for since that was last asked, apart from `data:` URLs."""
+        events = (
+            json.loads(entry["message"])["message"]
+            for entry in self.driver.get_log("performance")
+        )
+        urls = (
+            event["params"]["request"]["url"]
+            for event in events
+            if event["method"] == "Network.requestWillBeSent"
+        )
+        return [url for url in urls if not url.startswith("data:")]
+
+
+@contextlib.contextmanager
+def browser() -> Iterator[Browser]:
+    """A browser, closed in the end."""
+    options = Options()
+    options.binary_location = str(CHROMIUM)
+    for argument in _ARGUMENTS:
+        options.add_argument(argument)
+    logs = {"browser": "ALL", "performance": "ALL"}
+    options.set_capability("goog:loggingPrefs", logs)
+    driver = webdriver.Chrome(options, Service(DRIVER))
+    try:
+        yield Browser(driver)
+    finally:
+        driver.quit()
