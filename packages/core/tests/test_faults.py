@@ -298,10 +298,13 @@ def test_a_version_that_is_given_up_after_training_is_reported(loopback, warned)
     with wandb.init() as run:
         callback = Images()
         callback._run_log.patience_at_end = 0.1
+
+        def fail_what_comes_next():
+            uploaded(callback)
+            fail_from_now(loopback)()
+
         # The first waits for the ground truth.
-        fit(
-            callback, After({0: lambda: uploaded(callback), 3: fail_from_now(loopback)})
-        )
+        fit(callback, After({0: lambda: uploaded(callback), 3: fail_what_comes_next}))
         fit(callback, epochs=6, initial_epoch=5)
     assert [epoch for epoch in range(6) if missing_in(warned, epoch)] == [4]
     assert complete_epochs(loopback, run) == [0, 1, 2, 3, 5]
