@@ -298,23 +298,27 @@ def test_a_version_that_is_given_up_after_training_is_reported(loopback, warned)
     with wandb.init() as run:
         callback = Images()
         callback._run_log.patience_at_end = 0.1
-
-        def fail_what_comes_next():
-            uploaded(callback)
-            fail_from_now(loopback)()
-
         # The first waits for the ground truth.
-        fit(callback, After({0: lambda: uploaded(callback), 3: fail_what_comes_next}))
+        fit(
+            callback,
+            After(
+                {0: lambda: uploaded(callback), 3: fail_from_now(loopback, callback)}
+            ),
+        )
         fit(callback, epochs=6, initial_epoch=5)
     assert [epoch for epoch in range(6) if missing_in(warned, epoch)] == [4]
     assert complete_epochs(loopback, run) == [0, 1, 2, 3, 5]
     assert callback._run_log.missing.epochs == [4]
 
 
-def fail_from_now(loopback):
-    return lambda: loopback.fail(
-        "CreateArtifact", type="evaluation", status=503, times=21
-    )
+def fail_from_now(loopback, callback):
+    """Fails the version that comes next, and none that is under way."""
+
+    def fail():
+        uploaded(callback)
+        loopback.fail("CreateArtifact", type="evaluation", status=503, times=21)
+
+    return fail
 
 
 def missing_in(warned, epoch):
@@ -345,7 +349,7 @@ def test_ground_truth_that_is_given_up_after_training(loopback, warned):
 def test_a_version_that_is_given_up_after_an_interrupt_is_reported(loopback, warned):
     run = wandb.init()
     callback = Images()
-    first = After({0: lambda: uploaded(callback), 1: fail_from_now(loopback)})
+    first = After({0: lambda: uploaded(callback), 1: fail_from_now(loopback, callback)})
     with pytest.raises(KeyboardInterrupt):
         fit(callback, first, Interrupt(KeyboardInterrupt()))
     run.finish()
