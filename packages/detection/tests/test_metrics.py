@@ -331,6 +331,15 @@ def test_a_confusion_shows_in_the_matrix_and_counts_as_wrong():
     assert (results["precision"], results["recall"]) == (0.5, 1.0)
 
 
+def test_results_can_be_asked_for_again_and_there_is_no_batch_behind_them():
+    boxes = Detections([[0, 0, 40, 40]], [0], [0.9])
+    metrics = measure([(Detections([[0, 0, 40, 40]], [0]), boxes)])
+    first, second = metrics.compute(), metrics.compute()
+    assert first["mAP"] == second["mAP"] == 1.0
+    with pytest.raises(RuntimeError, match="no further batches"):
+        metrics.update([Detections([[0, 0, 40, 40]], [0])], [boxes])
+
+
 def test_the_table_by_class_counts_each_class():
     truth = Detections([[0, 0, 40, 40], [50, 0, 90, 40], [50, 50, 60, 60]], [0, 0, 1])
     found = Detections(

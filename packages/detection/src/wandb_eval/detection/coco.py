@@ -43,10 +43,17 @@ class CocoEvaluation:
     def __init__(self, class_names: Sequence[str]) -> None:
         categories = [{"id": i, "name": name} for i, name in enumerate(class_names)]
         self._evaluation = StreamingEval(categories)
+        self._computed: Any = None
         self._num_images = self._num_true = 0
 
     def update(self, matches: BatchMatch) -> None:
-        """Takes in a batch."""
+        """Takes in a batch.
+
+        Raises:
+            RuntimeError: If the figures were computed already.
+        """
+        if self._computed is not None:
+            raise RuntimeError("After `compute()` there can be no further batches.")
         first, self._num_images = self._num_images, self._num_images + len(matches)
         images = [{"id": i} for i in range(first, self._num_images)]
         annotations = _annotations(matches, first, self._num_true)
@@ -60,9 +67,10 @@ class CocoEvaluation:
             The numbers; the precisions of shape `(10 IoUs, 101 recalls, classes)`; the
             ids of these classes, the ones with true boxes. The others don't count.
         """
-        evaluator = self._evaluation.finalize()
-        evaluator.accumulate()
-        figures = evaluator.eval  # Each time it is asked for, it is copied.
+        if self._computed is None:  # It can be finalized once.
+            self._computed = self._evaluation.finalize()
+            self._computed.accumulate()
+        figures = self._computed.eval  # Each time it is asked for, it is copied.
         assert figures is not None
         precision = np.asarray(figures["precision"])
         numbers = _coco_figures(precision, np.asarray(figures["recall"]))
