@@ -177,11 +177,15 @@ def test_a_run_in_wandb_shows_the_same(loopback, tmp_path, sync):
     }
 
 
-def test_a_run_that_is_not_there(loopback, tmp_path):
+def test_a_run_that_is_not_there(loopback, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="neither a folder nor a run in W&B"):
         page_of(f"{ENTITY}/{PROJECT}/nothing", tmp_path)
     with pytest.raises(FileNotFoundError, match="folder of one offline run"):
         page_of(tmp_path, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    Path("wandb/offline-run-1").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match="folder of one offline run"):
+        page_of("wandb/offline-run-1/typo", tmp_path)
 
 
 def test_an_interrupted_write_leaves_the_old_page(folder, tmp_path, monkeypatch):

@@ -23,11 +23,14 @@ from wandb_eval.report.recorded import (
 
 
 def is_online_path(run: Any) -> bool:
-    """Whether it is `entity/project/run_id`, and nothing on this machine."""
+    """Whether it is `entity/project/run_id`, and nothing on this machine.
+
+    Of a path that is mistyped at its end, the folder is there: W&B is not asked.
+    """
     return (
         isinstance(run, str)
         and len(run.strip("/").split("/")) == 3
-        and not os.path.exists(run)
+        and not os.path.exists(os.path.dirname(run.rstrip("/")))
     )
 
 

@@ -51,7 +51,7 @@ export class Detail {
         el("nav", {}, step(-1, "‹", "Previous sample"), step(1, "›", "Next sample"), close)),
       el("div", { class: "large" }, cell ? picture(cell, column, `sample ${text(key)}`, true) : null,
         el("dl", {}, ...values.flatMap(([label, one]) => [el("dt", {}, words(label)), el("dd", {}, text(one.values[row]))]))));
-    if (!isInUse(this.controls)) this.controls.replaceChildren(cell ? layerControls(view, again) : "");
+    if (!isInUse(this.controls)) this.controls.replaceChildren(cell ? layerControls(view, again, true) : "");
     this.versions.replaceChildren(this.strip(key));
     if (focused) this.top.querySelector(`[data-step="${focused}"]`)?.focus();
   }

@@ -100,7 +100,7 @@ export function picture(cell, column, alt, captions = false) {
 }
 
 // Switches for the layers, and the legend of the classes; none without layers.
-export function layerControls(view, changed) {
+export function layerControls(view, changed, large = false) {
   const found = [...layersOf(view)];
   if (!found.length) return el("div");
   const toggle = (set, key) => (on) => { if (on) set.delete(key); else set.add(key); changed(); };
@@ -116,7 +116,7 @@ export function layerControls(view, changed) {
   return el("div", { class: "layers" },
     el("fieldset", {}, el("legend", {}, "Layers"),
       ...found.map(([key, { name }]) => checkbox(!layers.off.has(key), toggle(layers.off, key), { "data-layer": key }, words(name))),
-      ...(has("box") ? [captions, range("score from", "score", 0.01)] : []),
+      ...(large && has("box") ? [captions] : []), ...(has("box") ? [range("score from", "score", 0.01)] : []),
       ...(has("mask") ? [range("opacity", "opacity", 0.05)] : [])),
     el("fieldset", { class: "legend" }, el("legend", {}, "Classes"),
       ...[...names].map(([name, id]) => checkbox(!layers.hidden.has(name), toggle(layers.hidden, name), { "data-class": name }, swatch(id), name))));
