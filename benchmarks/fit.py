@@ -254,9 +254,9 @@ def measure_fit(url: str, row: Row, epochs: int, repeats: int) -> dict[str, floa
         repeats: How often each training is done, in turn.
 
     Returns:
-        Medians of seconds: `validation` of `fit` without the callback, the `epoch`
-        `without` and `with` it, the `hook` of it, `alone` where it predicts itself, and
-        Keras' `predict`; and how much longer the `first` epoch is with it.
+        Medians of seconds: the validation of `fit` `without` the callback and `with`
+        it, the `hook` of it, `alone` where it predicts itself, and Keras' `predict`;
+        and how much longer the `first` epoch is with it.
     """
     trainings = Trainings(row, epochs)
     sides = ("without", "with", "alone")
@@ -279,9 +279,8 @@ def measure_fit(url: str, row: Row, epochs: int, repeats: int) -> dict[str, floa
     return {
         "images": row.images,
         "most": row.most,
-        "validation": middle["validation without"],
-        "without": middle["epoch without"],
-        "with": middle["epoch with"],
+        "without": middle["validation without"],
+        "with": middle["validation with"],
         "hook": middle["hook with"],
         "alone": middle["hook alone"],
         "predict": statistics.median(predicting),

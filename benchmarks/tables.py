@@ -321,13 +321,12 @@ def _logs(values: Sequence[float]) -> list[float]:
 def _fit(content: dict[str, Any]) -> str:
     rows = []
     for name, row in content["results"].items():
-        share = (row["with"] - row["without"]) / row["validation"]
+        share = (row["with"] + row["hook"] - row["without"]) / row["without"]
         passes = (row["alone"] - row["hook"]) / row["predict"]
         rows.append(
             [
                 name,
                 f"{row['images']:.0f}",
-                f"{row['validation']:.3f}",
                 f"{row['without']:.3f}",
                 f"{row['with']:.3f}",
                 f"{row['hook']:.3f}",
@@ -342,8 +341,8 @@ def _fit(content: dict[str, Any]) -> str:
                 f"{row['first']:.1f}",
             ]
         )
-    head = ["", "images", "validation, s", "epoch without, s", "with, s"]
-    head += ["of that our hook, s", "added", "to reach", ""]
+    head = ["", "images", "validation without, s", "with, s"]
+    head += ["our hook, s", "added", "to reach", ""]
     head += ["predict, s", "our hook with a pass, s", "pass / predict"]
     head += ["to reach", "", "1st epoch adds, s"]
     return f"{_heading(content)}\n\n{_table(head, rows)}"
