@@ -3,11 +3,8 @@
 import io
 import itertools
 import json
-import signal
-import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -15,13 +12,14 @@ import PIL.Image
 import pytest
 import wandb
 
+import killed
+from killed import uploaded
 from wandb_eval.classification import WandbClassificationEvalCallback
 
 N = 40
 X = np.random.default_rng(0).integers(0, 256, (N, 8, 8, 3), dtype=np.uint8)
 Y = np.arange(N) % 3
 NUM_HARDEST = 5
-FOLDER = str(Path(__file__).parent)
 
 
 class Shifting(keras.Model):
@@ -67,11 +65,6 @@ def new_evaluation():
     return WandbClassificationEvalCallback(
         (X, Y), num_samples=4, num_hardest=NUM_HARDEST
     )
-
-
-def uploaded(evaluation):
-    for upload in evaluation._run_log.uploads.under_way:
-        assert upload.done.wait(30)
 
 
 def hardest_of(loopback, run_id):
@@ -135,45 +128,18 @@ def test_a_version_that_fails_takes_no_image_of_the_hardest_with_it(
     assert loopback.summary(run.id)["eval/missing_versions"] == [1]
 
 
-KILLED = """
-import os, signal, sys, time
-from pathlib import Path
-
-sys.path.insert(0, {folder!r})
-import test_hardest as hardest
-import wandb
-
-run = wandb.init(mode={mode!r})
-print(run.id, run.dir, flush=True)
-evaluation = hardest.new_evaluation()
-
-def kill():
-    hardest.uploaded(evaluation)
-    [log] = Path(run.settings.sync_dir).glob("*.wandb")
-    # W&B writes the log of an offline run to the disk from time to time.
-    while {mode!r} == "offline" and log.read_bytes().count(b"_pred") < 3:
-        time.sleep(0.05)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-hardest.fit({{2: kill}}, epochs=5, evaluation=evaluation)
-"""
+def train_and_be_killed(mode):
+    run = wandb.init(mode=mode)
+    killed.announce(run)
+    evaluation = new_evaluation()
+    actions = {2: lambda: killed.kill(run, evaluation, mode, versions=3)}
+    fit(actions, epochs=5, evaluation=evaluation)
 
 
 @pytest.mark.parametrize("mode", ["online", "offline"])
 def test_the_hardest_of_a_process_that_is_killed(loopback, sync, monkeypatch, mode):
-    name = "x_transaction_log_flush_interval"
-    if mode == "offline" and not hasattr(wandb.Settings(), name):
-        pytest.skip("this wandb writes its log when there is much to write")
-    monkeypatch.setenv("WANDB__TRANSACTION_LOG_FLUSH_INTERVAL", "1")
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED.format(folder=FOLDER, mode=mode)],
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL
-    run_id, folder = done.stdout.split()
+    module = sys.modules[__name__]
+    run_id, folder = killed.run_and_kill(module, mode, monkeypatch, timeout=240)
     if mode == "offline":
         sync(folder)
     assert sorted(hardest_of(loopback, run_id)) == [0, 1, 2]

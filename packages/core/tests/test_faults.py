@@ -8,7 +8,6 @@ import logging
 import os
 import re
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
@@ -23,6 +22,8 @@ import PIL.Image
 import pytest
 import wandb
 
+import killed
+from killed import uploaded
 from wandb_eval.core import WandbEvalCallback, encode_images
 from wandb_eval.core._wandb import files as wandb_files
 from wandb_eval.core._wandb import history
@@ -32,7 +33,6 @@ from wandb_eval.core.reports import logger
 
 EPOCHS = 5
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 8, 6, 3), dtype=np.uint8)
-FOLDER = str(Path(__file__).parent)
 
 
 class Images(WandbEvalCallback):
@@ -114,12 +114,6 @@ def warned(monkeypatch):
     messages = []
     monkeypatch.setattr(wandb, "termwarn", lambda text, **kwargs: messages.append(text))
     return messages
-
-
-def uploaded(callback):
-    """Waits until what was logged so far has arrived."""
-    for upload in callback._run_log.uploads.under_way:
-        assert upload.done.wait(30)
 
 
 def staging_folder():
@@ -649,46 +643,18 @@ def test_training_is_interrupted(loopback, sync, error, mode):
     assert complete_epochs(loopback, run) == [0, 1, 2, 3, 4]
 
 
-KILLED = """
-import os, signal, sys, time
-from pathlib import Path
-
-sys.path.insert(0, {folder!r})
-import test_faults as faults
-import wandb
-
-run = wandb.init(mode={mode!r})
-print(run.id, run.dir, flush=True)
-callback = faults.Images()
-
-def kill():
-    faults.uploaded(callback)
-    [log] = Path(run.settings.sync_dir).glob("*.wandb")
-    # W&B writes the log of an offline run to the disk from time to time.
-    while {mode!r} == "offline" and log.read_bytes().count(b"_pred") < 3:
-        time.sleep(0.05)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-faults.fit(callback, faults.After({{2: kill}}))
-"""
+def train_and_be_killed(mode):
+    run = wandb.init(mode=mode)
+    killed.announce(run)
+    callback = Images()
+    fit(callback, After({2: lambda: killed.kill(run, callback, mode, versions=3)}))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["online", "offline"])
 def test_the_process_is_killed(loopback, sync, monkeypatch, mode):
-    name = "x_transaction_log_flush_interval"
-    if mode == "offline" and not hasattr(wandb.Settings(), name):
-        pytest.skip("this wandb writes its log when there is much to write")
-    monkeypatch.setenv("WANDB__TRANSACTION_LOG_FLUSH_INTERVAL", "1")
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED.format(folder=FOLDER, mode=mode)],
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL
-    run_id, folder = done.stdout.split()
+    module = sys.modules[__name__]
+    run_id, folder = killed.run_and_kill(module, mode, monkeypatch, timeout=120)
     if mode == "offline":
         sync(folder)
     assert complete_epochs(loopback, SimpleNamespace(id=run_id)) == [0, 1, 2]

@@ -131,8 +131,6 @@ class WandbEvalCallback(CopiedCallback, abc.ABC):
     def _begin_run(self) -> None:
         """Called when what comes next is logged to another run."""
 
-    # --- Hooks --------------------------------------------------------------------
-
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Logs the ground truth, once."""
         self._take_run()
@@ -277,8 +275,7 @@ class WandbEvalCallback(CopiedCallback, abc.ABC):
             type: The type of the artifact.
             table_name: The name of the table in the artifact.
             aliases: Aliases of the version. `None` means `["latest"]`.
-            name: The name of the artifact. `None` means `run_<id>_pred`, without what
-                names may not have.
+            name: The name of the artifact. `None` means `run_<id>_pred`.
             metadata: The metadata of the version.
             more_tables: Other tables of the version, by name.
             in_history: Which of these go to the history, too, under `eval/<name>`.
@@ -287,10 +284,14 @@ class WandbEvalCallback(CopiedCallback, abc.ABC):
             return
         more = more_tables or {}
         tables = {table_name: self.pred_table, **more}
+        name = name or self._name_of_versions()
         logged = self._run_log.log_version(tables, type, aliases, name, metadata)
         if logged and self.log_to_history:
             shown = {name: more[name] for name in more if name in in_history}
             self._run_log.log_table_cells({"predictions": self.pred_table, **shown})
+
+    def _name_of_versions(self) -> str | None:
+        return None  # `run_<id>_pred`.
 
     def log_metrics(self, metrics: dict[str, Any], epoch: int) -> None:
         """Logs values to the run's history, against the epoch.

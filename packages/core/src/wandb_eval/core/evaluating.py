@@ -210,9 +210,9 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
     ) -> None:
         label = f"epoch_{epoch}" if batch is None else f"epoch_{epoch}_batch_{batch}"
         aliases = ["latest", label]
-        if self._best.is_beaten_by(
-            epoch, self._monitor.value({**logs, **self._numbers})
-        ):
+        best = self._run_log.best
+        assert best is not None
+        if best.is_beaten_by(epoch, self._monitor.value({**logs, **self._numbers})):
             aliases.append("best")
         metadata: dict[str, Any] = {"epoch": epoch, **self._numbers}
         if self.every_n_batches is not None:
@@ -242,7 +242,7 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
         if epoch in self._run_log.missing.epochs:
             self._sample_rows.forget()  # Their files may be gone.
         elif "best" in aliases:
-            self._best.say(self._run_log.run)
+            best.say(self._run_log.run)
 
     def _more_tables(
         self, evaluation: Evaluation, is_best: bool
@@ -321,9 +321,8 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
 
     def _begin_run(self) -> None:
         self._sample_rows.forget()
-        self._best = BestVersion(self.prefix, self._monitor)
-        self._best.recall(self._run_log.recall)
-        self._run_log.best = self._best
+        self._run_log.best = BestVersion(self.prefix, self._monitor)
+        self._run_log.best.recall(self._run_log.recall)
 
 
 def _number(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, TypedDict
 
 import keras
@@ -260,29 +260,12 @@ class WandbTaskEvalCallback(EvaluatingCallback):
         """Logs `data_table`, in the artifact that the constructor's `name` names."""
         super().log_data_table(name or self.name, type, table_name)
 
-    def log_pred_table(
-        self,
-        type: str = "evaluation",
-        table_name: str = "eval_data",
-        aliases: list[str] | None = None,
-        *,
-        name: str | None = None,
-        metadata: dict[str, Any] | None = None,
-        more_tables: dict[str, wandb.Table] | None = None,
-        in_history: Collection[str] = (),
-    ) -> None:
-        """Logs `pred_table`; unless `self.name` is `"val"`, it is in the name, too."""
-        if name is None and self.name != "val" and self._run_log.run is not None:
-            name = artifact_name(f"run_{self._run_log.run.id}_{self.name}_pred")
-        super().log_pred_table(
-            type,
-            table_name,
-            aliases,
-            name=name,
-            metadata=metadata,
-            more_tables=more_tables,
-            in_history=in_history,
-        )
+    def _name_of_versions(self) -> str | None:
+        """Unless `self.name` is `"val"`, it is in the name, too."""
+        run = self._run_log.run
+        if self.name == "val" or run is None:
+            return None
+        return artifact_name(f"run_{run.id}_{self.name}_pred")
 
     def evaluate(
         self, model: keras.Model, logs: dict[str, float] | None = None

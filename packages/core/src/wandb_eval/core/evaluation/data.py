@@ -23,6 +23,7 @@ from wandb_eval.core.evaluation.trees import (
     map_leaves,
     select,
     select_sample,
+    shapes_of_samples,
     size_of,
     stack,
     to_numpy,
@@ -304,8 +305,7 @@ def _sample(batch: Batch, i: int) -> tuple[Any, Any]:
 
 
 def _note_shape(shapes: dict[str, tuple[Any, int]], batch: Batch) -> None:
-    leaves = keras.tree.flatten(batch.x)
-    key = str([tuple(leaf.shape[1:]) for leaf in leaves])
+    key = str(shapes_of_samples(batch.x))
     if key not in shapes:
         shapes[key] = (copy_sample(select(batch.x, 0)), batch.size)
     elif batch.size > shapes[key][1]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from keras.tree import flatten, map_structure
+from keras.tree import map_structure
 
 from wandb_eval.core.evaluation.data import Batch
 from wandb_eval.core.evaluation.fingerprint import Fingerprint, content_key
@@ -28,6 +28,7 @@ from wandb_eval.core.evaluation.trees import (
     num_values,
     select,
     select_sample,
+    shapes_of_samples,
     to_numpy,
 )
 from wandb_eval.core.threads import Beside
@@ -164,8 +165,12 @@ class Evaluation:
                 cut = outputs if whole else select(outputs, slice(start, stop))
                 batches.append((part, cut))
                 start = stop
+
+        def size(batch_and_outputs: tuple[Batch, Any]) -> list[tuple[int, ...]]:
+            return shapes_of_samples(batch_and_outputs[0].x)
+
         # A task looks at samples of one size at a time.
-        for _, group in itertools.groupby(batches, lambda each: _sizes(each[0].x)):
+        for _, group in itertools.groupby(batches, size):
             alike = list(group)
             try:
                 y = concatenate([batch.y for batch, _ in alike])
@@ -225,7 +230,3 @@ class Evaluation:
             if content_key(sample.x) != self._samples.key(i):
                 self.in_order = False
             self.fixed.add(replace(sample, x=self._samples.x[i]))
-
-
-def _sizes(x: Any) -> list[tuple[int, ...]]:
-    return [tuple(leaf.shape[1:]) for leaf in flatten(x)]

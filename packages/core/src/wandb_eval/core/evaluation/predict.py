@@ -6,7 +6,13 @@ from typing import Any
 
 import keras
 
-from wandb_eval.core.evaluation.trees import describe, resize, shapes_of, size_of
+from wandb_eval.core.evaluation.trees import (
+    describe,
+    resize,
+    shapes_of,
+    shapes_of_samples,
+    size_of,
+)
 
 
 class Predictor:
@@ -44,10 +50,7 @@ class Predictor:
         """How many samples a batch of these inputs has when it is predicted."""
         if self._fixed is not None:
             return self._fixed
-        leaves = keras.tree.flatten(x)
-        return self._sizes.get(
-            str([tuple(leaf.shape[1:]) for leaf in leaves]), self._default
-        )
+        return self._sizes.get(str(shapes_of_samples(x)), self._default)
 
     def __call__(self, x: Any) -> Any:
         """The outputs of the model for a batch, as arrays or tensors."""

@@ -151,6 +151,11 @@ def shapes_of(sample: Any) -> list[tuple[int, ...]]:
     return [tuple(np.shape(leaf)) for leaf in keras.tree.flatten(sample)]
 
 
+def shapes_of_samples(batch: Any) -> list[tuple[int, ...]]:
+    """The shape of each leaf, without the batch dimension."""
+    return [tuple(leaf.shape[1:]) for leaf in keras.tree.flatten(batch)]
+
+
 def alike(samples: Sequence[Any], most: int) -> Iterator[slice]:
     """Cuts samples where their shape changes, into parts of at most `most`.
 
