@@ -182,6 +182,38 @@ def test_the_hardest_of_data_that_reshuffles_are_known_by_their_content():
     assert len(contents) == len(images)
 
 
+class Refilled(keras.utils.PyDataset):
+    """Batches in the same arrays each time, with other content."""
+
+    def __init__(self):
+        super().__init__()
+        self.batch = X[:8].copy(), Y[:8].copy()
+
+    def __len__(self):
+        return 5
+
+    def __getitem__(self, index):
+        for array, source in zip(self.batch, (X, Y), strict=True):
+            array[:] = source[8 * index : 8 * index + 8]
+        return self.batch
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() == "tensorflow",
+    reason="TensorFlow reads ahead, and Keras itself sees other data",
+)
+def test_batches_of_fit_may_be_the_same_arrays_again():
+    _, _, expected_history = by_ourselves()
+    evaluation = Evaluation()
+    _, history = train(evaluation, validation_data=Refilled())
+    assert evaluation._evaluator.reason is None
+    for key, values in of_logs(expected_history).items():
+        assert history[key] == pytest.approx(values, rel=1e-6)
+    hardest = evaluation._evaluation.hardest
+    for index, x in zip(hardest.index, hardest.x, strict=True):
+        np.testing.assert_array_equal(x, X[index])
+
+
 class OwnStep(keras.Model):
     """Does not say what it predicts."""
 

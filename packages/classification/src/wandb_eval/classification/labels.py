@@ -40,8 +40,11 @@ def read_labels(y: Any, multi_label: bool = False) -> Labels:
             f"Labels must be of shape {expected}(batch, num_classes). "
             f"Received: {array.shape}"
         )
-    wrong = array[~((array >= 0) & (array < _TOO_MANY) & (array == np.floor(array)))]
-    if wrong.size:
+    right = (array >= 0) & (array < _TOO_MANY)
+    if array.dtype.kind == "f":
+        right &= array == np.floor(array)
+    if not right.all():
+        wrong = array[~right]
         raise ValueError(
             "Labels must be class ids from 0, or one-hot. Received: "
             f"{wrong[0]} among them"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn import metrics
 
 from wandb_eval.classification.calibration import Calibration
+from wandb_eval.classification.curves import curve_charts
 from wandb_eval.classification.labels import (
     Labels,
     Probabilities,
@@ -97,6 +99,7 @@ class ClassificationMetrics:
         self._predictions: list[Labels] = []
         self._probabilities: list[Probabilities] = []
         self._calibration = Calibration()
+        self._confusion: NDArray[np.int64] | None = None
         self._top_k_hits = 0
         # One by one: the sum of all does not depend on the batches that they came in.
         self._losses: list[NDArray[np.float64]] = []
@@ -110,6 +113,7 @@ class ClassificationMetrics:
             outputs: Outputs of the model, as `read_outputs` takes them. Rows with NaN
                 are left out, and counted.
         """
+        self._confusion = None
         labels = read_labels(y, self.multi_label)
         probabilities = read_outputs(outputs, self.from_logits, self.multi_label)
         scores = score_batch(labels, probabilities, self.multi_label, self.threshold)
@@ -146,9 +150,13 @@ class ClassificationMetrics:
         predictions = np.concatenate(self._predictions)
         results["accuracy"] = float(metrics.accuracy_score(labels, predictions))
         results["log_loss"] = float(np.concatenate(self._losses).mean())
-        results["macro_f1"] = float(
-            metrics.f1_score(labels, predictions, average="macro", zero_division=0)
+        by_class = metrics.precision_recall_fscore_support(
+            labels, predictions, labels=range(len(self.class_names)), zero_division=0
         )
+        f1 = by_class[2]
+        if not self.multi_label:  # Classes that do not occur are not counted.
+            f1 = f1[np.union1d(labels, predictions)]
+        results["macro_f1"] = float(f1.mean())
         results["brier"] = float(np.concatenate(self._briers).mean())
         results["ece"] = self._calibration.error()
         results["reliability"] = charts.curves(
@@ -169,9 +177,9 @@ class ClassificationMetrics:
         best: dict[str, tuple[float, float]] = {}
         if self._probabilities:
             probabilities = np.concatenate(self._probabilities)
-            drawn, best = self._curves(labels, probabilities)
+            drawn, best = curve_charts(labels, probabilities, self.class_names)
             results |= drawn
-        results["per_class"] = self._per_class(labels, predictions, best)
+        results["per_class"] = self._per_class(by_class, best)
         return results
 
     def confused(self, most: int = 20) -> list[Confusion]:
@@ -185,7 +193,7 @@ class ClassificationMetrics:
         """
         if self.multi_label or not any(map(len, self._labels)):
             return []
-        matrix = self._confusion_matrix()
+        matrix = self._confusion_matrix().copy()
         shares = charts.row_shares(matrix)
         np.fill_diagonal(matrix, 0)
         actual, predicted = np.nonzero(matrix)
@@ -203,27 +211,20 @@ class ClassificationMetrics:
         return not self.multi_label and self.top_k < len(self.class_names)
 
     def _confusion_matrix(self) -> NDArray[np.int64]:
-        return np.asarray(
-            metrics.confusion_matrix(
+        if self._confusion is None:
+            self._confusion = metrics.confusion_matrix(
                 np.concatenate(self._labels),
                 np.concatenate(self._predictions),
                 labels=range(len(self.class_names)),
             )
-        )
+        return self._confusion
 
     def _per_class(
         self,
-        labels: Labels,
-        predictions: Labels,
+        columns: Sequence[NDArray[Any]],
         best: dict[str, tuple[float, float]],
     ) -> wandb.Table:
         """Precision, recall, F1 and support; with the best threshold, where one is."""
-        columns = metrics.precision_recall_fscore_support(
-            labels,
-            predictions,
-            labels=range(len(self.class_names)),
-            zero_division=0,
-        )
         rows: list[list[Any]] = [
             [name, float(precision), float(recall), float(f1), int(support)]
             for name, precision, recall, f1, support in zip(
@@ -235,43 +236,6 @@ class ClassificationMetrics:
             names += ["best_threshold", "best_f1"]
             rows = [[*row, *best.get(row[0], (None, None))] for row in rows]
         return charts.table(names, rows)
-
-    def _curves(
-        self, labels: Labels, probabilities: Probabilities
-    ) -> tuple[dict[str, Any], dict[str, tuple[float, float]]]:
-        """Charts of curves by class; and the threshold of the best F1, with that F1."""
-        roc, precision_recall, f1_curves, best = {}, {}, {}, {}
-        one_unit = probabilities.shape[1] == 1
-        for index, name in enumerate(self.class_names):
-            truth = labels[:, index] if self.multi_label else labels == index
-            if truth.all() or not truth.any():
-                continue  # Undefined: there is nothing to tell the class from.
-            if one_unit:  # The order is what counts: 1 - p would make small ones equal.
-                score = probabilities[:, 0] * (1 if index else -1)
-            else:
-                score = probabilities[:, index]
-            false, true, _ = metrics.roc_curve(truth, score)
-            roc[name] = (false, true)
-            precision, recall, thresholds = metrics.precision_recall_curve(truth, score)
-            precision_recall[name] = (recall, precision)
-            if self.multi_label or (one_unit and index == 1):
-                f1 = _f1(precision, recall)[:-1]  # The last point has no threshold.
-                f1_curves[name] = (thresholds, f1)
-                first = int(f1.argmax())
-                best[name] = (float(thresholds[first]), float(f1[first]))
-        drawn = {
-            "roc": (roc, "false positive rate", "true positive rate", "ROC"),
-            "precision_recall": (
-                precision_recall,
-                "recall",
-                "precision",
-                "Precision and recall",
-            ),
-            "f1_curve": (f1_curves, "threshold", "f1", "F1 over the threshold"),
-        }
-        return {
-            key: charts.curves(*curves) for key, curves in drawn.items() if curves[0]
-        }, best
 
 
 def _squared_errors(
@@ -290,10 +254,3 @@ def _squared_errors(
     of_label = exact[np.arange(len(labels)), labels].astype(np.float64)
     sums = np.vecdot(exact, exact) - 2 * of_label + 1
     return np.asarray(sums / 2 if exact.shape[1] == 2 else sums)
-
-
-def _f1(precision: NDArray[Any], recall: NDArray[Any]) -> NDArray[np.float64]:
-    both = precision + recall
-    f1 = np.zeros(both.shape)
-    np.divide(2 * precision * recall, both, out=f1, where=both > 0)
-    return f1

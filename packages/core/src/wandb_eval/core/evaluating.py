@@ -14,6 +14,7 @@ from wandb_eval.core.evaluation.evaluator import Evaluator
 from wandb_eval.core.evaluation.samples import EvaluatedSamples
 from wandb_eval.core.evaluation.task import EvalTask
 from wandb_eval.core.evaluation.trees import to_numpy
+from wandb_eval.core.garbage import collected_later
 from wandb_eval.core.monitor import Monitor
 from wandb_eval.core.neighbours import Neighbours
 from wandb_eval.core.sample_rows import SampleRows, TaskColumns
@@ -191,11 +192,10 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
         with self._run_log.version(Exception):
             with self._neighbours.validation_weights():
                 evaluation = self._evaluator.evaluate(epoch)
-            metrics = {} if evaluation.metrics is None else evaluation.metrics.compute()
-            results = self._with_prefix(metrics)
+            results = self._with_prefix(_computed(evaluation))
             self._numbers = {k: v for k, v in results.items() if is_number(v)}
         if evaluation is not None and self.is_logging:
-            with self._run_log.one_row(epoch):
+            with self._run_log.one_row(epoch), collected_later():
                 self._log_evaluation(evaluation, results, epoch, logs, batch)
             self._evaluation = evaluation
         return self._numbers
@@ -323,6 +323,14 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
         self._sample_rows.forget()
         self._run_log.best = BestVersion(self.prefix, self._monitor)
         self._run_log.best.recall(self._run_log.recall)
+
+
+def _computed(evaluation: Evaluation) -> dict[str, Any]:
+    """What was measured, charts among it."""
+    if evaluation.metrics is None:
+        return {}
+    with collected_later():
+        return evaluation.metrics.compute()
 
 
 def _number(value: Any) -> Any:

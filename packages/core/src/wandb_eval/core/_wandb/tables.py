@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import datetime
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -40,13 +41,16 @@ def _rows_with_new_kinds(rows: list[Sequence[Any]], width: int) -> set[int] | No
     if any(len(row) != width for row in rows):
         return None
     new: set[int] = {0}
-    for column in zip(*rows, strict=True):
-        kinds: Sequence[Any] = list(map(type, column))
-        if not _PLAIN.issuperset(kinds):
-            kinds = list(map(_kind, column))
-            new.update(i for i, kind in enumerate(kinds) if kind is None)
-        if kinds.count(kinds[0]) < len(kinds):
-            new.update(map(kinds.index, set(kinds)))
+    # `zip(*rows)` would make an iterator of each row, for the garbage collector.
+    cells = list(itertools.chain.from_iterable(rows))
+    for start in range(width):
+        column = cells[start::width]
+        classes = set(map(type, column))
+        if len(classes) == 1 and classes <= _PLAIN:
+            continue
+        kinds = list(map(type if classes <= _PLAIN else _kind, column))
+        new.update(i for i, kind in enumerate(kinds) if kind is None)
+        new.update(map(kinds.index, set(kinds)))
     return new
 
 
@@ -117,10 +121,9 @@ def table_json(table: wandb.Table, artifact: wandb.Artifact) -> dict[str, Any]:
 
 def is_plain(rows: Sequence[Sequence[Any]]) -> bool:
     """Whether all cells are numbers, strings and such that JSON has."""
-    return all(
-        _PLAIN.issuperset(map(type, column))
-        and all(math.isfinite(cell) for cell in column if type(cell) is float)
-        for column in zip(*rows, strict=False)
+    cells = list(itertools.chain.from_iterable(rows))
+    return _PLAIN.issuperset(map(type, cells)) and all(
+        map(math.isfinite, (cell for cell in cells if type(cell) is float))
     )
 
 

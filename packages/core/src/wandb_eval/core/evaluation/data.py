@@ -6,23 +6,22 @@ import contextlib
 import copy
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import keras
-import numpy as np
 
 from wandb_eval.core.arguments import check_positive
 from wandb_eval.core.evaluation.fingerprint import Fingerprint
-from wandb_eval.core.evaluation.samples import Samples
+from wandb_eval.core.evaluation.samples import DrawnSamples, Samples
 from wandb_eval.core.evaluation.trees import (
     alike,
     copy_sample,
     describe,
     is_tensor,
     map_leaves,
+    num_values,
     select,
-    select_sample,
     shapes_of_samples,
     size_of,
     stack,
@@ -36,6 +35,10 @@ NOT_BATCHED = (
 
 # More batches than most data sets have, and walked through within seconds.
 _MAX_BATCHES_WITHOUT_LENGTH = 10_000
+
+# What is read of the data before it is looked at.
+_TOGETHER = 16
+_FEW_VALUES = 2**24
 
 _ACCEPTED = (
     "`validation_data` must be a tuple (x, y) or (x, y, sample_weight) of arrays or "
@@ -187,11 +190,21 @@ class ValidationData:
 
     def __iter__(self) -> Iterator[Batch]:
         """Yields the batches. What is wrong with one is raised as a ValueError."""
+        return self._batches()
+
+    def _batches(self, together: int = 1) -> Iterator[Batch]:
+        """The batches; small ones are read several together, of arrays as one batch.
+
+        Between two batches of a `tf.data.Dataset`, Python's code is out of the caches
+        of the processor.
+        """
         if self._arrays is not None and self.prepare is None:
-            for part in self._parts(self._arrays):
+            for part in self._parts(self._arrays, together):
                 yield from self._even(part)
             return
-        for raw in self._raw_batches():
+        if self.is_refilled or self.prepare is not None:
+            together = 1
+        for raw in _ahead(self._raw_batches(), together):
             yield from self.read(raw if self.prepare is None else self.prepare(raw))
 
     def read(self, raw: Any) -> Iterator[Batch]:
@@ -203,15 +216,16 @@ class ValidationData:
         yield from self._even(_batch(*self._unpack(raw)))
 
     def _even(self, whole: Batch) -> Iterator[Batch]:
-        batch = replace(whole, y=self._target(whole.y))
+        batch = Batch(whole.x, self._target(whole.y), whole.size)
         if _is_uneven(batch.x):
             yield from _even_batches(batch)
         elif batch.size:
             yield batch
 
-    def _parts(self, arrays: Batch) -> Iterator[Batch]:
-        for start in range(0, arrays.size, self.batch_size):
-            yield _part(arrays, slice(start, start + self.batch_size))
+    def _parts(self, arrays: Batch, together: int = 1) -> Iterator[Batch]:
+        step = together * self.batch_size
+        for start in range(0, arrays.size, step):
+            yield _part(arrays, slice(start, start + step))
 
     def _raw_batches(self) -> Iterator[Any]:
         if self._arrays is not None:
@@ -268,48 +282,39 @@ class ValidationData:
             ValueError: If there are no samples.
             TypeError: If the data turns out to be walked only once.
         """
-        rng = np.random.default_rng(seed)
-        drawn: list[tuple[float, int, Any, Any]] = []
-        worst = np.inf
+        drawn = DrawnSamples(num_samples, seed)
         fingerprint = Fingerprint()
         shapes: dict[str, tuple[Any, int]] = {}
         progress = Progress(
             "Drawing samples of validation_data", self.num_batches, verbose
         )
-        for batch in self:
+        for batch in self._batches(_TOGETHER):
             check(batch)
-            _note_shape(shapes, batch)
-            priorities = rng.random(batch.size)
-            for i in np.flatnonzero(priorities < worst):
-                x, y = _sample(batch, int(i))
-                drawn.append((float(priorities[i]), fingerprint.count + int(i), x, y))
-            if num_samples is not None and len(drawn) > 2 * num_samples:
-                drawn = sorted(drawn, key=lambda sample: sample[0])[:num_samples]
-                worst = drawn[-1][0]
-            fingerprint.add(batch.y)
-            progress.add()
+            self._note_shape(shapes, batch)
+            drawn.offer(batch.x, batch.y, batch.size)
+            fingerprint.add(copy_sample(batch.y) if self.is_refilled else batch.y)
+            progress.add(-(-batch.size // self.batch_size) if self._arrays else 1)
         progress.close()
         if not fingerprint.count:
             raise ValueError("`validation_data` is empty: there are no samples in it.")
         if self._is_walked and next(iter(self._data), None) is None:
             raise TypeError(f"{_ACCEPTED} Received: {type(self._data)}, which {_ONCE}")
-        drawn = sorted(drawn, key=lambda sample: sample[0])[:num_samples]
-        drawn.sort(key=lambda sample: sample[1])
-        _, index, xs, ys = zip(*drawn, strict=True)
-        samples = Samples(list(index), list(xs), list(ys))
-        return FirstWalk(samples, fingerprint, list(shapes.values()))
+        return FirstWalk(drawn.samples(), fingerprint, list(shapes.values()))
+
+    def _note_shape(self, shapes: dict[str, tuple[Any, int]], batch: Batch) -> None:
+        key = str(shapes_of_samples(batch.x))
+        size = min(batch.size, self.batch_size) if self._arrays else batch.size
+        if key not in shapes:
+            shapes[key] = (copy_sample(select(batch.x, 0)), size)
+        elif size > shapes[key][1]:
+            shapes[key] = (shapes[key][0], size)
 
 
-def _sample(batch: Batch, i: int) -> tuple[Any, Any]:
-    return copy_sample(select_sample(batch.x, i)), copy_sample(select(batch.y, i))
-
-
-def _note_shape(shapes: dict[str, tuple[Any, int]], batch: Batch) -> None:
-    key = str(shapes_of_samples(batch.x))
-    if key not in shapes:
-        shapes[key] = (copy_sample(select(batch.x, 0)), batch.size)
-    elif batch.size > shapes[key][1]:
-        shapes[key] = (shapes[key][0], batch.size)
+def _ahead(raws: Iterator[Any], most: int) -> Iterator[Any]:
+    """Yields the same, having got small batches several at a time."""
+    for first in raws:
+        few = num_values(first) * most <= _FEW_VALUES
+        yield from [first, *itertools.islice(raws, most - 1 if few else 0)]
 
 
 def unpack_x_y(batch: Any) -> tuple[Any, Any]:

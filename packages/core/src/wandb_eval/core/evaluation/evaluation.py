@@ -43,6 +43,9 @@ MOST_VALUES = 2**22
 Read = Callable[[Any], Iterable[Batch]]
 """Reads a batch as batches of even inputs: mostly one."""
 
+Decode = Callable[[Any, Any], Any]
+"""Makes outputs of a batch, and of what the model put out for it."""
+
 
 class Evaluation:
     """What is known of a model after one walk through the validation data.
@@ -56,7 +59,8 @@ class Evaluation:
         num_hardest: How many of the hardest samples to keep.
         learning: What was known of the samples before; `None` where it is not kept.
         is_refilled: Whether a batch must be copied, before the next one is read.
-        read: What makes batches of what is added.
+        read: What makes batches of what is added; `None` if that is batches.
+        decode: What makes outputs to look at of what is added; `None` if they are.
 
     Attributes:
         metrics: What was measured; `None` if the task measures nothing.
@@ -76,7 +80,8 @@ class Evaluation:
         learning: Learning | None,
         *,
         is_refilled: bool,
-        read: Read,
+        read: Read | None,
+        decode: Decode | None,
     ) -> None:
         self.metrics = task.new_metrics()
         self.fixed = EvaluatedSamples()
@@ -91,6 +96,7 @@ class Evaluation:
         self._places = {place: i for i, place in enumerate(samples.index)}
         self._is_refilled = is_refilled
         self._read = read
+        self._decode = decode
         self._most_wrong = MostWrong(num_hardest)
         self._suspects = MostWrong(NUM_SUSPECTS)
         self._correct: list[Any] = []
@@ -156,8 +162,9 @@ class Evaluation:
     def _take(self, waiting: list[tuple[Any, Any]]) -> None:
         batches: list[tuple[Batch, Any]] = []
         for raw, tensors in waiting:
-            parts = list(self._read(raw))
-            outputs = map_structure(to_numpy, self._task.select_output(tensors))
+            parts = [raw] if self._read is None else list(self._read(raw))
+            decoded = self._decode(raw, tensors) if self._decode else tensors
+            outputs = map_structure(to_numpy, self._task.select_output(decoded))
             start = 0
             for part in parts:
                 whole = len(parts) == 1

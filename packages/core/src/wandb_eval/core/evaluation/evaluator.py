@@ -11,7 +11,7 @@ import numpy as np
 
 from wandb_eval.core.evaluation import fit_pass
 from wandb_eval.core.evaluation.data import FirstWalk, ValidationData
-from wandb_eval.core.evaluation.evaluation import Evaluation, Read
+from wandb_eval.core.evaluation.evaluation import Decode, Evaluation, Read
 from wandb_eval.core.evaluation.fingerprint import content_key
 from wandb_eval.core.evaluation.frame import preprocessing
 from wandb_eval.core.evaluation.learning import Learning
@@ -94,7 +94,7 @@ class Evaluator:
         """Evaluates this model from now on, and knows nothing of what was before."""
         self._begin_anew()
         self._model = model
-        self._must_verify = fit_pass.has_own_test_step(model)
+        self._must_verify = fit_pass.must_verify(model)
         self._why_not = fit_pass.why_not(model)
         self.data.prepare = prepare = preprocessing(model)
         if prepare is not None and not self._in_frame:
@@ -168,11 +168,13 @@ class Evaluator:
         self.drop()
         if self._why_not is not None:
             return
-        evaluation = self._new_evaluation(self.data.read)
-        if not evaluation.measures:
-            return
         if self._fit_pass is None:
             self._fit_pass = fit_pass.FitPass(self._model)
+        evaluation = self._new_evaluation(
+            self.data.read, fit_pass.may_refill(), self._fit_pass.decode
+        )
+        if not evaluation.measures:
+            return
         self._of_fit = evaluation
         self._fit_pass.begin(self._take_of_fit)
 
@@ -189,14 +191,15 @@ class Evaluator:
         self.end_validation()
 
     def _take_of_fit(self, raw: Any, outputs: Any) -> None:
-        if self._of_fit is None:
+        if self._of_fit is None or self._fit_pass is None:
             return
         if outputs is None:
             self._give_up("`test_step` of the model does not call `compute_metrics`")
             return
         try:
             if self._must_verify and self._unverified is None:
-                self._unverified = next(iter(self.data.read(raw))).x, outputs
+                decoded = self._fit_pass.decode(raw, outputs)
+                self._unverified = next(iter(self.data.read(raw))).x, decoded
             self._of_fit.add(raw, outputs)
         except Exception as error:  # It is `fit` that would end.
             logger.debug("What fit validates on can't be read", exc_info=error)
@@ -235,7 +238,7 @@ class Evaluator:
         """What is known of the model now."""
         evaluation, reason = self._finished_of_fit()
         if evaluation is None:
-            evaluation = self._new_evaluation(lambda batch: [batch])
+            evaluation = self._new_evaluation(None, self.data.is_refilled)
             if evaluation.measures:
                 if reason != self.reason:
                     logger.info("The validation data is walked again: %s.", reason)
@@ -258,14 +261,17 @@ class Evaluator:
         evaluation.in_order = in_order
         return evaluation
 
-    def _new_evaluation(self, read: Read) -> Evaluation:
+    def _new_evaluation(
+        self, read: Read | None, is_refilled: bool, decode: Decode | None = None
+    ) -> Evaluation:
         return Evaluation(
             self._task,
             self.samples,
             self._num_hardest,
             self._learning,
-            is_refilled=self.data.is_refilled,
+            is_refilled=is_refilled,
             read=read,
+            decode=decode,
         )
 
     def _walk_through(self, evaluation: Evaluation) -> None:

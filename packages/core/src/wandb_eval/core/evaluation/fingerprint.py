@@ -52,14 +52,17 @@ class Fingerprint:
         self._taken_in = 0
 
     def add(self, y: Any) -> None:
-        """Takes in the targets of a batch; small ones with those that follow."""
+        """Takes in the targets of a batch; small ones with those that follow.
+
+        They must not change any more.
+        """
         self.count += size_of(y) or 0
         values = num_values(y)
         if values > _FEW_VALUES:
             self._take_in_waiting()
             self._take_in(y)
             return
-        self._waiting.append(copy_sample(y))  # The batch may be refilled.
+        self._waiting.append(y)
         self._values_waiting += values
         if self._values_waiting > _FEW_VALUES:
             self._take_in_waiting()

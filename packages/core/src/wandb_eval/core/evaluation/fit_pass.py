@@ -31,6 +31,13 @@ class FitPass:
         self._step_function: Any = None
         self._original: Any = None
         self._installed: Any = None
+        self._decoder = _decoder(model)
+
+    def decode(self, raw: Any, outputs: Any) -> Any:
+        """What `predict` makes of the outputs for a batch that was handed on."""
+        if self._decoder is None:
+            return outputs
+        return self._decoder(outputs, keras.utils.unpack_x_y_sample_weight(raw)[0])
 
     def begin(self, take: Take) -> None:
         """Puts our function in the place of `model.test_function`.
@@ -90,7 +97,7 @@ def why_not(model: Any) -> str | None:
         return "several devices share the batches"
     if getattr(model, "steps_per_execution", 1) > 1:
         return "`steps_per_execution` is above 1"
-    if has_own_predict_step(model):
+    if has_own_predict_step(model) and _decoder(model) is None:
         return "`predict_step` of the model does more than call it"
     if is_nnx_enabled():
         return "Keras runs on NNX"
@@ -101,10 +108,36 @@ def why_not(model: Any) -> str | None:
     return None
 
 
-def has_own_test_step(model: Any) -> bool:
-    """Whether the model says itself what a step of validation is."""
+def may_refill() -> bool:
+    """Whether the batches that `fit` hands to a step may be the same arrays again.
+
+    TensorFlow's iterators make tensors of them.
+    """
+    return bool(keras.backend.backend() != "tensorflow")
+
+
+def must_verify(model: Any) -> bool:
+    """Whether the outputs may be others than those of `predict`."""
     test_step = getattr(type(model), "test_step", None)
-    return test_step is not keras.Model.test_step or "test_step" in vars(model)
+    own = test_step is not keras.Model.test_step or "test_step" in vars(model)
+    return own or has_own_predict_step(model)
+
+
+def _decoder(model: Any) -> Callable[[Any, Any], Any] | None:
+    """What KerasHub's detectors do in `predict_step`: they make boxes of the outputs.
+
+    It is not a part of the step that is compiled for `fit`: their non-maximum
+    suppression fails where the size of the batch is not known.
+    """
+    decode: Callable[[Any, Any], Any] | None
+    decode = getattr(model, "decode_predictions", None)
+    if decode is None or not has_own_predict_step(model):
+        return None
+    if keras.backend.backend() == "jax":
+        import jax
+
+        decode = jax.jit(decode)
+    return decode
 
 
 def _with_outputs(model: Any, test_step: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,7 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wandb_eval.core.evaluation.fingerprint import content_key
-from wandb_eval.core.evaluation.trees import alike, select, stack
+from wandb_eval.core.evaluation.trees import (
+    alike,
+    copy_sample,
+    select,
+    select_sample,
+    stack,
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -64,6 +70,43 @@ class Samples:
                 self.x[part] = [select(stacked, i) for i in range(count)]
                 batches.append((part, stacked))
         return self._batches[size]
+
+
+class DrawnSamples:
+    """Draws samples from batches: each with the same probability, without replacement.
+
+    Args:
+        num_samples: How many to draw. `None` for all.
+        seed: The seed. The draw depends on it and on the order of the samples, not on
+            how they are batched.
+    """
+
+    def __init__(self, num_samples: int | None, seed: int) -> None:
+        self._num_samples = num_samples
+        self._rng = np.random.default_rng(seed)
+        self._drawn: list[tuple[float, int, Any, Any]] = []
+        self._worst = np.inf
+        self._offered = 0
+
+    def offer(self, x: Any, y: Any, size: int) -> None:
+        """Draws from a batch of so many samples."""
+        priorities = self._rng.random(size)
+        for i in np.flatnonzero(priorities < self._worst).tolist():
+            sample = copy_sample(select_sample(x, i)), copy_sample(select(y, i))
+            self._drawn.append((float(priorities[i]), self._offered + i, *sample))
+        self._offered += size
+        if self._num_samples and len(self._drawn) > 2 * self._num_samples:
+            self._drawn = self._best()
+            self._worst = self._drawn[-1][0]
+
+    def samples(self) -> Samples:
+        """What is drawn, in the order in which it was offered."""
+        drawn = sorted(self._best(), key=lambda sample: sample[1])
+        _, index, xs, ys = zip(*drawn, strict=True)
+        return Samples(list(index), list(xs), list(ys))
+
+    def _best(self) -> list[tuple[float, int, Any, Any]]:
+        return sorted(self._drawn, key=lambda sample: sample[0])[: self._num_samples]
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,8 @@ class EvalTask:
     def check_batch(self, batch: Batch) -> None:
         """Raises a ValueError if something is wrong with a batch of validation data.
 
-        Called with every batch, before training.
+        Called with all of the data, before training. A batch may have more samples
+        than `batch_size`.
         """
 
     def check_outputs(self, outputs: Any) -> None:

@@ -140,7 +140,7 @@ def concatenate(batches: Sequence[Any]) -> Any:
 
 def num_values(node: Any) -> float:
     """How many numbers there are in arrays and tensors; infinitely many if unclear."""
-    leaves = keras.tree.flatten(node)
+    leaves = [node] if isinstance(node, np.ndarray) else keras.tree.flatten(node)
     if not all(hasattr(leaf, "dtype") and None not in leaf.shape for leaf in leaves):
         return math.inf
     return float(sum(math.prod(leaf.shape) for leaf in leaves))
@@ -153,7 +153,7 @@ def shapes_of(sample: Any) -> list[tuple[int, ...]]:
 
 def shapes_of_samples(batch: Any) -> list[tuple[int, ...]]:
     """The shape of each leaf, without the batch dimension."""
-    return [tuple(leaf.shape[1:]) for leaf in keras.tree.flatten(batch)]
+    return [tuple(leaf.shape)[1:] for leaf in keras.tree.flatten(batch)]
 
 
 def alike(samples: Sequence[Any], most: int) -> Iterator[slice]:

@@ -1,0 +1,115 @@
+"""Curves of each class over the probability, as scikit-learn defines them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn import metrics
+
+from wandb_eval.classification.labels import Labels, Probabilities
+from wandb_eval.core import charts, map_in_threads
+
+
+@dataclass(frozen=True)
+class ClassCurves:
+    """The curves of one class.
+
+    Attributes:
+        roc: False and true positive rates, each of shape `(points,)`.
+        precision_recall: Recall and precision, likewise.
+        thresholds: What the points of `precision_recall` are for, all but its last
+            one; of shape `(points - 1,)`.
+    """
+
+    roc: tuple[NDArray[Any], NDArray[Any]]
+    precision_recall: tuple[NDArray[Any], NDArray[Any]]
+    thresholds: NDArray[Any]
+
+    def f1(self) -> NDArray[np.float64]:
+        """F1 at each of the thresholds."""
+        recall, precision = (values[:-1] for values in self.precision_recall)
+        both = precision + recall
+        f1 = np.zeros(both.shape)
+        np.divide(2 * precision * recall, both, out=f1, where=both > 0)
+        return f1
+
+
+def class_curves(truth: NDArray[np.bool_], scores: NDArray[Any]) -> ClassCurves:
+    """`sklearn.metrics.roc_curve` and `precision_recall_curve`, with one sorting.
+
+    Args:
+        truth: Whether each sample is of the class, shape `(samples,)`; some are, and
+            some are not.
+        scores: What orders them, of shape `(samples,)`.
+    """
+    false, true, thresholds = metrics.roc_curve(truth, scores, drop_intermediate=False)
+    num_true = np.count_nonzero(truth)
+    hits = np.rint(true * num_true)
+    misses = np.rint(false * (len(truth) - num_true))
+    # Between two equal steps, a point is on the line anyway. The first step is apart.
+    bends = np.ones(len(hits), np.bool_)
+    bends[2:-1] = (np.diff(hits[1:], 2) != 0) | (np.diff(misses[1:], 2) != 0)
+    precision = hits[:0:-1] / (hits + misses)[:0:-1]
+    return ClassCurves(
+        (false[bends], true[bends]),
+        (np.append(true[:0:-1], 0.0), np.append(precision, 1.0)),
+        thresholds[:0:-1],
+    )
+
+
+def curve_charts(
+    labels: Labels,
+    probabilities: Probabilities,
+    class_names: Sequence[str],
+) -> tuple[dict[str, Any], dict[str, tuple[float, float]]]:
+    """Charts of the curves of all classes; and the thresholds of the best F1.
+
+    Args:
+        labels: Of shape `(samples,)`, or `(samples, num_classes)` of 0 and 1 where a
+            sample may have several classes.
+        probabilities: Of shape `(samples, num_classes)`, or `(samples, 1)`.
+        class_names: The name of each class.
+
+    Returns:
+        The charts by key. And by class, where a class is predicted from a threshold on,
+        the lowest one with the best F1, and that F1.
+    """
+    one_unit = probabilities.shape[1] == 1
+    multi_label = labels.ndim == 2
+
+    def of_class(index: int) -> ClassCurves | None:
+        truth = labels[:, index] == 1 if multi_label else labels == index
+        if truth.all() or not truth.any():
+            return None  # Undefined: there is nothing to tell the class from.
+        if one_unit:  # The order is what counts: 1 - p would make small ones equal.
+            return class_curves(truth, probabilities[:, 0] * (1 if index else -1))
+        return class_curves(truth, probabilities[:, index])
+
+    of_all = map_in_threads(of_class, range(len(class_names)))
+    named = {n: c for n, c in zip(class_names, of_all, strict=True) if c is not None}
+    roc = {name: curves.roc for name, curves in named.items()}
+    precision_recall = {n: curves.precision_recall for n, curves in named.items()}
+    f1_curves: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
+    best: dict[str, tuple[float, float]] = {}
+    for name, curves in named.items():
+        if multi_label or (one_unit and name == class_names[1]):
+            f1, first = curves.f1(), int(curves.f1().argmax())
+            f1_curves[name] = (curves.thresholds, f1)
+            best[name] = (float(curves.thresholds[first]), float(f1[first]))
+    drawn = {
+        "roc": (roc, "false positive rate", "true positive rate", "ROC"),
+        "precision_recall": (
+            precision_recall,
+            "recall",
+            "precision",
+            "Precision and recall",
+        ),
+        "f1_curve": (f1_curves, "threshold", "f1", "F1 over the threshold"),
+    }
+    return {
+        key: charts.curves(*curves) for key, curves in drawn.items() if curves[0]
+    }, best
