@@ -20,6 +20,8 @@ from sides import make
 
 from loopback import Loopback
 from loopback.environment import wandb_environment
+from wandb_eval.core.evaluation.evaluation import Evaluation
+from wandb_eval.core.evaluation.evaluator import Evaluator
 
 # What wandb imports when it is first needed, in this order. It takes W&B's class some
 # seconds of its first hook, once in a process.
@@ -99,7 +101,9 @@ def measure(
 
 
 class Watch:
-    """Takes the times of a callback's hooks, and of the model's predicting in them.
+    """Takes the times of a callback's hooks, and of what is done in them.
+
+    A fresh process has one at most, for it changes methods of classes.
 
     Args:
         callback: The callback.
@@ -118,11 +122,19 @@ class Watch:
         self._spent: dict[str, list[float]] = {}
         self._whole_epochs: list[float] = []
         self._predicted = 0.0
-        self._time(model, "predict_on_batch", self._add_predicting)
-        hooks = ("on_train_begin", "on_epoch_end", "on_train_end")
-        for name in (*hooks, "_measure", "log_metrics"):
+        self._time(type(model), "predict_on_batch", self._add_predicting)
+        for name in ("on_train_begin", "on_epoch_end", "on_train_end"):
             if hasattr(callback, name):
                 self._time(callback, name, self._spent.setdefault(name, []).append)
+        self._epochs: list[dict[str, float]] = []
+        self._epoch: dict[str, float] = {}
+        for owner, name, clock in (
+            (Evaluator, "_walk_through", time.perf_counter),
+            (Evaluation, "_take", time.thread_time),
+            (type(callback), "score_samples", time.thread_time),
+        ):
+            if hasattr(owner, name):
+                self._add_up(owner, name, clock)
 
     def _time(self, owner: Any, name: str, add: Callable[[float], None]) -> None:
         """Gives the seconds of each call of a method to `add`, less the predicting."""
@@ -135,6 +147,10 @@ class Watch:
             add(seconds - (self._predicted - predicted))
             if name == "on_epoch_end":
                 self._whole_epochs.append(seconds)
+                self._epochs.append(
+                    {"predicting": self._predicted - predicted, **self._epoch}
+                )
+                self._epoch = {}
                 if self.collect:
                     gc.collect()
                 self.resident.append(_resident())
@@ -145,16 +161,36 @@ class Watch:
     def _add_predicting(self, seconds: float) -> None:
         self._predicted += seconds
 
+    def _add_up(self, owner: Any, name: str, clock: Callable[[], float]) -> None:
+        """Adds up the seconds of all calls of a method in an epoch."""
+        method = getattr(owner, name)
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            start = clock()
+            try:
+                return method(*args, **kwargs)
+            finally:
+                self._epoch[name] = self._epoch.get(name, 0.0) + clock() - start
+
+        setattr(owner, name, timed)
+
     def figures(self) -> dict[str, float]:
         """Seconds that training waited for the callback, beyond predicting.
 
         `epoch` is the median of all epochs but the first, `whole_epoch` the same with
-        the predicting. Per epoch, too, are `metrics`, which has the charts, `logging`
-        them, and `predicting`, which is what was measured included.
+        the predicting. Of these epochs, too, are `predicting`; `scoring`, which is in
+        `beside`: what our thread beside the predicting takes of a core; and `after`:
+        how long training waits when all is predicted and looked at.
         """
         spent = self._spent
         epochs = spent["on_epoch_end"]
-        metrics = spent.get("_measure", [])
+
+        def middle(name: str) -> float:
+            figures = [epoch.get(name, 0.0) for epoch in self._epochs]
+            return statistics.median(figures[1:] or figures)
+
+        walks = [epoch.get("_walk_through", 0.0) for epoch in self._epochs]
+        after = [w - v for w, v in zip(self._whole_epochs, walks, strict=True)]
         return {
             "begin": spent["on_train_begin"][0],
             "first_epoch": epochs[0],
@@ -163,9 +199,10 @@ class Watch:
                 self._whole_epochs[1:] or self._whole_epochs
             ),
             "end": sum(spent.get("on_train_end", [])),
-            "metrics": statistics.median(metrics or [0.0]),
-            "logging": sum(spent.get("log_metrics", [])) / len(epochs),
-            "predicting": self._predicted / len(epochs),
+            "predicting": middle("predicting"),
+            "scoring": middle("score_samples"),
+            "beside": middle("_take"),
+            "after": statistics.median(after[1:] or after),
         }
 
 

@@ -6,6 +6,7 @@
 | `drop-in` | the same subclass, of `wandb_eval.core.WandbEvalCallback`, without a table in the run's history |
 | `ours` | the ready callback of the task, without what W&B's class has not: no metrics, no charts, no hardest samples, no scores, no table in the run's history (segmentation shows errors as a layer, though) |
 | `ours jpg` | the same, with `image_format="jpg"` |
+| `measuring` | `ours` with metrics and charts |
 | `shipped` | the ready callback of the task, with all its defaults |
 """  # noqa: E501
 
@@ -25,7 +26,7 @@ from wandb_eval.core import WandbEvalCallback
 from wandb_eval.detection import WandbDetectionEvalCallback
 from wandb_eval.segmentation import WandbSegmentationEvalCallback
 
-SIDES = ("wandb", "drop-in", "ours", "ours jpg", "shipped")
+SIDES = ("wandb", "drop-in", "ours", "ours jpg", "measuring", "shipped")
 
 _READY = {
     "classification": WandbClassificationEvalCallback,
@@ -41,9 +42,9 @@ def make(side: str, case: Case) -> keras.callbacks.Callback:
     if side == "drop-in":
         return _documented(WandbEvalCallback, case, log_to_history=False)
 
-    class WithoutMetrics(_READY[case.task]):  # type: ignore[misc]
-        def new_metrics(self) -> None:
-            return None
+    class Reduced(_READY[case.task]):  # type: ignore[misc]
+        def new_metrics(self) -> Any:
+            return super().new_metrics() if side == "measuring" else None
 
         def explain(self, evaluation: Any) -> dict[str, Any]:
             return {}
@@ -55,7 +56,7 @@ def make(side: str, case: Case) -> keras.callbacks.Callback:
             super().log_pred_table(*args, **{**options, "more_tables": {}})
 
     shipped = side == "shipped"
-    return (_READY[case.task] if shipped else WithoutMetrics)(
+    return (_READY[case.task] if shipped else Reduced)(
         (case.x, case.y),
         class_names=case.names,
         num_samples=None,
