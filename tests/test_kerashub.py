@@ -147,7 +147,7 @@ class RedSegmenter(hub.models.ImageSegmenter):
     def __init__(self, preprocessor):
         inputs = keras.Input((64, 64, 3))
         red = ops.cast(inputs[..., :1] > 127, "float32")
-        outputs = keras.layers.Dense(2, activation="softmax", name="head")(
+        outputs = keras.layers.Dense(2, name="head")(
             ops.concatenate([1 - red, red], axis=-1)
         )
         super().__init__(inputs=inputs, outputs=outputs)
@@ -158,7 +158,7 @@ class RedSegmenter(hub.models.ImageSegmenter):
         keras.Model.compile(
             self,
             keras.optimizers.SGD(0.0),
-            "sparse_categorical_crossentropy",
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=[keras.metrics.MeanIoU(2, sparse_y_pred=False, name="mean_io_u")],
         )
         return self
