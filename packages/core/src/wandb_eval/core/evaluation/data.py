@@ -313,7 +313,7 @@ class ValidationData:
 def _ahead(raws: Iterator[Any], most: int) -> Iterator[Any]:
     """Yields the same, having got small batches several at a time."""
     for first in raws:
-        few = num_values(first) * most <= _FEW_VALUES
+        few = most > 1 and num_values(first) * most <= _FEW_VALUES
         yield from [first, *itertools.islice(raws, most - 1 if few else 0)]
 
 
