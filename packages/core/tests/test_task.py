@@ -1,5 +1,6 @@
 """What the callbacks of all tasks share, with a task of the tests' own."""
 
+import gc
 import math
 import re
 
@@ -222,6 +223,34 @@ def test_a_process_that_is_not_the_first_says_that_it_logs_nothing(
     [text] = told
     assert "logs nothing" in text
     assert loopback.versions(f"run_{run.id}_pred") == []
+
+
+@pytest.mark.parametrize("was_enabled", [True, False])
+@pytest.mark.parametrize("fails", [True, False])
+def test_garbage_is_collected_later(loopback, was_enabled, fails):
+    while_logging = []
+
+    class Explains(Evaluation):
+        def explain(self, evaluation):
+            while_logging.append(gc.isenabled())
+            if fails:
+                raise ArithmeticError
+            return {}
+
+    class Notes(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            after.append(gc.isenabled())
+
+    after = []
+    try:
+        if not was_enabled:
+            gc.disable()
+        with wandb.init():
+            fit(Explains([{"a": 1.0}], on_error="warn"), Notes())
+    finally:
+        gc.enable()
+    assert while_logging == [False]
+    assert after == [was_enabled]
 
 
 def test_work_that_takes_a_while_shows_progress(loopback, monkeypatch, capsys):
