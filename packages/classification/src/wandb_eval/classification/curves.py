@@ -97,7 +97,8 @@ def curve_charts(
     best: dict[str, tuple[float, float]] = {}
     for name, curves in named.items():
         if multi_label or (one_unit and name == class_names[1]):
-            f1, first = curves.f1(), int(curves.f1().argmax())
+            f1 = curves.f1()
+            first = int(f1.argmax())
             f1_curves[name] = (curves.thresholds, f1)
             best[name] = (float(curves.thresholds[first]), float(f1[first]))
     drawn = {

@@ -199,6 +199,9 @@ class ValidationData:
         of the processor.
         """
         if self._arrays is not None and self.prepare is None:
+            first = next(self._parts(self._arrays), None)
+            if first is None or not _are_few((first.x, first.y), together):
+                together = 1
             for part in self._parts(self._arrays, together):
                 yield from self._even(part)
             return
@@ -313,8 +316,13 @@ class ValidationData:
 def _ahead(raws: Iterator[Any], most: int) -> Iterator[Any]:
     """Yields the same, having got small batches several at a time."""
     for first in raws:
-        few = most > 1 and num_values(first) * most <= _FEW_VALUES
-        yield from [first, *itertools.islice(raws, most - 1 if few else 0)]
+        more = most - 1 if _are_few(first, most) else 0
+        yield from [first, *itertools.islice(raws, more)]
+
+
+def _are_few(batch: Any, times: int) -> bool:
+    """Whether so many batches of this size are small together."""
+    return times > 1 and times * num_values(batch) <= _FEW_VALUES
 
 
 def unpack_x_y(batch: Any) -> tuple[Any, Any]:
