@@ -1,6 +1,7 @@
 """One pass over the validation data, and numbers that steer the training."""
 
 import logging
+import math
 
 import keras
 import numpy as np
@@ -322,16 +323,56 @@ def test_callbacks_of_keras_see_the_numbers(tmp_path, recwarn):
     assert files[0] == f"1-{history['eval/accuracy'][0]:.2f}.keras"
 
 
-def test_one_that_monitors_too_early_is_named(monkeypatch):
+def metrics_logger(path):
+    keras_of_wandb = pytest.importorskip("wandb.integration.keras")
+    return keras_of_wandb.WandbMetricsLogger()
+
+
+# How to make each, and how to see that it saw the numbers.
+NEIGHBOURS = {
+    "EarlyStopping": (
+        lambda path: keras.callbacks.EarlyStopping(
+            "eval/log_loss", mode="min", patience=0, min_delta=10
+        ),
+        lambda path, other, model: other.stopped_epoch == 1,
+    ),
+    "ReduceLROnPlateau": (
+        lambda path: keras.callbacks.ReduceLROnPlateau(
+            "eval/log_loss", mode="min", patience=1, min_delta=10
+        ),
+        lambda path, other, model: float(model.optimizer.learning_rate) < 0.09,
+    ),
+    "ModelCheckpoint": (
+        lambda path: keras.callbacks.ModelCheckpoint(
+            path / "best.keras", "eval/accuracy", mode="max", save_best_only=True
+        ),
+        lambda path, other, model: math.isfinite(other.best or math.inf),
+    ),
+    "CSVLogger": (
+        lambda path: keras.callbacks.CSVLogger(str(path / "log.csv")),
+        lambda path, other, model: "eval/accuracy" in (path / "log.csv").read_text(),
+    ),
+    "WandbMetricsLogger": (
+        metrics_logger,
+        lambda path, other, model: "epoch/eval/accuracy" in dict(wandb.run.summary),
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*available:UserWarning")
+@pytest.mark.parametrize("behind", [True, False])
+@pytest.mark.parametrize("name", NEIGHBOURS)
+def test_those_that_stand_behind_see_the_numbers(name, behind, tmp_path, monkeypatch):
     said = []
     monkeypatch.setattr(wandb, "termwarn", lambda text, **_: said.append(text))
-    stopping = keras.callbacks.EarlyStopping("eval/log_loss", mode="min")
-    model = classifier()
-    model.fit(X, Y, verbose=0, callbacks=[stopping, Evaluation()])
-    assert any("EarlyStopping monitors 'eval/log_loss'" in text for text in said)
-    said.clear()
-    model.fit(X, Y, verbose=0, callbacks=[Evaluation(), stopping])
-    assert not any("monitors" in text for text in said)
+    make, has_seen = NEIGHBOURS[name]
+    other, ours, model = make(tmp_path), Evaluation(), classifier()
+    callbacks = [ours, other] if behind else [other, ours]
+    fitted = model.fit(X, Y, epochs=3, verbose=0, callbacks=callbacks)
+    assert has_seen(tmp_path, other, model) == behind
+    assert "eval/accuracy" in fitted.history
+    is_named = any(text.startswith(f"{name} monitors 'eval/") for text in said)
+    assert is_named == (not behind and hasattr(other, "monitor"))
 
 
 def test_numbers_steer_the_training_also_where_nothing_is_logged():
@@ -365,21 +406,26 @@ class Own(keras.metrics.MeanMetricWrapper):
 # --- When, and without fit ------------------------------------------------------------
 
 
-def test_within_an_epoch():
-    evaluation = Evaluation(every_n_batches=2)
-    _, history = train(evaluation, epochs=2, batch_size=8)  # Five batches.
-    assert len(evaluation.rows) == 2 * 3
+@pytest.mark.parametrize("mode", ["online", "offline", "disabled"])
+def test_within_an_epoch(loopback, mode):
+    wandb.finish()
+    with wandb.init(mode=mode) as run:
+        evaluation = Evaluation(every_n_batches=2)
+        _, history = train(evaluation, epochs=2, batch_size=8)  # Five batches.
+    batches = [(epoch, batch) for epoch in range(2) for batch in (2, 4, None)]
+    if mode == "disabled":
+        assert not evaluation.rows
+        return
     assert len(history["eval/accuracy"]) == 2
-    columns = evaluation.pred_table.columns
-    assert columns[:2] == ["epoch", "batch"]
-    assert [rows[0][0][:2] for rows in evaluation.rows] == [
-        [0, 2],
-        [0, 4],
-        [0, None],
-        [1, 2],
-        [1, 4],
-        [1, None],
-    ]
+    assert evaluation.pred_table.columns[:2] == ["epoch", "batch"]
+    assert [tuple(rows[0][0][:2]) for rows in evaluation.rows] == batches
+    if mode == "online":
+        versions = loopback.versions(f"run_{run.id}_pred")
+        found = [(v.metadata["epoch"], v.metadata["batch"]) for v in versions]
+        assert found == batches
+        for version, (epoch, batch) in zip(versions, batches, strict=True):
+            label = f"epoch_{epoch}" + (f"_batch_{batch}" if batch else "")
+            assert label in version.aliases
 
 
 def test_no_hook_for_each_batch_without_need():
