@@ -201,8 +201,8 @@ def main() -> None:
         print(f"  {line}")
     print(f"A contact sheet is in {os.path.relpath(sheet)}")
     print(f"The run is in {folder}")
-    print(f"To look at it: python -m wandb_eval.report {folder}")
-    print(f"To see it in W&B: wandb login && wandb sync {folder}")
+    print(f"To look at it: uv run python -m wandb_eval.report {folder}")
+    print(f"To see it in W&B: uv run wandb login && uv run wandb sync {folder}")
 
 
 if __name__ == "__main__":
