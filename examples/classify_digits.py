@@ -100,9 +100,9 @@ def main() -> None:
     for line in hardest(callback):
         print(f"  {line}")
     print(f"The run is in {folder}")
-    print(f"To look at it: python -m wandb_eval.report {folder}")
-    print(f"To see it in W&B: wandb login && wandb sync {folder}")
-    print(f"From another machine: python -m wandb_eval.core.sync {folder}")
+    print(f"To look at it: uv run python -m wandb_eval.report {folder}")
+    print(f"To see it in W&B: uv run wandb login && uv run wandb sync {folder}")
+    print(f"From another machine: uv run python -m wandb_eval.core.sync {folder}")
 
 
 if __name__ == "__main__":

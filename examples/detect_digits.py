@@ -186,7 +186,7 @@ def main() -> None:
         folder = os.path.relpath(run.settings.sync_dir)
 
     # What the callback measures is in the logs of `fit`.
-    epochs = range(EVERY_N_EPOCHS, EPOCHS + 1, EVERY_N_EPOCHS)
+    epochs = range(EVERY_N_EPOCHS - 1, EPOCHS, EVERY_N_EPOCHS)
     figures = dict(zip(epochs, history.history["eval/AP50"], strict=True))
     sheet = Path(__file__).parent / "out" / "detect_digits.png"
     save_contact_sheet(model, held_out, sheet)
@@ -195,14 +195,14 @@ def main() -> None:
     print(f"  artifact run_{run.id}_pred {len(figures)} versions, with predicted boxes")
     print("  charts and numbers         eval/AP50, eval/confusion_matrix, ...")
     print(f"AP50 on {len(held_out.images)} held-out scenes:")
-    print("  " + "  ".join(f"epoch {n}: {x:.3f}" for n, x in figures.items()))
+    print("  " + "  ".join(f"epoch_{n}: {x:.3f}" for n, x in figures.items()))
     print("What is wrong, in words:")
     for line in in_words(callback, history.history):
         print(f"  {line}")
     print(f"A contact sheet is in {os.path.relpath(sheet)}")
     print(f"The run is in {folder}")
-    print(f"To look at it: python -m wandb_eval.report {folder}")
-    print(f"To see it in W&B: wandb login && wandb sync {folder}")
+    print(f"To look at it: uv run python -m wandb_eval.report {folder}")
+    print(f"To see it in W&B: uv run wandb login && uv run wandb sync {folder}")
 
 
 if __name__ == "__main__":

@@ -56,8 +56,9 @@ def test_all_say_in_the_same_words_how_to_install(part):
 {command}
 ```
 
-`[jax]` instead of `[tensorflow]` brings JAX; without either, you have a backend of \
-Keras already.
+`[jax]` instead of `[tensorflow]` brings JAX, which Keras takes with \
+`KERAS_BACKEND=jax`; without either,
+you have a backend of Keras already.
 """
     readme = (ROOT / f"packages/{part}/README.md").read_text()
     assert f"The package is on no index yet. F{words[1:]}" in readme

@@ -33,6 +33,8 @@ def test_a_missing_library_has_remedies(tmp_path):
     [requirement] = map(Requirement, ast.literal_eval(override))
     assert requirement.name == "opencv-python"
     assert not requirement.marker.evaluate()  # So it is installed nowhere.
+    # Else uv leaves both in one folder, and its next sync takes the files of both.
+    assert "`uv sync && uv add opencv-python-headless`" in done.stdout
 
 
 @pytest.mark.parametrize("error", [ImportError("No module named 'x'"), OSError("y")])
