@@ -154,7 +154,7 @@ def _metrics(content: dict[str, Any]) -> str:
                     _said(share <= most),
                 ]
             )
-    head = ["task", "images", "predicting, s", "", "s", "share", "to reach", ""]
+    head = ["task", "images", "predicting, s", "what", "s", "share", "to reach", ""]
     return f"{_heading(content)}\n\n{_table(head, rows)}"
 
 
