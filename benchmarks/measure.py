@@ -129,7 +129,8 @@ class Watch:
         self._epochs: list[dict[str, float]] = []
         self._epoch: dict[str, float] = {}
         for owner, name, clock in (
-            (Evaluator, "_walk_through", time.perf_counter),
+            (type(callback), "_evaluate", time.process_time),
+            (Evaluator, "_walk_through", time.process_time),
             (Evaluation, "_take", time.thread_time),
             (type(callback), "score_samples", time.thread_time),
         ):
@@ -180,7 +181,7 @@ class Watch:
         `epoch` is the median of all epochs but the first, `whole_epoch` the same with
         the predicting. Of these epochs, too, are `predicting`; `scoring`, which is in
         `beside`: what our thread beside the predicting takes of a core; and `after`:
-        how long training waits when all is predicted and looked at.
+        what this process takes of the cores when all is predicted and looked at.
         """
         spent = self._spent
         epochs = spent["on_epoch_end"]
@@ -189,8 +190,8 @@ class Watch:
             figures = [epoch.get(name, 0.0) for epoch in self._epochs]
             return statistics.median(figures[1:] or figures)
 
-        walks = [epoch.get("_walk_through", 0.0) for epoch in self._epochs]
-        after = [w - v for w, v in zip(self._whole_epochs, walks, strict=True)]
+        for epoch in self._epochs:
+            epoch["after"] = epoch.get("_evaluate", 0) - epoch.get("_walk_through", 0)
         return {
             "begin": spent["on_train_begin"][0],
             "first_epoch": epochs[0],
@@ -202,7 +203,7 @@ class Watch:
             "predicting": middle("predicting"),
             "scoring": middle("score_samples"),
             "beside": middle("_take"),
-            "after": statistics.median(after[1:] or after),
+            "after": middle("after"),
         }
 
 

@@ -122,13 +122,13 @@ class Exclusive:
         scores = Scores(predictions["counts"])
         columns = _columns(scores, self._names)
         columns["pixel_accuracy"] = list(map(or_none, scores.pixel_accuracy))
-        lost = (predictions["ids"] == NOT_A_NUMBER) & (truth != self._ignore_index)
-        # Of an image whose pixels are all ignored, nothing is wrong.
-        nothing = np.isnan(scores.mean_iou) & ~lost.any(axis=(1, 2))
-        return SampleScores(
-            {name: columns[name] for name in self.SCORES},
-            np.where(nothing, -np.inf, 1 - scores.mean_iou),
-        )
+        wrongness = 1 - scores.mean_iou
+        for i in np.flatnonzero(np.isnan(wrongness)):
+            lost = predictions["ids"][i] == NOT_A_NUMBER
+            # Of an image whose pixels are all ignored, nothing is wrong.
+            if not (lost & (truth[i] != self._ignore_index)).any():
+                wrongness[i] = -np.inf
+        return SampleScores({name: columns[name] for name in self.SCORES}, wrongness)
 
     def present(self, mask: Any) -> list[str]:
         """The names of what is in a mask."""
