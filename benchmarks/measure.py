@@ -131,6 +131,7 @@ class Watch:
         for owner, name, clock in (
             (type(callback), "_evaluate", time.process_time),
             (Evaluator, "_walk_through", time.process_time),
+            (Evaluation, "finish", time.process_time),
             (Evaluation, "_take", time.thread_time),
             (type(callback), "score_samples", time.thread_time),
         ):
@@ -191,7 +192,8 @@ class Watch:
             return statistics.median(figures[1:] or figures)
 
         for epoch in self._epochs:
-            epoch["after"] = epoch.get("_evaluate", 0) - epoch.get("_walk_through", 0)
+            during = epoch.get("_walk_through", 0.0) + epoch.get("finish", 0.0)
+            epoch["after"] = epoch.get("_evaluate", 0.0) - during
         return {
             "begin": spent["on_train_begin"][0],
             "first_epoch": epochs[0],

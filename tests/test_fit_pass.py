@@ -346,7 +346,7 @@ NEIGHBOURS = {
         lambda path: keras.callbacks.ModelCheckpoint(
             path / "best.keras", "eval/accuracy", mode="max", save_best_only=True
         ),
-        lambda path, other, model: math.isfinite(other.best or math.inf),
+        lambda path, other, model: other.best is not None and math.isfinite(other.best),
     ),
     "CSVLogger": (
         lambda path: keras.callbacks.CSVLogger(str(path / "log.csv")),

@@ -16,6 +16,7 @@ from wandb_eval.core import (
     run_log,
 )
 from wandb_eval.core._wandb.artifacts import artifact_name
+from wandb_eval.core.garbage import collected_less
 
 X = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 1), dtype=np.uint8)
 Y = np.arange(6.0)
@@ -225,32 +226,46 @@ def test_a_process_that_is_not_the_first_says_that_it_logs_nothing(
     assert loopback.versions(f"run_{run.id}_pred") == []
 
 
-@pytest.mark.parametrize("was_enabled", [True, False])
-@pytest.mark.parametrize("fails", [True, False])
-def test_garbage_is_collected_later(loopback, was_enabled, fails):
-    while_logging = []
+@pytest.mark.parametrize("threshold", [0, 700, 10**6])
+def test_garbage_is_collected_less_while_rows_are_made(loopback, threshold):
+    seen = []
 
     class Explains(Evaluation):
         def explain(self, evaluation):
-            while_logging.append(gc.isenabled())
-            if fails:
-                raise ArithmeticError
+            seen.append(gc.get_threshold())
             return {}
 
-    class Notes(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch, logs=None):
-            after.append(gc.isenabled())
-
-    after = []
+    before = gc.get_threshold()
     try:
-        if not was_enabled:
-            gc.disable()
+        gc.set_threshold(threshold, 11, 12)
         with wandb.init():
-            fit(Explains([{"a": 1.0}], on_error="warn"), Notes())
+            fit(Explains([{"a": 1.0}]))
+        after = gc.get_threshold()
+        with pytest.raises(ArithmeticError), collected_less():
+            raise ArithmeticError
+        assert gc.get_threshold() == after
     finally:
-        gc.enable()
-    assert while_logging == [False]
-    assert after == [was_enabled]
+        gc.set_threshold(*before)
+    assert after == (threshold, 11, 12)
+    [(inside, *others)] = seen
+    assert others == [11, 12]
+    assert inside >= 10**5 if threshold else inside == 0
+
+
+def test_numbers_that_can_not_be_computed_do_not_end_the_training(loopback):
+    class Broken(Measured):
+        def compute(self):
+            raise ArithmeticError("no such number")
+
+    class Breaks(Evaluation):
+        def new_metrics(self):
+            return Broken({})
+
+    with wandb.init() as run:
+        fit(Breaks(on_error="warn"), epochs=2)
+        assert run.summary["eval/missing_versions"] == [0, 1]
+    with wandb.init(), pytest.raises(ArithmeticError, match="no such number"):
+        fit(Breaks(on_error="raise"))
 
 
 def test_work_that_takes_a_while_shows_progress(loopback, monkeypatch, capsys):

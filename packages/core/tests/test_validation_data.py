@@ -563,7 +563,23 @@ def test_every_sample_is_checked(kind):
     seen = []
     data = ValidationData(KINDS[kind](), 4)
     data.draw(1, 0, lambda batch: seen.extend(np.ravel(batch.y).tolist()))
-    assert sorted(seen) == sorted(np.ravel(Y).tolist())
+    assert seen == np.ravel(Y).tolist()
+
+
+def test_small_arrays_are_checked_several_batches_at_once():
+    sizes = []
+    walk = ValidationData((X, Y), 2).first_walk(
+        1, 0, lambda batch: sizes.append(batch.size)
+    )
+    assert sizes == [N]
+    assert [size for _, size in walk.shapes] == [2]
+    uneven = [np.zeros((4, 4 + i // 5)) for i in range(N)]
+    sizes.clear()
+    walk = ValidationData((uneven, Y), 2).first_walk(
+        1, 0, lambda batch: sizes.append(batch.size)
+    )
+    assert sum(sizes) == N
+    assert max(sizes) == 2
 
 
 # --- Tensors to arrays ------------------------------------------------------------

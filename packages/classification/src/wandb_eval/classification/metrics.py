@@ -153,10 +153,9 @@ class ClassificationMetrics:
         by_class = metrics.precision_recall_fscore_support(
             labels, predictions, labels=range(len(self.class_names)), zero_division=0
         )
-        f1 = by_class[2]
-        if not self.multi_label:  # Classes that do not occur are not counted.
-            f1 = f1[np.union1d(labels, predictions)]
-        results["macro_f1"] = float(f1.mean())
+        results["macro_f1"] = float(
+            metrics.f1_score(labels, predictions, average="macro", zero_division=0)
+        )
         results["brier"] = float(np.concatenate(self._briers).mean())
         results["ece"] = self._calibration.error()
         results["reliability"] = charts.curves(

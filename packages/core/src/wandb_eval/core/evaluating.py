@@ -14,7 +14,7 @@ from wandb_eval.core.evaluation.evaluator import Evaluator
 from wandb_eval.core.evaluation.samples import EvaluatedSamples
 from wandb_eval.core.evaluation.task import EvalTask
 from wandb_eval.core.evaluation.trees import to_numpy
-from wandb_eval.core.garbage import collected_later
+from wandb_eval.core.garbage import collected_less
 from wandb_eval.core.monitor import Monitor
 from wandb_eval.core.neighbours import Neighbours
 from wandb_eval.core.sample_rows import SampleRows, TaskColumns
@@ -191,11 +191,12 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
         evaluation: Evaluation | None = None
         with self._run_log.version(Exception):
             with self._neighbours.validation_weights():
-                evaluation = self._evaluator.evaluate(epoch)
-            results = self._with_prefix(_computed(evaluation))
+                evaluated = self._evaluator.evaluate(epoch)
+            results = self._with_prefix(_computed(evaluated))
             self._numbers = {k: v for k, v in results.items() if is_number(v)}
+            evaluation = evaluated
         if evaluation is not None and self.is_logging:
-            with self._run_log.one_row(epoch), collected_later():
+            with self._run_log.one_row(epoch), collected_less():
                 self._log_evaluation(evaluation, results, epoch, logs, batch)
             self._evaluation = evaluation
         return self._numbers
@@ -329,7 +330,7 @@ def _computed(evaluation: Evaluation) -> dict[str, Any]:
     """What was measured, charts among it."""
     if evaluation.metrics is None:
         return {}
-    with collected_later():
+    with collected_less():
         return evaluation.metrics.compute()
 
 

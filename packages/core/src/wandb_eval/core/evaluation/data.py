@@ -36,7 +36,7 @@ NOT_BATCHED = (
 # More batches than most data sets have, and walked through within seconds.
 _MAX_BATCHES_WITHOUT_LENGTH = 10_000
 
-# What is read of the data before it is looked at.
+# How many batches of arrays are checked at once, and how many numbers at most.
 _TOGETHER = 16
 _FEW_VALUES = 2**24
 
@@ -116,6 +116,7 @@ class ValidationData:
 
     Example:
 
+    >>> import numpy as np
     >>> data = ValidationData((np.zeros((5, 8, 8)), np.arange(5)), batch_size=2)
     >>> [batch.y.tolist() for batch in data]
     [[0, 1], [2, 3], [4]]
@@ -193,21 +194,19 @@ class ValidationData:
         return self._batches()
 
     def _batches(self, together: int = 1) -> Iterator[Batch]:
-        """The batches; small ones are read several together, of arrays as one batch.
-
-        Between two batches of a `tf.data.Dataset`, Python's code is out of the caches
-        of the processor.
-        """
+        """The batches; of arrays, so many as one where that is small."""
         if self._arrays is not None and self.prepare is None:
             first = next(self._parts(self._arrays), None)
-            if first is None or not _are_few((first.x, first.y), together):
+            if (
+                first is None
+                or _is_uneven(first.x)
+                or together * num_values((first.x, first.y)) > _FEW_VALUES
+            ):
                 together = 1
             for part in self._parts(self._arrays, together):
                 yield from self._even(part)
             return
-        if self.is_refilled or self.prepare is not None:
-            together = 1
-        for raw in _ahead(self._raw_batches(), together):
+        for raw in self._raw_batches():
             yield from self.read(raw if self.prepare is None else self.prepare(raw))
 
     def read(self, raw: Any) -> Iterator[Batch]:
@@ -275,7 +274,8 @@ class ValidationData:
         Args:
             num_samples: How many to draw. `None` for all.
             seed: The seed.
-            check: Called with each batch; raises a ValueError if something is wrong.
+            check: Called with all of the data, in batches of `batch_size` or, of
+                arrays, larger ones; raises a ValueError if something is wrong.
             verbose: Whether to show progress when it takes long.
 
         Returns:
@@ -295,7 +295,7 @@ class ValidationData:
             check(batch)
             self._note_shape(shapes, batch)
             drawn.offer(batch.x, batch.y, batch.size)
-            fingerprint.add(copy_sample(batch.y) if self.is_refilled else batch.y)
+            fingerprint.add(batch.y)
             progress.add(-(-batch.size // self.batch_size) if self._arrays else 1)
         progress.close()
         if not fingerprint.count:
@@ -311,18 +311,6 @@ class ValidationData:
             shapes[key] = (copy_sample(select(batch.x, 0)), size)
         elif size > shapes[key][1]:
             shapes[key] = (shapes[key][0], size)
-
-
-def _ahead(raws: Iterator[Any], most: int) -> Iterator[Any]:
-    """Yields the same, having got small batches several at a time."""
-    for first in raws:
-        more = most - 1 if _are_few(first, most) else 0
-        yield from [first, *itertools.islice(raws, more)]
-
-
-def _are_few(batch: Any, times: int) -> bool:
-    """Whether so many batches of this size are small together."""
-    return times > 1 and times * num_values(batch) <= _FEW_VALUES
 
 
 def unpack_x_y(batch: Any) -> tuple[Any, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -199,7 +200,8 @@ class Evaluator:
         try:
             if self._must_verify and self._unverified is None:
                 decoded = self._fit_pass.decode(raw, outputs)
-                self._unverified = next(iter(self.data.read(raw))).x, decoded
+                first = copy.deepcopy(raw) if fit_pass.may_refill() else raw
+                self._unverified = next(iter(self.data.read(first))).x, decoded
             self._of_fit.add(raw, outputs)
         except Exception as error:  # It is `fit` that would end.
             logger.debug("What fit validates on can't be read", exc_info=error)
@@ -229,7 +231,8 @@ class Evaluator:
             if not _are_close(self._task.select_output(outputs), self.outputs(x)):
                 self._why_not = "`test_step` does not put out what `predict` does"
                 return None, self._why_not
-            self._must_verify = False
+            # What decodes may be exchanged while the model trains.
+            self._must_verify = fit_pass.decodes(self._model)
         return evaluation, None
 
     # --- Evaluations ------------------------------------------------------------------

@@ -52,17 +52,14 @@ class Fingerprint:
         self._taken_in = 0
 
     def add(self, y: Any) -> None:
-        """Takes in the targets of a batch; small ones with those that follow.
-
-        They must not change any more.
-        """
+        """Takes in the targets of a batch; small ones with those that follow."""
         self.count += size_of(y) or 0
         values = num_values(y)
         if values > _FEW_VALUES:
             self._take_in_waiting()
             self._take_in(y)
             return
-        self._waiting.append(y)
+        self._waiting.append(copy_sample(y))  # It may be changed, or refilled.
         self._values_waiting += values
         if self._values_waiting > _FEW_VALUES:
             self._take_in_waiting()

@@ -31,13 +31,21 @@ class FitPass:
         self._step_function: Any = None
         self._original: Any = None
         self._installed: Any = None
-        self._decoder = _decoder(model)
+        self._decode = model.decode_predictions if decodes(model) else None
+        if self._decode is not None and keras.backend.backend() == "jax":
+            import jax
+
+            self._decode = jax.jit(self._decode)
 
     def decode(self, raw: Any, outputs: Any) -> Any:
-        """What `predict` makes of the outputs for a batch that was handed on."""
-        if self._decoder is None:
+        """What `predict` makes of the outputs for a batch that was handed on.
+
+        Decoding is not a part of the step that is compiled for `fit`: KerasHub's
+        non-maximum suppression fails where the size of the batch is not known.
+        """
+        if self._decode is None:
             return outputs
-        return self._decoder(outputs, keras.utils.unpack_x_y_sample_weight(raw)[0])
+        return self._decode(outputs, keras.utils.unpack_x_y_sample_weight(raw)[0])
 
     def begin(self, take: Take) -> None:
         """Puts our function in the place of `model.test_function`.
@@ -97,7 +105,7 @@ def why_not(model: Any) -> str | None:
         return "several devices share the batches"
     if getattr(model, "steps_per_execution", 1) > 1:
         return "`steps_per_execution` is above 1"
-    if has_own_predict_step(model) and _decoder(model) is None:
+    if has_own_predict_step(model) and not decodes(model):
         return "`predict_step` of the model does more than call it"
     if is_nnx_enabled():
         return "Keras runs on NNX"
@@ -120,24 +128,19 @@ def must_verify(model: Any) -> bool:
     """Whether the outputs may be others than those of `predict`."""
     test_step = getattr(type(model), "test_step", None)
     own = test_step is not keras.Model.test_step or "test_step" in vars(model)
-    return own or has_own_predict_step(model)
+    return own or decodes(model)
 
 
-def _decoder(model: Any) -> Callable[[Any, Any], Any] | None:
-    """What KerasHub's detectors do in `predict_step`: they make boxes of the outputs.
+def decodes(model: Any) -> bool:
+    """Whether `predict_step` is that of KerasHub's detectors.
 
-    It is not a part of the step that is compiled for `fit`: their non-maximum
-    suppression fails where the size of the batch is not known.
+    They make boxes of the outputs in it, by `decode_predictions`.
     """
-    decode: Callable[[Any, Any], Any] | None
-    decode = getattr(model, "decode_predictions", None)
-    if decode is None or not has_own_predict_step(model):
-        return None
-    if keras.backend.backend() == "jax":
-        import jax
-
-        decode = jax.jit(decode)
-    return decode
+    owners = (kind for kind in type(model).__mro__ if "predict_step" in vars(kind))
+    owner = next(owners, keras.Model)
+    return owner.__module__.startswith("keras_hub.") and (
+        "decode_predictions" in vars(owner)
+    )
 
 
 def _with_outputs(model: Any, test_step: Callable[..., Any]) -> Callable[..., Any]:

@@ -91,11 +91,15 @@ class DrawnSamples:
     def offer(self, x: Any, y: Any, size: int) -> None:
         """Draws from a batch of so many samples."""
         priorities = self._rng.random(size)
-        for i in np.flatnonzero(priorities < self._worst).tolist():
+        chosen = np.flatnonzero(priorities < self._worst)
+        if self._num_samples is not None:  # Of a large batch, not all are copied.
+            best = np.argsort(priorities[chosen], kind="stable")[: self._num_samples]
+            chosen = chosen[np.sort(best)]
+        for i in chosen.tolist():
             sample = copy_sample(select_sample(x, i)), copy_sample(select(y, i))
             self._drawn.append((float(priorities[i]), self._offered + i, *sample))
         self._offered += size
-        if self._num_samples and len(self._drawn) > 2 * self._num_samples:
+        if self._num_samples is not None and len(self._drawn) > 2 * self._num_samples:
             self._drawn = self._best()
             self._worst = self._drawn[-1][0]
 
