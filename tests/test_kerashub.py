@@ -96,7 +96,6 @@ def test_a_retinanet_is_not_predicted_again():
         *batch,
         batch_size=4,
         validation_data=(x, y),
-        validation_batch_size=4,
         verbose=0,
         callbacks=[evaluation],
     ).history
