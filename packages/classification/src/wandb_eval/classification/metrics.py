@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -150,9 +149,6 @@ class ClassificationMetrics:
         predictions = np.concatenate(self._predictions)
         results["accuracy"] = float(metrics.accuracy_score(labels, predictions))
         results["log_loss"] = float(np.concatenate(self._losses).mean())
-        by_class = metrics.precision_recall_fscore_support(
-            labels, predictions, labels=range(len(self.class_names)), zero_division=0
-        )
         results["macro_f1"] = float(
             metrics.f1_score(labels, predictions, average="macro", zero_division=0)
         )
@@ -178,7 +174,7 @@ class ClassificationMetrics:
             probabilities = np.concatenate(self._probabilities)
             drawn, best = curve_charts(labels, probabilities, self.class_names)
             results |= drawn
-        results["per_class"] = self._per_class(by_class, best)
+        results["per_class"] = self._per_class(labels, predictions, best)
         return results
 
     def confused(self, most: int = 20) -> list[Confusion]:
@@ -220,10 +216,14 @@ class ClassificationMetrics:
 
     def _per_class(
         self,
-        columns: Sequence[NDArray[Any]],
+        labels: Labels,
+        predictions: Labels,
         best: dict[str, tuple[float, float]],
     ) -> wandb.Table:
         """Precision, recall, F1 and support; with the best threshold, where one is."""
+        columns = metrics.precision_recall_fscore_support(
+            labels, predictions, labels=range(len(self.class_names)), zero_division=0
+        )
         rows: list[list[Any]] = [
             [name, float(precision), float(recall), float(f1), int(support)]
             for name, precision, recall, f1, support in zip(
