@@ -80,15 +80,15 @@ def measure(
     long = epochs >= 10
     if long:
         gc.freeze()  # What is there by now need not be looked through every time.
-    with tempfile.TemporaryDirectory() as home:
-        os.environ.update(wandb_environment(url, Path(home)))
-        start = _cpu_seconds()
-        with wandb.init() as run:
-            watch = Watch(make(side, case), case.model, collect=long)
-            case.fit(watch.callback, epochs)
-            core_memory = _core_memory()
-        wandb.teardown()  # Waits for wandb-core, whose CPU time counts from then on.
-        cpu = _cpu_seconds() - start
+    home = tempfile.mkdtemp()  # `compare.run` deletes it, when all is measured.
+    os.environ.update(wandb_environment(url, Path(home)))
+    start = _cpu_seconds()
+    with wandb.init() as run:
+        watch = Watch(make(side, case), case.model, collect=long)
+        case.fit(watch.callback, epochs)
+        core_memory = _core_memory()
+    wandb.teardown()  # Waits for wandb-core, whose CPU time counts from then on.
+    cpu = _cpu_seconds() - start
     return {
         **watch.figures(),
         "late_imports": LATE_IMPORTS,

@@ -558,7 +558,17 @@ def test_encoded_images_in_order(tmp_path):
 def test_equal_images_share_a_file(tmp_path):
     folder = Folder(tmp_path, shared=True)
     encode_images([photo(), photo(seed=1), photo()], folder, "jpg")
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".jpg", ".jpg"]
+    assert sorted(path.suffix for path in tmp_path.glob("*/*")) == [".jpg", ".jpg"]
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_one_file_of_equal_masks_that_are_written_side_by_side(tmp_path, shared):
+    folder = Folder(tmp_path, shared=shared)
+    masks = [np.full((3, 4), i % 3, np.uint8) for i in range(300)]
+    layers = encode_masks(masks, folder, "truth", {0: "a", 1: "b", 2: "c"})
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert sorted(folder.files) == sorted(map(str, files))
+    assert len(files) == len({layer._path for layer in layers}) == 3
 
 
 def test_masks_are_lossless(tmp_path):

@@ -62,7 +62,7 @@ def test_files_that_are_gone_are_named_before_anything_is_sent(loopback, tmp_pat
     new = tmp_path / "elsewhere"
     shutil.copytree(run.settings.sync_dir, new)
     shutil.rmtree(run.settings.sync_dir)
-    for path in (new / "eval-media").iterdir():
+    for path in (new / "eval-media").glob("*/*"):
         path.unlink()
     with pytest.raises(FileNotFoundError, match="Copy the whole folder"):
         update_paths(new)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from wandb_eval.core import ValidationData
 from wandb_eval.core.evaluation import data as module
+from wandb_eval.core.evaluation.fingerprint import content_key, same_content
 from wandb_eval.core.evaluation.trees import alike, stack, to_numpy
 
 N = 10
@@ -605,3 +606,29 @@ def test_numbers_are_in_the_byte_order_of_the_machine(dtype):
     assert array.dtype == np.dtype(dtype).newbyteorder("=")
     assert array.dtype.isnative
     assert array.astype(int).tolist() == [0, 1]
+
+
+CONTENTS = [
+    np.array([1.5, np.nan]),
+    np.array([[1.5], [np.nan]], np.float32),
+    np.array([1.5, 2.0]),
+    np.array([1, 2]),
+    np.array([1, 2], np.int32),
+    np.array([[1, 2]], np.uint8),
+    np.array([True, False]),
+    np.array(["a", "b"], object),
+    np.array(["a", "c"], object),
+    np.array(["a", "c"]),
+    np.array(3.0),
+    np.zeros((0, 2), np.float32),
+    {"a": np.array([1, 2]), "b": np.array(3.0)},
+    {"a": np.array([1, 2]), "b": np.array(4.0)},
+    (np.array([1, 2]), np.array(3.0)),
+]
+
+
+def test_samples_of_one_content_are_those_of_one_key():
+    for x, other in itertools.product(CONTENTS, repeat=2):
+        assert same_content(x, other) == (content_key(x) == content_key(other))
+    assert same_content(CONTENTS[0], CONTENTS[1])  # Of another dtype and shape.
+    assert not same_content(CONTENTS[0], CONTENTS[2])

@@ -133,7 +133,7 @@ def test_a_folder_that_was_moved_and_files_that_are_gone(loopback, tmp_path):
     page = page_of(new, tmp_path)
     assert page.data["missing"] == 0
     assert all(page.cells("eval_data", "image"))
-    for path in (new / "eval-media").glob("*.png"):
+    for path in (new / "eval-media").rglob("*.png"):
         path.unlink()
     page = page_of(new, tmp_path)
     assert page.data["missing"] > 0

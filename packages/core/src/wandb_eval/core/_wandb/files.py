@@ -56,6 +56,9 @@ class StoredFile:
 class Folder:
     """Where files are written that wandb-core uploads later, without copying them.
 
+    Threads write side by side, each into a folder in it by the first digit of the name:
+    file systems make the files of one folder one after the other.
+
     Args:
         path: The folder.
         shared: Whether equal contents share a file. False where wandb-core deletes a
@@ -72,7 +75,7 @@ class Folder:
         self.shared = shared
         self._written: list[Path] = []
         self._by_name: dict[str, StoredFile] = {}
-        self._lock = threading.Lock()
+        self._locks = {digit: threading.Lock() for digit in "0123456789abcdef"}
 
     def store(self, content: bytes, name_folder: str, suffix: str) -> StoredFile:
         """Writes `content`, to be named as wandb names media: by its digest."""
@@ -80,7 +83,7 @@ class Folder:
         sha256 = hashlib.sha256(content).hexdigest()
         file_name = md5.hexdigest()[:20] + suffix
         name = f"{name_folder}/{file_name}"
-        with self._lock:
+        with self._locks[file_name[0]]:
             if name not in self._by_name:
                 path = str(self._write(content, file_name))
                 digest = base64.b64encode(md5.digest()).decode()
@@ -89,11 +92,14 @@ class Folder:
             return self._by_name[name]
 
     def _write(self, content: bytes, file_name: str) -> Path:
-        path = self.path / file_name
+        folder = self.path / file_name[0]
+        path = folder / file_name
         try:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(folder)
             if self.shared and path.exists():
                 return path
-            written = write_file(content, self.path)
+            written = write_file(content, folder)
             if self.shared:
                 os.replace(written, path)
                 written = path
@@ -104,14 +110,13 @@ class Folder:
 
     def discard(self) -> None:
         """Deletes the files that were written here, and not before."""
-        with self._lock:
-            for path in self._written:
-                # What broke the writing may be in the way of this, too.
-                with contextlib.suppress(OSError):
-                    path.unlink()
-            self._written.clear()
-            self.files.clear()
-            self._by_name.clear()
+        for path in self._written:
+            # What broke the writing may be in the way of this, too.
+            with contextlib.suppress(OSError):
+                path.unlink()
+        self._written.clear()
+        self.files.clear()
+        self._by_name.clear()
 
 
 def write_file(content: bytes, folder: Path, suffix: str = "") -> Path:

@@ -6,14 +6,13 @@ import contextlib
 import copy
 import itertools
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from keras.tree import map_structure
 
 from wandb_eval.core.evaluation.data import Batch
-from wandb_eval.core.evaluation.fingerprint import Fingerprint, content_key
+from wandb_eval.core.evaluation.fingerprint import Fingerprint, same_content
 from wandb_eval.core.evaluation.learning import Learning
 from wandb_eval.core.evaluation.samples import (
     EvaluatedSamples,
@@ -198,19 +197,32 @@ class Evaluation:
             self.metrics.update(truth, predictions)
         scores = self._task.score_samples(truth, predictions)
 
-        def keep(i: int) -> KeptSample:
+        def inputs(i: int) -> Any:
             at = int(np.searchsorted(ends, i, side="right"))
-            x = select_sample(batches[at].x, i - int(ends[at]))  # From its end.
+            return select_sample(batches[at].x, i - int(ends[at]))  # From its end.
+
+        held: dict[int, Any] = {}
+
+        def keep(i: int) -> KeptSample:
             return KeptSample(
                 first + i,
-                copy_sample(x),
+                held[i] if i in held else copy_sample(inputs(i)),
                 copy_sample(select(y, i)),
                 copy.deepcopy(select(truth, i)),
                 copy.deepcopy(select(predictions, i)),
                 {} if scores is None else scores.row(i),
             )
 
-        self._take_fixed(keep, first, int(ends[-1]))
+        for i in range(int(ends[-1])) if self.in_order else ():
+            fixed = self._places.get(first + i)
+            if fixed is None:
+                continue
+            x = self._samples.x[fixed]
+            if self.in_order and same_content(inputs(i), x):
+                held[i] = x
+            else:
+                self.in_order = False
+            self.fixed.add(keep(i))
         if scores is None:
             return
         for name, column in scores.columns.items():
@@ -225,15 +237,3 @@ class Evaluation:
             mean = self.learning.mean_confidence(first, scores.confidence)
             # What the model agrees with is no suspect.
             self._suspects.offer(np.where(scores.correct, -np.inf, 1 - mean), keep)
-
-    def _take_fixed(
-        self, keep: Callable[[int], KeptSample], first: int, n: int
-    ) -> None:
-        for place in range(first, first + n) if self.in_order else ():
-            i = self._places.get(place)
-            if i is None:
-                continue
-            sample = keep(place - first)
-            if content_key(sample.x) != self._samples.key(i):
-                self.in_order = False
-            self.fixed.add(replace(sample, x=self._samples.x[i]))

@@ -116,8 +116,8 @@ class Evaluator:
                 self._task.check_batch,
                 self._task.verbose,
             )
-            samples = self._walk.samples
-            self._ids = {samples.key(i): at for i, at in enumerate(samples.index)}
+            keys = map(content_key, self._walk.samples.x)
+            self._ids = dict(zip(keys, self._walk.samples.index, strict=True))
         return self._walk
 
     @property

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wandb_eval.core.evaluation.fingerprint import content_key
 from wandb_eval.core.evaluation.trees import (
     alike,
     copy_sample,
@@ -36,16 +35,8 @@ class Samples:
         default_factory=dict, init=False, compare=False
     )
 
-    _keys: dict[int, Any] = field(default_factory=dict, init=False, compare=False)
-
     def __len__(self) -> int:
         return len(self.index)
-
-    def key(self, i: int) -> Any:
-        """What tells one of them from others by its content."""
-        if i not in self._keys:
-            self._keys[i] = content_key(self.x[i])
-        return self._keys[i]
 
     def __repr__(self) -> str:
         """Which they are, not what is in them."""

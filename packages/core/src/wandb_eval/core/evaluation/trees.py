@@ -88,11 +88,11 @@ def _on_host(leaf: Any) -> Any:
 
 def copy_sample(node: Any) -> Any:
     """Arrays of one sample that do not keep the arrays of their batch alive."""
-    return map_leaves(lambda leaf: np.array(_dense(leaf)), node)
+    return map_leaves(lambda leaf: np.array(dense(leaf)), node)
 
 
-def _dense(leaf: Any) -> Any:
-    # What is ragged in one sample: an array if it is even, or else an array of arrays.
+def dense(leaf: Any) -> Any:
+    """`to_numpy`; of what is ragged in one sample an array, of arrays if need be."""
     return leaf.numpy() if hasattr(leaf, "row_splits") else to_numpy(leaf)
 
 
@@ -116,10 +116,14 @@ def stack_or_list(samples: Sequence[Any]) -> Any:
 def concatenate(batches: Sequence[Any]) -> Any:
     """Makes one batch of several: of arrays, lists, and tuples or dicts of them.
 
+    One alone is given back as it is, not copied.
+
     Raises:
         ValueError: If they are not alike.
     """
     first = batches[0]
+    if len(batches) == 1:
+        return first
     if any(type(batch) is not type(first) for batch in batches):
         raise ValueError("They are of several types.")
     if isinstance(first, dict):
