@@ -215,13 +215,6 @@ def test_batches_of_fit_may_be_the_same_arrays_again():
         np.testing.assert_array_equal(x, X[index])
 
 
-class OwnStep(keras.Model):
-    """Does not say what it predicts."""
-
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        return super().compute_metrics(x, y, y_pred, sample_weight)
-
-
 class Doubled(keras.Model):
     """Validates with other outputs than it predicts."""
 

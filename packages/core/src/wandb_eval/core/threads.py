@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
@@ -32,6 +33,19 @@ def map_in_threads(
             results.append(result)
             done()
     return results
+
+
+def let_go_beside(references: list[Any]) -> None:
+    """Drops references in a thread of its own, which the end of the process waits for.
+
+    Who drops the last one to an iterator of a `tf.data.Dataset` waits, every other time
+    or so, until a thread of TensorFlow's wakes: it sleeps for as long as the iterator
+    has lived, a minute at most.
+
+    Args:
+        references: What refers to it, and nothing else does. It is emptied.
+    """
+    threading.Thread(target=references.clear).start()
 
 
 class Beside:

@@ -28,6 +28,7 @@ from wandb_eval.core.evaluation.trees import (
     to_numpy,
 )
 from wandb_eval.core.progress import Progress
+from wandb_eval.core.threads import let_go_beside
 
 NOT_BATCHED = (
     "If this is one sample, batch the data first, as with `dataset.batch(32)`."
@@ -235,10 +236,21 @@ class ValidationData:
                 yield part.x, part.y
         elif isinstance(self._data, keras.utils.PyDataset):
             yield from map(self._data.__getitem__, range(self.num_batches or 0))
-        elif self.num_batches is not None:
-            yield from itertools.islice(self._data, self.num_batches)
+        elif hasattr(self._data, "element_spec"):
+            references = [iter(self._data)]
+            try:
+                yield from self._limited(references[0])
+            finally:
+                let_go_beside(references)
         else:
-            for count, batch in enumerate(self._data):
+            yield from self._limited(self._data)
+
+    def _limited(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """As many batches as there are; if that is not known, not all too many."""
+        if self.num_batches is not None:
+            yield from itertools.islice(batches, self.num_batches)
+        else:
+            for count, batch in enumerate(batches):
                 if count == _MAX_BATCHES_WITHOUT_LENGTH:
                     raise ValueError(
                         "`validation_data` has no length and did not end within "
