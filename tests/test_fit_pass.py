@@ -2,6 +2,9 @@
 
 import logging
 import math
+import queue
+import threading
+import weakref
 
 import keras
 import numpy as np
@@ -11,6 +14,7 @@ from keras import ops
 
 from wandb_eval.classification import WandbClassificationEvalCallback
 from wandb_eval.core import WandbTaskEvalCallback
+from wandb_eval.core.evaluation import fit_pass
 
 RNG = np.random.default_rng(0)
 X = RNG.random((40, 4, 4, 1), dtype=np.float32)
@@ -213,6 +217,27 @@ def test_batches_of_fit_may_be_the_same_arrays_again():
     hardest = evaluation._evaluation.hardest
     for index, x in zip(hardest.index, hardest.x, strict=True):
         np.testing.assert_array_equal(x, X[index])
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.data alone")
+def test_fit_does_not_wait_for_its_iterator(monkeypatch):
+    threads = queue.SimpleQueue()
+    run = fit_pass._RUNNERS["tensorflow"]
+    known = weakref.WeakSet()
+
+    def notes(function, take, iterator):
+        if iterator not in known:
+            known.add(iterator)
+            weakref.finalize(iterator, lambda: threads.put(threading.get_ident()))
+        return run(function, take, iterator)
+
+    monkeypatch.setitem(fit_pass._RUNNERS, "tensorflow", notes)
+    evaluation = Evaluation()
+    train(evaluation, epochs=3)
+    assert evaluation._evaluator.reason is None
+    for _ in range(3):
+        assert threads.get(timeout=60) != threading.get_ident()
+    assert threads.empty()
 
 
 class Doubled(keras.Model):

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from wandb_eval.core.threads import Beside, map_in_threads
+from wandb_eval.core.threads import Beside, let_go_beside, map_in_threads
 
 
 def running():
@@ -64,3 +64,22 @@ def test_an_error_beside_it_is_not_hidden_by_one_within():
     with pytest.raises(KeyError, match="predicting"):
         predict()
     assert running() <= before
+
+
+def test_what_is_let_go_is_waited_for_by_nobody():
+    dropped_in = []
+    may_end = threading.Event()
+
+    class Slow:
+        def __del__(self):
+            may_end.wait()
+            dropped_in.append(threading.current_thread())
+
+    before = set(threading.enumerate())
+    let_go_beside([Slow()])
+    [thread] = set(threading.enumerate()) - before
+    assert not dropped_in
+    assert not thread.daemon
+    may_end.set()
+    thread.join()
+    assert dropped_in == [thread]

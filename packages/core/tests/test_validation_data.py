@@ -1,7 +1,10 @@
 """Every kind of `validation_data`, what is refused, and the draw of samples."""
 
 import itertools
+import queue
+import threading
 import time
+import weakref
 from collections import namedtuple
 
 import keras
@@ -606,6 +609,34 @@ def test_numbers_are_in_the_byte_order_of_the_machine(dtype):
     assert array.dtype == np.dtype(dtype).newbyteorder("=")
     assert array.dtype.isnative
     assert array.astype(int).tolist() == [0, 1]
+
+
+class NotesThreads:
+    """As a `tf.data.Dataset`; notes in which thread an iterator of it is dropped."""
+
+    element_spec = None
+
+    def __init__(self):
+        self.threads = queue.SimpleQueue()
+
+    def cardinality(self):
+        return len(BATCHES)
+
+    def __iter__(self):
+        iterator = iter(list(BATCHES))
+        walk = (batch for batch in iterator)
+        weakref.finalize(walk, lambda: self.threads.put(threading.get_ident()))
+        return walk
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_iterators_of_tf_data_are_dropped_beside(ends):
+    data = NotesThreads()
+    for _ in ValidationData(data):
+        if not ends:
+            break
+    assert data.threads.get(timeout=60) != threading.get_ident()
+    assert data.threads.empty()
 
 
 CONTENTS = [

@@ -63,13 +63,12 @@ class Evaluator:
         self._batch_size = batch_size
         self._one_pass = one_pass
         self._in_frame = in_frame
-        self._model: Any = None
         self._walk: FirstWalk | None = None
         self._ids: dict[Any, int] = {}
-        self._learning = Learning()
         self._begin_anew()
 
     def _begin_anew(self) -> None:
+        self._model: Any = None
         self._learning = Learning()
         self._predictor: Predictor | None = None
         self._fit_pass: fit_pass.FitPass | None = None
@@ -87,8 +86,7 @@ class Evaluator:
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Makes a copy that begins anew."""
         self.__dict__.update(state)
-        self._model = self._walk = None
-        self._ids = {}
+        self._walk, self._ids = None, {}
         self._begin_anew()
 
     def set_model(self, model: Any) -> None:
@@ -185,11 +183,13 @@ class Evaluator:
             self._fit_pass.end()
 
     def drop(self) -> None:
-        """Forgets what was seen of a validation."""
+        """Forgets what was seen of a validation, when `fit` is through with it."""
         evaluation, self._of_fit = self._of_fit, None
         if evaluation is not None:
             evaluation.close()
-        self.end_validation()
+        if self._fit_pass is not None:
+            self._fit_pass.end()
+            self._fit_pass.let_go()
 
     def _take_of_fit(self, raw: Any, outputs: Any) -> None:
         if self._of_fit is None or self._fit_pass is None:
@@ -215,6 +215,7 @@ class Evaluator:
     def _finished_of_fit(self) -> tuple[Evaluation | None, str | None]:
         """The evaluation that came from `fit`, or why there is none."""
         evaluation, self._of_fit = self._of_fit, None
+        self.drop()
         if self._why_not is not None:
             return None, self._why_not
         if evaluation is None:

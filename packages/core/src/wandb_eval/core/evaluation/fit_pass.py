@@ -14,6 +14,7 @@ from typing import Any
 import keras
 
 from wandb_eval.core.evaluation.predict import has_own_predict_step, is_nnx_enabled
+from wandb_eval.core.threads import let_go_beside
 
 Take = Callable[[Any, Any], None]
 """Takes a batch as the step of `fit` got it, and the outputs of the model for it."""
@@ -31,6 +32,7 @@ class FitPass:
         self._step_function: Any = None
         self._original: Any = None
         self._installed: Any = None
+        self._iterators: list[Any] = []
         self._decode = model.decode_predictions if decodes(model) else None
         if self._decode is not None and keras.backend.backend() == "jax":
             import jax
@@ -60,6 +62,8 @@ class FitPass:
         run = _RUNNERS[keras.backend.backend()]
 
         def test_function(*args: Any) -> Any:
+            if keras.backend.backend() == "tensorflow":
+                self._iterators = [args[-1]]
             try:
                 return run(self._step_function, take, *args)
             except BaseException:  # The end of the data, too.
@@ -75,6 +79,12 @@ class FitPass:
         ):
             self.model.test_function = self._original
         self._installed = self._original = None
+
+    def let_go(self) -> None:
+        """Drops the iterator of a validation, when `fit` is through with it."""
+        iterators, self._iterators = self._iterators, []
+        if iterators:
+            let_go_beside(iterators)
 
     def _make_step_function(self) -> Any:
         """What Keras makes of a `test_step` that also returns the outputs."""
