@@ -125,16 +125,15 @@ def backends() -> dict[str, str]:
 class Clock(keras.callbacks.Callback):  # type: ignore[misc]
     """Notes when its hooks are called: once before our callback, once after it.
 
-    `last` is the end of the last batch of a validation or prediction. Between that and
-    its end, TensorFlow now and then waits for a thread that tunes `tf.data`, until that
-    wakes by itself: 0.63, 1.27, 2.55 s and so on after it began.
+    A validation and a prediction end with their last batch, here: behind their hooks
+    TensorFlow now and then waits for a thread that tunes `tf.data`, until that wakes by
+    itself: 0.63, 1.27, 2.55 s and so on after they began.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        names = ("epoch", "test", "tested", "end")
+        names = ("epoch", "test", "tested", "end", "predicted")
         self.times: dict[str, list[float]] = {name: [] for name in names}
-        self.last = 0.0
 
     def _note(self, name: str) -> None:
         self.times[name].append(time.perf_counter())
@@ -147,15 +146,13 @@ class Clock(keras.callbacks.Callback):  # type: ignore[misc]
         """Notes it."""
         self._note("test")
 
-    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Notes it, until the next one."""
-        self.last = time.perf_counter()
-
-    on_predict_batch_end = on_test_batch_end
-
     def on_test_end(self, logs: Any = None) -> None:
-        """Notes when the last batch ended."""
-        self.times["tested"].append(self.last)
+        """Notes it."""
+        self._note("tested")
+
+    def on_predict_end(self, logs: Any = None) -> None:
+        """Notes it."""
+        self._note("predicted")
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Notes it."""
@@ -238,7 +235,7 @@ class Trainings:
         start = time.perf_counter()
         size = None if self.row.as_dataset else BATCH_SIZE
         self.model.predict(self.inputs, batch_size=size, verbose=0, callbacks=[clock])
-        return clock.last - start
+        return clock.times["predicted"][0] - start
 
     def _new_callback(self) -> Any:
         task = self.row.task
@@ -280,19 +277,19 @@ def measure_fit(url: str, row: Row, epochs: int, repeats: int) -> dict[str, floa
     sides = ("without", "with", "alone")
     spent: dict[str, list[float]] = {}
     predicting = []
-    with tempfile.TemporaryDirectory() as home:
-        os.environ.update(wandb_environment(url, Path(home)))
-        trainings.train("without", epochs=1)  # What is traced for all of them.
-        trainings.predict()
-        for _ in range(repeats):
-            for side in sides:
-                with wandb.init():
-                    seconds = trainings.train(side)
-                for name, times in seconds.items():
-                    spent.setdefault(f"{name} {side}", []).extend(times[1:])
-                spent.setdefault(f"first {side}", []).append(seconds["epoch"][0])
-            predicting.append(trainings.predict())
-        wandb.teardown()
+    home = tempfile.mkdtemp()  # `compare.run` deletes it, when all is measured.
+    os.environ.update(wandb_environment(url, Path(home)))
+    trainings.train("without", epochs=1)  # What is traced for all of them.
+    trainings.predict()
+    for _ in range(repeats):
+        for side in sides:
+            with wandb.init():
+                seconds = trainings.train(side)
+            for name, times in seconds.items():
+                spent.setdefault(f"{name} {side}", []).extend(times[1:])
+            spent.setdefault(f"first {side}", []).append(seconds["epoch"][0])
+        predicting.append(trainings.predict())
+    wandb.teardown()
     middle = {name: statistics.median(times) for name, times in spent.items()}
     return {
         "images": row.images,

@@ -86,8 +86,7 @@ def assert_logged(loopback, report):
     kernel, bias = map(np.array, report["weights"])
     logits = X.reshape(len(X), -1) / 255 @ kernel + bias
     scores = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    table = json.loads(loopback.resolve(versions[-1], "eval_data.table.json"))
-    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    rows = loopback.rows(versions[-1], "eval_data")
     assert len(rows) == 9
     for row in rows:
         assert row["label"] == NAMES[Y[row["idx"]]]

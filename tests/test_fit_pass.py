@@ -240,6 +240,40 @@ def test_fit_does_not_wait_for_its_iterator(monkeypatch):
     assert threads.empty()
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.data alone")
+@pytest.mark.parametrize("one_pass", [True, False])
+def test_data_that_is_cached_in_a_file_is_read_once(tmp_path, one_pass):
+    import tensorflow as tf
+
+    read = []
+
+    def generate():
+        for i in range(40):
+            read.append(i)
+            yield X[i], Y[i]
+
+    signature = tuple(tf.TensorSpec(a.shape[1:], a.dtype) for a in (X, Y))
+    data = tf.data.Dataset.from_generator(generate, output_signature=signature)
+    data = data.apply(tf.data.experimental.assert_cardinality(40))
+    data = data.cache(str(tmp_path / "cache")).batch(8)
+    evaluation = Evaluation(data, one_pass=one_pass)
+    train(evaluation, validation_data=data, epochs=3)
+    assert (evaluation._evaluator.reason is None) == one_pass
+    assert read == list(range(40))
+
+
+def test_an_image_fn_may_write_into_what_it_gets():
+    def image_fn(x):
+        x *= 255
+        return x.astype(np.uint8)
+
+    expected, _, expected_history = by_ourselves()
+    evaluation = Evaluation(image_fn=image_fn)
+    _, history = train(evaluation)
+    check_equal(evaluation, history, expected, expected_history)
+    assert evaluation.evaluation.in_order
+
+
 class Doubled(keras.Model):
     """Validates with other outputs than it predicts."""
 

@@ -2,7 +2,6 @@
 
 import io
 import itertools
-import json
 import sys
 from collections import Counter
 
@@ -75,8 +74,7 @@ def hardest_of(loopback, run_id):
             continue
         for path in version.manifest:
             loopback.resolve(version, path)
-        table = json.loads(loopback.resolve(version, "hardest.table.json"))
-        rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+        rows = loopback.rows(version, "hardest")
         for row in rows:
             content = loopback.resolve(version, row["image"]["path"])
             pixels = np.asarray(PIL.Image.open(io.BytesIO(content)))

@@ -1,6 +1,5 @@
 """The loopback backend, proved with the real wandb client."""
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -433,7 +432,7 @@ def test_wandbs_own_evaluation_callback_works(server: Loopback) -> None:
     versions = server.versions(f"run_{run.id}_pred")
     assert [version.state for version in versions] == ["COMMITTED"] * 2
     for version in versions:
-        table = json.loads(server.resolve(version, "eval_data.table.json"))
+        table = server.table(version, "eval_data")
         assert len(table["data"]) == 6
         for path, entry in version.manifest.items():
             if "media" in path:

@@ -1,7 +1,6 @@
 """Every way to train, and to run W&B: the tables are right, whatever the set-up."""
 
 import io
-import json
 import logging
 import os
 import shutil
@@ -60,11 +59,7 @@ def assert_logged(loopback, run, epochs, expected, *, images=X, labels=Y):
     assert [v.metadata["epoch"] for v in versions] == epochs
     for version in versions:
         assert version.state == "COMMITTED"
-        content = loopback.resolve(version, "eval_data.table.json")
-        table = [
-            dict(zip(json.loads(content)["columns"], row, strict=True))
-            for row in json.loads(content)["data"]
-        ]
+        table = loopback.rows(version, "eval_data")
         assert len(table) == 8
         for row in table:
             assert row["epoch"] == version.metadata["epoch"]

@@ -1,7 +1,6 @@
 """What arrives at W&B, in each of its modes."""
 
 import io
-import json
 from pathlib import Path
 
 import keras
@@ -41,11 +40,6 @@ def train():
     return model.predict(X, verbose=0)
 
 
-def rows_of(loopback, version, name):
-    table = json.loads(loopback.resolve(version, f"{name}.table.json"))
-    return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
-
-
 def shown(loopback, version, cell):
     """The place in the data of the image that a cell leads to."""
     content = loopback.resolve(version, cell["path"])
@@ -59,7 +53,7 @@ def check_what_is_wrong(loopback, version, fixed, probabilities):
     y = Y[: len(probabilities)]
     pred = probabilities.argmax(axis=1)
     losses = -np.log(probabilities[np.arange(len(y)), y])
-    hardest = rows_of(loopback, version, "hardest")
+    hardest = loopback.rows(version, "hardest")
     assert sorted((row["loss"] for row in hardest), reverse=True) == [
         row["loss"] for row in hardest
     ]
@@ -71,14 +65,14 @@ def check_what_is_wrong(loopback, version, fixed, probabilities):
         assert row["pred"] == NAMES[pred[row["idx"]]]
         assert row["loss"] == pytest.approx(losses[row["idx"]], rel=1e-4)
 
-    scores = rows_of(loopback, version, "scores")
+    scores = loopback.rows(version, "scores")
     assert [row["idx"] for row in scores] == list(range(len(y)))
     assert [row["pred"] for row in scores] == [NAMES[i] for i in pred]
 
     wrong = metrics.confusion_matrix(y, pred, labels=range(3))
     support = wrong.sum(axis=1)
     np.fill_diagonal(wrong, 0)
-    confused = rows_of(loopback, version, "confused")
+    confused = loopback.rows(version, "confused")
     assert sorted(wrong[wrong > 0])[::-1] == [row["count"] for row in confused]
     for row in confused:
         actual, predicted = NAMES.index(row["actual"]), NAMES.index(row["predicted"])
@@ -90,7 +84,7 @@ def check_what_is_wrong(loopback, version, fixed, probabilities):
             place = shown(loopback, version, cell)
             assert (y[place], pred[place]) == (actual, predicted)
 
-    suspects = rows_of(loopback, version, "suspect_labels")
+    suspects = loopback.rows(version, "suspect_labels")
     assert len(suspects) == (y != pred).sum()
     means = [row["mean_confidence"] for row in suspects]
     assert means == sorted(means)
@@ -118,7 +112,7 @@ def check(loopback, run_id, probabilities):
             {"epoch_0"},
             {"latest", "epoch_1", *best},
         ]
-        fixed = rows_of(loopback, versions[1], "eval_data")
+        fixed = loopback.rows(versions[1], "eval_data")
         assert len(fixed) == number
         size = len(X) if name.endswith(f"{run_id}_pred") else 9
         check_what_is_wrong(loopback, versions[1], fixed, probabilities[:size])

@@ -66,10 +66,6 @@ def image_callback(x, **kwargs):
     )
 
 
-def read_table(loopback, version, name):
-    return json.loads(loopback.resolve(version, f"{name}.table.json"))
-
-
 def decode(content):
     return np.asarray(PIL.Image.open(io.BytesIO(content)))
 
@@ -124,7 +120,7 @@ def test_offline_120_epochs_sync_completely(loopback, sync, refusals):
     assert_resolves(loopback, versions)
     assert_resolves(loopback, loopback.versions("val"))
     for epoch, version in enumerate(versions):
-        rows = read_table(loopback, version, "eval_data")["data"]
+        rows = loopback.table(version, "eval_data")["data"]
         assert [row[:2] for row in rows] == [[epoch, i] for i in range(10)]
     assert len(pngs(loopback)) <= 2 * 10
 
@@ -173,7 +169,7 @@ def test_two_fits_in_one_run(loopback):
         fit(callback, epochs=2)
         fit(callback, epochs=4, initial_epoch=2)
     versions = loopback.versions(f"run_{run.id}_pred")
-    epochs = [read_table(loopback, v, "eval_data")["data"][0][0] for v in versions]
+    epochs = [loopback.table(v, "eval_data")["data"][0][0] for v in versions]
     assert epochs == [0, 1, 2, 3]
     assert len(loopback.versions("val")) == 1
     assert_resolves(loopback, versions)
@@ -214,7 +210,7 @@ def test_two_callbacks_with_names_of_their_own(loopback):
         versions = loopback.versions(name)
         assert len(versions) == 2
         for version in versions:
-            rows_ = read_table(loopback, version, "eval_data")["data"]
+            rows_ = loopback.table(version, "eval_data")["data"]
             for row, image in zip(rows_, pixels, strict=True):
                 content = loopback.resolve(version, row[2]["path"])
                 np.testing.assert_array_equal(decode(content), image)
@@ -276,7 +272,7 @@ def test_any_media_in_any_column(loopback, tmp_path):
     assert_resolves(loopback, versions)
     sent = [u.path for u in loopback.uploads(f"run_{run.id}_pred")]
     assert not [path for path in sent if path.endswith((".png", ".wav", ".html"))]
-    row = read_table(loopback, versions[1], "eval_data")["data"][1]
+    row = loopback.table(versions[1], "eval_data")["data"][1]
     np.testing.assert_array_equal(
         decode(loopback.resolve(versions[1], row[2]["path"])), 255 - x[1]
     )
@@ -306,7 +302,7 @@ def test_layers_over_a_referenced_image(loopback):
     assert len([u for u in pngs(loopback) if "mask" in u.path]) == 2
     version = loopback.versions(f"run_{run.id}_pred")[1]
     for row, pixels in zip(
-        read_table(loopback, version, "eval_data")["data"], x, strict=True
+        loopback.table(version, "eval_data")["data"], x, strict=True
     ):
         assert (row[1]["width"], row[1]["height"]) == (6, 8)
         content = loopback.resolve(version, row[1]["path"])
@@ -355,9 +351,9 @@ def test_scalars_of_every_framework(loopback):
             )
         )
     [data] = loopback.versions("val")
-    assert read_table(loopback, data, "val_data")["data"] == [expected]
+    assert loopback.table(data, "val_data")["data"] == [expected]
     [version] = loopback.versions(f"run_{run.id}_pred")
-    assert read_table(loopback, version, "eval_data")["data"] == [[0, *expected]]
+    assert loopback.table(version, "eval_data")["data"] == [[0, *expected]]
 
 
 @pytest.mark.parametrize("mode", ["online", "offline"])
@@ -386,7 +382,7 @@ def test_an_empty_data_table(loopback):
     with wandb.init() as run:
         fit(Rows(["idx"], []))
     [data] = loopback.versions("val")
-    assert read_table(loopback, data, "val_data")["data"] == []
+    assert loopback.table(data, "val_data")["data"] == []
     assert len(loopback.versions(f"run_{run.id}_pred")) == 1
 
 
@@ -395,7 +391,7 @@ def test_a_table_of_10_000_rows(loopback):
     with wandb.init() as run:
         fit(Rows(["idx", "n"], rows, ["epoch", "idx", "n"], repeat_ground_truth))
     [version] = loopback.versions(f"run_{run.id}_pred")
-    table = read_table(loopback, version, "eval_data")["data"]
+    table = loopback.table(version, "eval_data")["data"]
     assert table == [[0, *row] for row in rows]
 
 

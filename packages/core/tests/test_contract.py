@@ -1,7 +1,6 @@
 """The documented examples of W&B's class, word for word, in every W&B mode."""
 
 import io
-import json
 from pathlib import Path
 
 import keras
@@ -94,16 +93,12 @@ def run_example(example):
     return x, y
 
 
-def read_table(loopback, version, name):
-    return json.loads(loopback.resolve(version, f"{name}.table.json"))
-
-
 def assert_complete(loopback, run_id, x, y):
     """Both tables are there, and every image of every version is that of x."""
     [data] = loopback.versions("val")
     assert data.state == "COMMITTED"
     assert data.type == "dataset"
-    table = read_table(loopback, data, "val_data")
+    table = loopback.table(data, "val_data")
     assert table["columns"] == ["idx", "image", "label"]
     assert [row[0] for row in table["data"]] == list(range(len(x)))
     assert [row[2] for row in table["data"]] == y.tolist()
@@ -112,7 +107,7 @@ def assert_complete(loopback, run_id, x, y):
     for epoch, version in enumerate(versions):
         assert version.state == "COMMITTED"
         assert version.type == "evaluation"
-        table = read_table(loopback, version, "eval_data")
+        table = loopback.table(version, "eval_data")
         assert table["columns"] == ["epoch", "idx", "image", "label", "pred"]
         for i, row in enumerate(table["data"]):
             assert [row[0], row[1], row[3]] == [epoch, i, y[i]]
@@ -269,9 +264,9 @@ def test_parameters_of_the_contract(loopback):
         )
     [data] = loopback.versions("mine")
     assert data.type == "data"
-    assert read_table(loopback, data, "truth")["data"] == [[1]]
+    assert loopback.table(data, "truth")["data"] == [[1]]
     first, second = loopback.versions(f"run_{run.id}_pred")
     assert first.type == "judged"
     assert set(first.aliases) == {"e0"}
     assert set(second.aliases) == {"a", "e1", "latest"}
-    assert read_table(loopback, second, "seen")["data"] == [[1]]
+    assert loopback.table(second, "seen")["data"] == [[1]]

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import io
-import json
 import logging
 import os
 import re
@@ -98,7 +97,7 @@ def complete_epochs(loopback, run, unfinished=()):
                 loopback.resolve(version, path)
             if name == "val":
                 continue
-            rows = json.loads(loopback.resolve(version, "eval_data.table.json"))["data"]
+            rows = loopback.table(version, "eval_data")["data"]
             assert len({row[0] for row in rows}) == 1
             for row, image in zip(rows, IMAGES, strict=True):
                 content = loopback.resolve(version, row[2]["path"])

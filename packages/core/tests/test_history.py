@@ -105,7 +105,7 @@ def test_columns_may_be_set_late_and_times_are_what_wandb_makes_of_them(loopback
     with wandb.init() as run:
         fit(Rows(), epochs=1)
     version = loopback.version(f"run_{run.id}_pred:latest")
-    table = json.loads(loopback.resolve(version, "eval_data.table.json"))
+    table = loopback.table(version, "eval_data")
     expected = wandb.Table(columns=["epoch", "when"])
     expected.add_data(0, datetime.datetime(2026, 1, 2, 3, 4, 5))
     artifact = wandb.Artifact("any", "any")
@@ -130,5 +130,5 @@ def test_a_table_that_the_page_shows_in_part_is_named(loopback, monkeypatch):
         fit(ManyRows(["a"], ["b"]), epochs=1)
     assert any("has 10001 rows" in text and "the artifact" in text for text in said)
     version = loopback.version(f"run_{run.id}_pred:latest")
-    rows = json.loads(loopback.resolve(version, "eval_data.table.json"))["data"]
+    rows = loopback.table(version, "eval_data")["data"]
     assert len(rows) == 10_001

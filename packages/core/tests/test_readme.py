@@ -1,6 +1,5 @@
 """The example of a new task in the README runs as it stands."""
 
-import json
 import re
 from pathlib import Path
 
@@ -33,7 +32,7 @@ def test_the_example_of_a_new_task(loopback):
     assert {"epoch_1", "best", "latest"} == set(last.aliases)
     assert last.metadata["epoch"] == 1
     np.testing.assert_allclose(last.metadata["eval/mae"], error, rtol=1e-5)
-    rows = json.loads(loopback.resolve(last, "eval_data.table.json"))["data"]
+    rows = loopback.table(last, "eval_data")["data"]
     assert len(rows) == 5
     for _, idx, _, target, pred, off in rows:
         assert target == float(y[idx])

@@ -1,7 +1,5 @@
 """What a table shows of samples that are images, text, or anything else."""
 
-import json
-
 import keras
 import numpy as np
 import pytest
@@ -56,11 +54,6 @@ def refuses(message, **options):
     assert batches.trained == 0
 
 
-def rows_of(loopback, version, name):
-    table = json.loads(loopback.resolve(version, f"{name}.table.json"))
-    return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
-
-
 def as_text(row):
     return f"row {int(row[0]) // 4}"
 
@@ -79,11 +72,9 @@ def test_text_that_image_fn_returns_is_in_the_column_input(loopback):
     [val] = loopback.versions("val")
     versions = loopback.versions(f"run_{run.id}_pred")
     assert len(versions) == 2
-    tables = [rows_of(loopback, val, "val_data")]
+    tables = [loopback.rows(val, "val_data")]
     for version in versions:
-        tables += [
-            rows_of(loopback, version, name) for name in ("eval_data", "hardest")
-        ]
+        tables += [loopback.rows(version, name) for name in ("eval_data", "hardest")]
     for table in tables:
         assert table
         for row in table:
@@ -97,15 +88,15 @@ def test_media_that_image_fn_returns_are_stored_once(loopback, image_fn):
         fit(Regression(TABULAR, image_fn=image_fn))
     [val] = loopback.versions("val")
     stored = {}
-    for row in rows_of(loopback, val, "val_data"):
+    for row in loopback.rows(val, "val_data"):
         stored[row["idx"]] = loopback.resolve(val, row["input"]["path"])
     assert len(set(stored.values())) == len(stored) == 4
     for version in loopback.versions(f"run_{run.id}_pred"):
-        for row in rows_of(loopback, version, "eval_data"):
+        for row in loopback.rows(version, "eval_data"):
             content = loopback.resolve(version, row["input"]["path"])
             assert content == stored[row["idx"]]
             assert row["input"]["path"] not in version.files
-        for row in rows_of(loopback, version, "hardest"):
+        for row in loopback.rows(version, "hardest"):
             content = loopback.resolve(version, row["input"]["path"])
             assert content == stored.get(row["idx"], content)
 
@@ -118,7 +109,7 @@ def test_depth_is_shown_as_an_image(loopback):
             x=depth / 80,
         )
     [val] = loopback.versions("val")
-    for row in rows_of(loopback, val, "val_data"):
+    for row in loopback.rows(val, "val_data"):
         assert (row["image"]["width"], row["image"]["height"]) == (8, 8)
 
 

@@ -1,13 +1,12 @@
 """The callback in `fit`, with the real wandb client."""
 
-import json
-
 import keras
 import numpy as np
 import pytest
 import wandb
 from keras import ops
 
+from detectors import retinanet
 from wandb_eval.detection import (
     KINDS,
     BoxFormat,
@@ -628,8 +627,7 @@ def test_offline_each_image_goes_up_at_most_twice(loopback, sync):
         assert set(sent) <= set(image_paths(version))
         for path in image_paths(version):
             assert loopback.resolve(version, path)
-        table = json.loads(loopback.resolve(version, "eval_data.table.json"))
-        row = dict(zip(table["columns"], table["data"][0], strict=True))
+        row = loopback.rows(version, "eval_data")[0]
         boxes = row["image"]["boxes"]
         assert {key: len(value) for key, value in boxes.items()} == {
             "ground_truth": 2,
@@ -648,42 +646,10 @@ def test_disabled_training_runs_and_nothing_is_read(loopback):
 # --- KerasHub ---------------------------------------------------------------------
 
 
-def retinanet(box_format):
-    """A RetinaNet with random weights, as small as KerasHub lets it be."""
-    hub = pytest.importorskip("keras_hub")
-    keras.utils.set_random_seed(0)
-    encoder = hub.models.ResNetBackbone(
-        [64],
-        [7],
-        [64, 64, 64, 64],
-        [1, 1, 1, 1],
-        [1, 2, 2, 2],
-        block_type="basic_block",
-        image_shape=(64, 96, 3),
-    )
-    backbone = hub.models.RetinaNetBackbone(
-        encoder, min_level=4, max_level=5, use_p5=False, image_shape=(64, 96, 3)
-    )
-    model = hub.models.RetinaNetObjectDetector(
-        backbone,
-        num_classes=len(NAMES),
-        bounding_box_format=box_format,
-        pre_logits_num_conv_layers=1,
-        prediction_decoder=hub.layers.NonMaxSuppression(
-            box_format, from_logits=True, confidence_threshold=0.05, max_detections=7
-        ),
-    )
-    # KerasHub begins with a bias by which every box lies far out of the image.
-    for weight in model.box_head.weights:
-        if weight.path.endswith("bias"):
-            weight.assign(ops.zeros(weight.shape))
-    return model
-
-
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`shuffle=True`:UserWarning")
 def test_a_retinanet_of_keras_hub_trains_with_the_callback(loopback):
-    model = retinanet("yxyx")
+    model = retinanet("yxyx", num_classes=len(NAMES))
     model.compile(optimizer=keras.optimizers.SGD(1e-4))
     x = images(4, 64, 96).astype("float32") / 255
     boxes = np.array([[[8, 10, 40, 60], [20, 30, 60, 90]], [[5, 5, 50, 50], PADDING]])

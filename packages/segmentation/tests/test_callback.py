@@ -1,7 +1,7 @@
 """The callback in `fit`, with the real wandb client and a loopback backend."""
 
+import gc
 import io
-import json
 import re
 import time
 
@@ -12,6 +12,7 @@ import pytest
 import wandb
 from keras import ops
 
+from wandb_eval.core._wandb.files import StoredFile
 from wandb_eval.segmentation import WandbSegmentationEvalCallback, kinds, read_outputs
 
 NAMES = ["background", "square", "stripe"]
@@ -105,11 +106,6 @@ def decode(content):
     return np.asarray(PIL.Image.open(io.BytesIO(content)))
 
 
-def logged_rows(loopback, version, name):
-    table = json.loads(loopback.resolve(version, f"{name}.table.json"))
-    return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
-
-
 def rows(table):
     return [dict(zip(table.columns, row, strict=True)) for row in table.data]
 
@@ -134,7 +130,7 @@ def test_what_is_logged(loopback):
         model.fit(x, np.minimum(y, 2), epochs=3, verbose=0, callbacks=[evaluation])
         predicted = model.predict(x, verbose=0).argmax(-1)
     [data] = loopback.versions("val")
-    for i, row in enumerate(logged_rows(loopback, data, "val_data")):
+    for i, row in enumerate(loopback.rows(data, "val_data")):
         assert row["idx"] == i
         assert row["classes"] == NAMES + (["ignored"] if i == 0 else [])
         assert list(row["image"]["masks"]) == ["ground_truth"]
@@ -144,7 +140,7 @@ def test_what_is_logged(loopback):
         np.testing.assert_array_equal(pixels, x[i])
     *_, last = loopback.versions(f"run_{run.id}_pred")
     assert {"epoch_2", "latest"} <= set(last.aliases)
-    for i, row in enumerate(logged_rows(loopback, last, "eval_data")):
+    for i, row in enumerate(loopback.rows(last, "eval_data")):
         layers = row["image"]["masks"]
         assert set(layers) == {"ground_truth", "predictions", "errors"}
         masks = {
@@ -248,7 +244,7 @@ def test_images_and_true_masks_go_up_once(loopback, sync, mode):
     assert [v.state for v in versions] == ["COMMITTED"] * 4
     predicted = set()
     for i, version in enumerate(versions):
-        table = logged_rows(loopback, version, "eval_data")
+        table = loopback.rows(version, "eval_data")
         layers = [row["image"]["masks"] for row in table]
         shown = ("predictions", "errors")
         masks = {of_row[name]["path"] for of_row in layers for name in shown}
@@ -364,6 +360,21 @@ def test_one_sample_is_no_batch(loopback, x, y):
             evaluation.samples  # noqa: B018
 
 
+def test_files_of_versions_are_known_until_the_next_one(loopback):
+    """Not for as long as wandb keeps artifacts in memory: the last 100."""
+    x, y = scenes()
+    with wandb.init() as run:
+        evaluation = WandbSegmentationEvalCallback((x, y))
+        pixel_model().fit(x, y, epochs=4, verbose=0, callbacks=[evaluation])
+    versions = loopback.versions(f"run_{run.id}_pred")
+    assert [version.state for version in versions] == ["COMMITTED"] * 4
+    gc.collect()
+    files = [item for item in gc.get_objects() if type(item) is StoredFile]
+    of_versions = [file for file in files if "staging" in file.path]
+    assert len(of_versions) <= len(versions[-1].manifest)
+    assert len(evaluation.pred_table.data) == len(x)
+
+
 def test_a_version_that_is_given_up_takes_no_other_with_it(loopback, warnings):
     """It is reported when the next one has its masks written already."""
     x, y = scenes()
@@ -381,7 +392,7 @@ def test_a_version_that_is_given_up_takes_no_other_with_it(loopback, warnings):
     versions = loopback.versions(f"run_{run.id}_pred")
     assert [version.metadata["epoch"] for version in versions] == [1, 2]
     for version in versions:
-        for row in logged_rows(loopback, version, "eval_data"):
+        for row in loopback.rows(version, "eval_data"):
             path = row["image"]["masks"]["predictions"]["path"]
             assert decode(loopback.resolve(version, path)).shape == y[0].shape
     assert loopback.summary(run.id)["eval/missing_versions"] == [0]
@@ -589,7 +600,7 @@ def test_a_segmenter_of_keras_hub_trains_with_the_callback(loopback):
     assert [v.state for v in versions] == ["COMMITTED"] * 2
     assert "epoch_1" in versions[1].aliases
     expected = read_outputs(outputs, (64, 48))
-    for i, row in enumerate(logged_rows(loopback, versions[1], "eval_data")):
+    for i, row in enumerate(loopback.rows(versions[1], "eval_data")):
         masks = {
             name: decode(loopback.resolve(versions[1], mask["path"]))
             for name, mask in row["image"]["masks"].items()
@@ -709,7 +720,7 @@ def test_nan_is_shown_counted_and_reported_once_an_epoch(loopback, warnings):
     image = evaluation.pred_table.data[0][2]
     labels = image._masks["predictions"]._val["class_labels"]
     version = loopback.version(f"run_{run.id}_pred:latest")
-    first, second = logged_rows(loopback, version, "eval_data")
+    first, second = loopback.rows(version, "eval_data")
     assert first["mean_iou"] == second["mean_iou"] == 1.0
     masks = [
         decode(loopback.resolve(version, row["image"]["masks"]["predictions"]["path"]))

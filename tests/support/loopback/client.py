@@ -153,6 +153,16 @@ class Loopback:
         name = version.id if isinstance(version, Version) else version
         return self._bytes("resolve", version=name, path=path)
 
+    def table(self, version: Version | str, name: str) -> dict[str, Any]:
+        """A table of a version, as its file has it: `columns`, `data` and so on."""
+        table: dict[str, Any] = json.loads(self.resolve(version, f"{name}.table.json"))
+        return table
+
+    def rows(self, version: Version | str, name: str) -> list[dict[str, Any]]:
+        """The rows of a table of a version, by column."""
+        table = self.table(version, name)
+        return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+
     def resolve_ref(self, ref: str) -> bytes:
         """The content behind `wandb-artifact://` or `wandb-client-artifact://`.
 

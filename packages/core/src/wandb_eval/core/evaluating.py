@@ -130,8 +130,7 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
             numbers = self._evaluate(epoch, self._last[1])
             if logs is not None:
                 logs.update(numbers)
-        else:
-            self._evaluator.drop()
+        self._evaluator.drop()
 
     def _after_batch(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """What `on_train_batch_end` is where `every_n_batches` is set."""

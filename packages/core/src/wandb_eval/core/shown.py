@@ -11,7 +11,7 @@ import wandb
 from wandb_eval.core._wandb.files import Folder
 from wandb_eval.core.evaluation.frame import before_rescaling
 from wandb_eval.core.evaluation.samples import Samples
-from wandb_eval.core.evaluation.trees import to_numpy
+from wandb_eval.core.evaluation.trees import copy_sample, to_numpy
 from wandb_eval.core.images import Image, ImageRule, check_image, encode_images
 from wandb_eval.core.progress import Progress
 
@@ -106,7 +106,8 @@ class Shown:
 
     def _cell(self, x: Any) -> Image | str | Any:
         if self._image_fn is not None:
-            return _check_cell(self._image_fn(x))
+            # It may write into what it gets, which is compared and predicted later.
+            return _check_cell(self._image_fn(copy_sample(x)))
         if self._rule is None:
             return _as_text(x)
         return self._rule(x)

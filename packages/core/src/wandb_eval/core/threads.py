@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -45,7 +46,10 @@ def let_go_beside(references: list[Any]) -> None:
     Args:
         references: What refers to it, and nothing else does. It is emptied.
     """
-    threading.Thread(target=references.clear).start()
+    if sys.is_finalizing():  # No thread begins then.
+        references.clear()
+    else:
+        threading.Thread(target=references.clear).start()
 
 
 class Beside:

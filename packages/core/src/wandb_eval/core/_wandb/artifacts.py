@@ -156,6 +156,7 @@ class EvalArtifact(wandb.Artifact):
             self._manifest.entries.clear()
         self._known, self._known_tables = {}, {}
         self._find = lambda path: None
+        del self.folder  # It knows all of its files.
 
 
 def _without_infinity(numbers: dict[str, Any]) -> dict[str, Any]:

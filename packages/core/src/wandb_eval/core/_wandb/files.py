@@ -57,7 +57,7 @@ class Folder:
     """Where files are written that wandb-core uploads later, without copying them.
 
     Threads write side by side, each into a folder in it by the first digit of the name:
-    file systems make the files of one folder one after the other.
+    file systems make the files of one folder one after the other. These folders stay.
 
     Args:
         path: The folder.
@@ -97,6 +97,7 @@ class Folder:
         try:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(folder)
+                shutil.copymode(self.path, folder)  # Others may share W&B's folder.
             if self.shared and path.exists():
                 return path
             written = write_file(content, folder)

@@ -151,6 +151,7 @@ class ValidationData:
         elif hasattr(data, "element_spec") and hasattr(data, "cardinality"):
             cardinality = int(data.cardinality())
             self.num_batches = _length(data, None if cardinality == -1 else cardinality)
+            self._is_walked = self.num_batches is None
         elif hasattr(data, "shape"):
             raise TypeError(f"{_ACCEPTED} Received: {describe(data)} alone")
         elif isinstance(data, (str, bytes, Mapping)) or not isinstance(data, Iterable):
@@ -239,7 +240,10 @@ class ValidationData:
         elif hasattr(self._data, "element_spec"):
             references = [iter(self._data)]
             try:
-                yield from self._limited(references[0])
+                if self.num_batches is None:
+                    yield from self._limited(references[0])
+                else:  # To its very end: only then a `cache` in it is complete.
+                    yield from references[0]
             finally:
                 let_go_beside(references)
         else:
@@ -312,7 +316,7 @@ class ValidationData:
         progress.close()
         if not fingerprint.count:
             raise ValueError("`validation_data` is empty: there are no samples in it.")
-        if self._is_walked and next(iter(self._data), None) is None:
+        if self._is_walked and next(self._raw_batches(), None) is None:
             raise TypeError(f"{_ACCEPTED} Received: {type(self._data)}, which {_ONCE}")
         return FirstWalk(drawn.samples(), fingerprint, list(shapes.values()))
 

@@ -218,10 +218,10 @@ class Evaluation:
             if fixed is None:
                 continue
             x = self._samples.x[fixed]
-            if self.in_order and same_content(inputs(i), x):
-                held[i] = x
-            else:
+            if not same_content(inputs(i), x):
                 self.in_order = False
+                break
+            held[i] = x
             self.fixed.add(keep(i))
         if scores is None:
             return

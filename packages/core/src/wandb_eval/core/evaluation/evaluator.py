@@ -183,7 +183,7 @@ class Evaluator:
             self._fit_pass.end()
 
     def drop(self) -> None:
-        """Forgets what was seen of a validation, when `fit` is through with it."""
+        """Forgets what is left of a validation; best when `fit` is through with it."""
         evaluation, self._of_fit = self._of_fit, None
         if evaluation is not None:
             evaluation.close()
@@ -215,7 +215,6 @@ class Evaluator:
     def _finished_of_fit(self) -> tuple[Evaluation | None, str | None]:
         """The evaluation that came from `fit`, or why there is none."""
         evaluation, self._of_fit = self._of_fit, None
-        self.drop()
         if self._why_not is not None:
             return None, self._why_not
         if evaluation is None:

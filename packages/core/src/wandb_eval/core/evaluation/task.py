@@ -66,8 +66,9 @@ class EvalTask:
         kept for the samples that are shown, so make it small.
 
         Args:
-            y: The targets, as NumPy arrays.
-            outputs: The outputs of the model, as NumPy arrays.
+            y: The targets, as NumPy arrays. They may be the data itself: do not change
+                them.
+            outputs: The outputs of the model, as NumPy arrays; the same holds.
 
         Returns:
             The truth and the predictions, each with an entry for each sample: an array,
