@@ -262,6 +262,20 @@ def test_data_that_is_cached_in_a_file_is_read_once(tmp_path, one_pass):
     assert read == list(range(40))
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.data alone")
+def test_as_much_is_read_of_tf_data_as_it_says_that_it_has():
+    import tensorflow as tf
+
+    data = tf.data.Dataset.from_tensor_slices((X, Y)).batch(8)
+    data = data.filter(lambda x, y: True)
+    data = data.apply(tf.data.experimental.assert_cardinality(3))
+    for one_pass in (True, False):
+        evaluation = Evaluation(data, one_pass=one_pass)
+        train(evaluation, validation_data=data)
+        assert (evaluation._evaluator.reason is None) == one_pass
+        assert evaluation.evaluation.fingerprint.count == 24
+
+
 def test_an_image_fn_may_write_into_what_it_gets():
     def image_fn(x):
         x *= 255

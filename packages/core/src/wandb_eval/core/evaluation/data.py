@@ -240,10 +240,9 @@ class ValidationData:
         elif hasattr(self._data, "element_spec"):
             references = [iter(self._data)]
             try:
-                if self.num_batches is None:
-                    yield from self._limited(references[0])
-                else:  # To its very end: only then a `cache` in it is complete.
-                    yield from references[0]
+                yield from self._limited(references[0])
+                with contextlib.suppress(Exception):  # More than it said it would have.
+                    next(references[0], None)  # At its end a `cache` is complete.
             finally:
                 let_go_beside(references)
         else:
