@@ -229,10 +229,12 @@ def test_a_failed_run_is_seen(server: Loopback) -> None:
     assert server.run_state(run.id) == "failed"
 
 
-def test_an_offline_run_can_be_synced(server: Loopback, sync: Sync) -> None:
+def test_offline_runs_can_be_synced(server: Loopback, sync: Sync) -> None:
+    """Of one run, wandb-core may send what refers to an artifact before that."""
+    source = table_artifact()
+    with wandb.init(mode="offline") as first:
+        first.log_artifact(source)
     with wandb.init(mode="offline") as run:
-        source = table_artifact()
-        run.log_artifact(source)
         user = wandb.Artifact("pred", type="evaluation")
         path = sorted(path for path in source.manifest.entries if "media" in path)[0]
         user.add_reference(f"wandb-client-artifact://{source._client_id}/{path}", "a")
@@ -241,8 +243,8 @@ def test_an_offline_run_can_be_synced(server: Loopback, sync: Sync) -> None:
             run.log({"step": step})
     assert server.stats()["requests"] == {}
     assert server.runs() == []
-    output = sync(run.dir)
-    assert server.runs() == [run.id], output
+    output = sync(first.dir) + sync(run.dir)
+    assert server.runs() == [first.id, run.id], output
     assert server.run_state(run.id) == "finished"
     assert [row["step"] for row in server.history(run.id)] == [0, 1, 2]
     assert len(server.uploads("val")) == 5
