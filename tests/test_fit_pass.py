@@ -219,7 +219,7 @@ def test_batches_of_fit_may_be_the_same_arrays_again():
         np.testing.assert_array_equal(x, X[index])
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.data alone")
+@pytest.mark.tensorflow
 def test_fit_does_not_wait_for_its_iterator(monkeypatch):
     threads = queue.SimpleQueue()
     run = fit_pass._RUNNERS["tensorflow"]
@@ -240,7 +240,7 @@ def test_fit_does_not_wait_for_its_iterator(monkeypatch):
     assert threads.empty()
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.data alone")
+@pytest.mark.tensorflow
 @pytest.mark.parametrize("one_pass", [True, False])
 def test_data_that_is_cached_in_a_file_is_read_once(tmp_path, one_pass):
     import tensorflow as tf
@@ -262,7 +262,7 @@ def test_data_that_is_cached_in_a_file_is_read_once(tmp_path, one_pass):
     assert read == list(range(40))
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.data alone")
+@pytest.mark.tensorflow
 def test_as_much_is_read_of_tf_data_as_it_says_that_it_has():
     import tensorflow as tf
 

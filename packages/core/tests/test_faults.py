@@ -119,6 +119,10 @@ def staging_folder():
     return Path(os.environ["WANDB_DATA_DIR"]) / "artifacts" / "staging"
 
 
+def files_in(folder):
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
 def block_staging(callback):
     """Puts a file in the place of the folder: not even root can write into it."""
     uploaded(callback)
@@ -359,7 +363,7 @@ def test_a_table_of_metrics_that_is_given_up_is_reported(loopback, warned):
     [message] = warned
     assert "The table 'eval/per_class' could not be logged: UploadError" in message
     assert complete_epochs(loopback, run) == [0]
-    assert [path for path in staging_folder().rglob("*") if path.is_file()] == []
+    assert files_in(staging_folder()) == []
 
 
 def test_what_is_missing_is_remembered_by_the_run(loopback):
@@ -495,7 +499,7 @@ def test_nothing_stays_of_what_could_not_be_logged(loopback, sync, monkeypatch, 
 
     def files(run):
         folders = [Path(run.settings.sync_dir) / "eval-media", staging_folder()]
-        return [p for folder in folders for p in folder.rglob("*") if p.is_file()]
+        return [path for folder in folders for path in files_in(folder)]
 
     full = [True]
     monkeypatch.setattr(wandb_files, "write_file", fill)
@@ -568,7 +572,7 @@ def test_nothing_stays_of_a_version_that_was_interrupted(loopback):
 
     with wandb.init(), pytest.raises(KeyboardInterrupt):
         fit(WithFiles(interrupt))
-    assert [path for path in staging_folder().rglob("*") if path.is_file()] == []
+    assert files_in(staging_folder()) == []
 
 
 def test_an_offline_run_can_be_synced_from_anywhere(
@@ -675,7 +679,7 @@ def test_the_run_is_finished_before_fit_ends(loopback, warned):
 def test_nothing_stays_in_the_staging_folder_when_the_run_is_finished(loopback):
     wandb.init()
     fit(Measured(), After({1: wandb.finish}))
-    assert [path for path in staging_folder().rglob("*") if path.is_file()] == []
+    assert files_in(staging_folder()) == []
 
 
 class OwnHook(Images):

@@ -623,8 +623,7 @@ class NotesThreads:
         return len(BATCHES)
 
     def __iter__(self):
-        iterator = iter(list(BATCHES))
-        walk = (batch for batch in iterator)
+        walk = (batch for batch in BATCHES)
         weakref.finalize(walk, lambda: self.threads.put(threading.get_ident()))
         return walk
 

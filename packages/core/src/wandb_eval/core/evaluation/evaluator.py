@@ -188,7 +188,6 @@ class Evaluator:
         if evaluation is not None:
             evaluation.close()
         if self._fit_pass is not None:
-            self._fit_pass.end()
             self._fit_pass.let_go()
 
     def _take_of_fit(self, raw: Any, outputs: Any) -> None:

@@ -81,7 +81,8 @@ class FitPass:
         self._installed = self._original = None
 
     def let_go(self) -> None:
-        """Drops the iterator of a validation, when `fit` is through with it."""
+        """Ends, and drops the iterator of a validation that `fit` is through with."""
+        self.end()
         iterators, self._iterators = self._iterators, []
         if iterators:
             let_go_beside(iterators)
