@@ -780,22 +780,45 @@ def test_outputs_of_another_rank_can_not_be_used():
         (lambda: (X[:0], labels()[:0]), ValueError, "is empty"),
         (lambda: [(X[0], labels()[0])], ValueError, "batch the data first"),
         (lambda: [{"images": X, "labels": labels()}], ValueError, r"\{'images': uint8"),
-        (lambda: (X * 2.0 - 100, labels()), ValueError, "fit no rule.*`image_fn`"),
-        (lambda: (X * np.nan, labels()), ValueError, "NaN or infinity"),
     ],
 )
 def test_data_that_can_not_be_used(data, error, message):
     refuses(message, data(), error=error)
 
 
-def test_inputs_that_are_no_images_need_image_fn():
+@pytest.mark.parametrize(
+    "x",
+    [
+        X * 2.0 - 100,
+        np.stack([X] * 3, axis=1),
+        np.repeat(X, 4, axis=-1) * 300.0,
+        X * np.nan,
+    ],
+    ids=["range", "frames", "channels", "nan"],
+)
+def test_no_picture_ends_the_training(x):
+    model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(3, "softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    evaluation = Evaluation((x.astype("float32"), labels()), num_samples=4)
+    fit(evaluation, model=model, x=np.nan_to_num(x).astype("float32"))
+    [truth] = evaluation.truth
+    assert len(truth) == 4
+    for table in (truth, *(version for version, _ in evaluation.versions)):
+        for row in table:
+            if np.isnan(x).any():
+                assert row["image"] is None
+            else:
+                assert row["image"].image.size == X.shape[2:0:-1]
+                assert np.ptp(np.asarray(row["image"].image)) > 30
+
+
+def test_inputs_that_are_no_images_are_text_or_what_image_fn_makes_of_them():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "softmax")])
     model.compile("sgd", "sparse_categorical_crossentropy")
     x = np.ones((N, 4), "float32")
-    batches = Batches()
-    with pytest.raises(ValueError, match=r"float32 of shape \(4,\). Pass `image_fn`"):
-        fit(batches, Evaluation((x, labels())), model=model, x=x)
-    assert batches.trained == 0
+    evaluation = Evaluation((x, labels()))
+    fit(evaluation, model=model, x=x)
+    assert {row["input"] for row in evaluation.truth[0]} == {"1, 1, 1, 1"}
     evaluation = Evaluation(
         (x, labels()), image_fn=lambda x: np.full((2, 2), x.sum(), np.uint8)
     )

@@ -138,26 +138,175 @@ def test_no_samples_are_no_images():
 
 
 @pytest.mark.parametrize(
-    ("values", "dtype", "message"),
+    ("values", "dtype", "middle"),
     [
-        ([0, 256], "int64", "int64 with values from 0 to 256"),
-        ([-1, 0], "int8", "int8 with values from -1 to 0"),
-        ([0, 330.0], "float32", "float32 with values from 0 to 330"),
-        ([0, 1.6], "float32", "float32 with values from 0 to 1.6"),
-        ([-3, 3.0], "float32", "float32 with values from -3 to 3"),
-        ([-128.0, 127.0], "float32", "from -128 to 127"),
-        ([-2.1, 2.6], "float64", "from -2.1 to 2.6"),
-        ([0, 4095], "uint16", "uint16 with values from 0 to 4095"),
-        ([-64.0, 255.0], "float32", "from -64 to 255"),
-        ([0.0, 319.0], "float32", "from 0 to 319"),
-        ([-0.2, 1.55], "float32", "from -0.2 to 1.55"),
-        ([0.5, 80.0, 1000.0], "float32", "`wandb_eval.core.map_to_image`"),
+        ([0, 64, 256], "int64", 64),
+        ([-1, 0, 0], "int8", 255),
+        ([0, 165, 330.0], "float32", 128),
+        ([0, 0.8, 1.6], "float32", 128),
+        ([-3, 0, 3.0], "float32", 128),
+        ([-128.0, 0, 127.0], "float32", 128),
+        ([-2.1, 0, 2.6], "float64", 114),
+        ([0, 1024, 4095], "uint16", 64),
+        ([0, 6553, 65535], "uint16", 25),
+        ([-1024, 0, 3071], "int16", 64),
+        ([-64.0, 0, 255.0], "float32", 51),
+        ([0.0, 100, 319.0], "float32", 80),
+        ([-0.2, 0, 1.55], "float32", 29),
+        ([0.5, 80.0, 1000.0], "float32", 20),
+        # As 0 to 255 they would be black: standardised digits, digits of 0 to 16.
+        ([-0.4, 0, 5.0], "float32", 19),
+        ([-0.42, 0, 2.82], "float16", 33),
+        ([0.0, 4, 16], "float64", 64),
+        ([0.0, 20, 63.0], "float32", 81),
+        ([0.0, 0.001, 0.004], "float32", 64),
+        ([0.0, 0.05, 0.06], "float16", 212),
+        # So flat that nothing would be seen.
+        ([0.5, 0.51, 0.52], "float64", 128),
+        ([-0.06, 0.0, 0.06], "float64", 128),
+        ([100.0, 105.0, 110.0], "float64", 128),
+        # As far as numbers go.
+        ([-1.7e308, 0, 1.7e308], "float64", 128),
+        ([0, 5e-324, 5e-324], "float64", 0),
+        ([-(2**63), 0, 2**63 - 1], "int64", 128),
+        ([0, 2**63, 2**64 - 1], "uint64", 128),
+        ([-65504, 0, 65504], "float16", 128),
     ],
 )
-def test_where_no_rule_applies_the_message_names_image_fn(values, dtype, message):
-    with pytest.raises(ValueError, match=message) as error:
-        to_images([np.array([values], dtype)])
-    assert "`image_fn`" in str(error.value)
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_other_ranges_are_stretched_and_that_is_said_once(said, values, dtype, middle):
+    samples = [np.array([[value]], dtype) for value in values]
+    images = to_images(samples)
+    assert all(image.dtype == np.uint8 for image in images)
+    lowest, highest = (0, 0) if middle == 0 else (0, 255)
+    assert [int(image[0, 0]) for image in images] == [lowest, middle, highest]
+    to_images(samples)
+    [text] = said
+    assert f"{dtype} and values from {float(samples[0].min()):g} to " in text
+    assert "stretched" in text
+    assert "`image_fn`" in text
+
+
+def assert_alike(image, original):
+    """Whether an image shows another, whatever its brightness and contrast."""
+    for channel, other in zip(
+        np.moveaxis(np.atleast_3d(image), -1, 0),
+        np.moveaxis(np.atleast_3d(original), -1, 0),
+        strict=True,
+    ):
+        assert np.corrcoef(channel.ravel(), other.ravel())[0, 1] > 0.999
+    assert int(image.max()) - int(image.min()) > 150
+
+
+PHOTOS = np.stack([photo(seed=i) for i in range(4)])
+MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+SCALINGS = {
+    "standardised": lambda x: (x - x.mean()) / x.std(),
+    "each image standardised": lambda x: np.stack(
+        [(i - i.mean()) / i.std() for i in x]
+    ),
+    "each pixel standardised": lambda x: (x - x.mean(0)) / (x.std(0) + 1e-7),
+    "of ImageNet": lambda x: (x / 255 - MEAN) / STD,
+    "less the mean": lambda x: x - x.mean((0, 1, 2)),
+    "of Caffe": lambda x: x[..., ::-1] - np.array([103.939, 116.779, 123.68]),
+    "12 bits": lambda x: np.uint16(x / 255 * 4095),
+    "16 bits": lambda x: np.uint16(x * 257.0),
+    "CT": lambda x: np.int16(x * 16 - 1024),
+    "a narrow range": lambda x: np.uint16(x + 30000),
+    "hundredths": lambda x: x / 25500,
+}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", None])
+@pytest.mark.parametrize("scaling", SCALINGS)
+def test_what_models_are_trained_on_can_be_seen(said, scaling, dtype):
+    scaled = SCALINGS[scaling](PHOTOS.astype(np.float64))
+    if dtype is not None and scaled.dtype.kind == "f":
+        scaled = scaled.astype(dtype)
+    originals = PHOTOS[..., ::-1] if scaling == "of Caffe" else PHOTOS
+    if scaling == "each pixel standardised":
+        originals = scaled
+    for image, original in zip(to_images(list(scaled)), originals, strict=True):
+        assert_alike(image, original.astype(np.float64))
+    assert len(said) == 1
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_pictures_are_seen_whatever_they_were_scaled_by(data):
+    factor = data.draw(st.floats(1e-3, 1e4))
+    offset = data.draw(st.floats(-3, 3)) * 255 * factor
+    channels = data.draw(st.sampled_from([1, 3, 5, 13]))
+    originals = np.stack([photo(24, 24, channels, seed=i) for i in range(2)])
+    images = to_images(list(originals * factor + offset))
+    for image, original in zip(images, originals[..., :3].astype(float), strict=True):
+        shown = np.atleast_3d(image).astype(float)
+        assert shown.shape == original.shape
+        # Monotone, but for what is clipped, and with contrast to see.
+        kept = (shown > 0) & (shown < 255)
+        assert shown.max() - shown.min() > 14
+        assert kept.any()
+        assert np.corrcoef(shown[kept], original[kept])[0, 1] > 0.9
+
+
+def test_pictures_of_standardised_rare_pixels_are_stretched(said):
+    x = np.full((100, 100), -0.06)
+    x.flat[::400] = 24.0
+    x[0, 0] = 70.0
+    assert abs(x.mean()) < 0.1
+    [image] = to_images([x])
+    assert image.max() == 255
+    assert "-0.06 to 70" in said[0]
+    # Noise around black does not make 0 to 255 another range.
+    noisy = photo().astype(np.float32) - 3
+    np.testing.assert_allclose(
+        to_images([noisy])[0], np.maximum(photo().astype(int) - 3, 0)
+    )
+
+
+def test_color_stays_where_channels_are_alike(said):
+    x = photo().astype(np.float32)
+    [image] = to_images([x * 100 - 8000])
+    np.testing.assert_allclose(
+        image, (x - x.min()) / (x.max() - x.min()) * 255, atol=0.51
+    )
+    assert "by itself" not in said[0]
+
+
+@pytest.mark.parametrize(
+    ("factors", "offsets"),
+    [
+        ([1, 1, 1], [0, 1000, 0]),
+        ([1, 100, 10000], [0, 0, 0]),
+        ([1, 1, 50], [500, 300, -9000]),
+    ],
+)
+def test_channels_that_differ_are_stretched_by_themselves(said, factors, offsets):
+    x = [photo(seed=i) * np.array(factors) + np.array(offsets) for i in range(3)]
+    images = np.stack(to_images(x))
+    for channel in range(3):
+        values = np.stack(x)[..., channel]
+        low, high = values.min(), values.max()
+        np.testing.assert_allclose(
+            images[..., channel], (values - low) / (high - low) * 255, atol=0.51
+        )
+    assert "each channel by itself" in said[0]
+
+
+def test_a_constant_channel_leaves_the_others_their_colors():
+    x = photo().astype(np.uint16) * 100
+    x[..., 2] = 0
+    [image] = to_images([x])
+    assert_alike(image[..., :2], photo()[..., :2])
+    assert not image[..., 2].any()
+    assert not to_images([np.full((2, 2, 3), 1000, np.uint16)])[0].any()
+
+
+def test_images_of_several_forms_have_one_range(said):
+    color, gray = np.full((2, 2, 3), -5.0), np.full((3, 3), 15.0)
+    images = to_images([color, gray, np.full((2, 2, 3), 5.0)])
+    assert [int(image.flat[0]) for image in images] == [0, 255, 128]
+    assert len(said) == 1
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
@@ -205,10 +354,29 @@ def test_others_are_shown_by_the_rule_of_the_samples():
     assert rule(np.array([[-3.0, 0.5, 7.0]])).tolist() == [[0, 128, 255]]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        shown = rule(np.array([[np.nan, np.inf, -np.inf]]))
-    assert shown.tolist() == [[0, 255, 0]]
+        assert rule(np.array([[0.5, np.nan]])) is None
+        assert rule(np.array([[0.5, -np.inf]])) is None
+        assert rule(np.array([[1e300, -1e300]])).tolist() == [[255, 0]]
+        assert rule(np.zeros(3)) is None
     rule = ImageRule([np.array([[0, 1]], np.uint8)])
     assert rule(np.array([[1, 1]], np.uint8)).tolist() == [[255, 255]]
+
+
+def test_others_are_stretched_by_the_range_of_the_samples():
+    rule = ImageRule([np.array([[-4.0, 6.0]])])
+    assert rule(np.array([[-9.0, 1.0, 7.0]])).tolist() == [[0, 128, 255]]
+    apart = np.array([[[0.0, 100, 5000], [10, 110, 9000]]])
+    rule = ImageRule([apart])
+    assert rule(np.array([[[5, 99, 9999.0]]])).tolist() == [[[128, 0, 255]]]
+    assert rule(np.array([[9000.0, 0]])).tolist() == [[255, 0]]
+
+
+def test_what_is_not_finite_does_not_tell_the_range():
+    known = [np.array([[-2.0, 2.0]]), np.array([[0.0, np.inf]]), np.zeros(0)]
+    rule = ImageRule([*known, np.array([[np.nan, 9e9]])])
+    assert rule.is_known
+    assert rule(known[0]).tolist() == [[0, 255]]
+    assert not ImageRule(known[1:]).is_known
 
 
 # --- A fourth channel ---------------------------------------------------------------
@@ -330,10 +498,56 @@ def test_shapes(shape, expected, dtype):
     assert to_images([np.ones(shape, dtype)])[0].shape == expected
 
 
-@pytest.mark.parametrize(
-    "shape",
-    [(), (5,), (5, 4, 2), (5, 4, 5), (2, 5, 4, 3), (0, 4), (5, 0, 3), (3, 5, 6)],
-)
+@pytest.mark.parametrize("channels", range(5, 14))
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "int16"])
+def test_of_many_channels_the_first_three_are_shown(said, channels, dtype):
+    x = np.concatenate(
+        [photo(12, 9), np.full((12, 9, channels - 3), 77, np.uint8)], axis=-1
+    ).astype(dtype)
+    x[..., 3:] *= 100  # Tells no range.
+    np.testing.assert_array_equal(to_images([x])[0], photo(12, 9))
+    [text] = said
+    assert f"{channels} channels: they are shown by their first three" in text
+    assert "`image_fn" in text
+
+
+def test_of_two_channels_the_first_one_is_shown(said):
+    x = np.stack([photo()[..., 0], photo()[..., 0] * 0 + 9], axis=-1)
+    np.testing.assert_array_equal(to_images([x, x])[1], photo()[..., 0])
+    [text] = said
+    assert "2 channels: they are shown by their first one" in text
+
+
+def test_depth_as_a_fourth_channel_does_not_tell_the_range(said):
+    x = np.concatenate([photo() / 255, photo(channels=1) / 3 + 1], axis=-1)
+    np.testing.assert_array_equal(to_images([x])[0], photo())
+    assert "a fourth channel that is not opacity" in said[0]
+    opaque = np.concatenate([photo() * 257.0, np.full((48, 64, 1), 65535)], axis=-1)
+    assert to_images([opaque.astype(np.uint16)])[0].shape == (48, 64, 3)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5])
+def test_of_frames_the_middle_one_is_shown(said, frames):
+    x = np.stack([photo(seed=i) for i in range(frames)])
+    np.testing.assert_array_equal(to_images([x])[0], photo(seed=frames // 2))
+    [text] = said
+    assert "shown by the middle one" in text
+
+
+def test_frames_without_channels():
+    x = np.stack([photo(20, 20, seed=i)[..., 0] for i in range(5)])
+    np.testing.assert_array_equal(to_images([x])[0], x[2])
+
+
+def test_channels_first_where_keras_says_last(said):
+    x = np.moveaxis(photo(), -1, 0)
+    np.testing.assert_array_equal(to_images([x])[0], photo())
+    np.testing.assert_array_equal(to_images([x[:1]])[0], photo()[..., 0])
+    [text] = said
+    assert "have their channels first, other than" in text
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (0, 4), (5, 0, 3), (2, 2, 5, 4, 3)])
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_what_has_no_shape_of_an_image_is_refused(shape, dtype):
     with pytest.raises(ValueError, match="`image_fn`") as error:
@@ -363,9 +577,17 @@ def test_channels_first(shape, expected):
 
 
 @pytest.mark.usefixtures("channels_first")
-def test_channels_last_among_channels_first_is_refused():
-    with pytest.raises(ValueError, match=r"\(channels, height, width\).*\(5, 4, 3\)"):
-        to_images([np.zeros((5, 4, 3))])
+def test_other_forms_with_channels_first(said):
+    np.testing.assert_array_equal(to_images([photo()])[0], photo())
+    assert "have their channels last, other than" in said[0]
+    many = np.concatenate([np.moveaxis(photo(), -1, 0)] * 2)
+    np.testing.assert_array_equal(to_images([many])[0], photo())
+    volume = np.stack([np.moveaxis(photo(seed=i), -1, 0) for i in range(5)])
+    np.testing.assert_array_equal(to_images([volume])[0], photo(seed=2))
+    volume = np.moveaxis(volume, 1, 0)  # As `Conv3D` has it.
+    np.testing.assert_array_equal(to_images([volume])[0], photo(seed=2))
+    with pytest.raises(ValueError, match=r"\(channels, height, width\).*\(5,\)"):
+        to_images([np.zeros(5)])
 
 
 @pytest.mark.parametrize(
@@ -383,10 +605,29 @@ def test_of_several_inputs_the_image_is_shown(wrap):
     np.testing.assert_array_equal(image, expected)
 
 
-@pytest.mark.parametrize("sample", [(photo(), photo()), {"a": np.zeros(3), "b": 2.0}])
-def test_two_images_or_none_in_a_sample_are_refused(sample):
+@pytest.mark.parametrize(
+    "sample",
+    [
+        (photo(), photo(seed=1)),
+        (photo(20, 20, seed=1), photo()),
+        {"features": np.zeros((300, 400)), "image": photo()},
+        {"bands": np.zeros((90, 90, 12)), "image": photo()},
+        (np.zeros((3, 90, 90, 3)), photo()),
+    ],
+)
+def test_of_several_images_one_is_shown(sample):
+    np.testing.assert_array_equal(to_images([sample])[0], photo())
+
+
+def test_that_one_of_several_images_is_shown_is_said(said):
+    to_images([(photo(), photo(seed=1))] * 2)
+    [text] = said
+    assert "have several images: the largest is shown, of equal ones the first" in text
+
+
+def test_no_image_in_a_sample_is_refused():
     with pytest.raises(ValueError, match=r"an image in each sample.*`image_fn`"):
-        to_images([sample])
+        to_images([{"a": np.zeros(3), "b": 2.0}])
 
 
 def test_tensors_of_the_backend():
@@ -411,7 +652,7 @@ def test_any_array_becomes_an_image_or_a_clear_error(data):
     arrays = []
     for _ in range(data.draw(st.integers(1, 3))):
         dtype = data.draw(dtypes)
-        shape = data.draw(st_numpy.array_shapes(min_dims=0, max_dims=4, max_side=5))
+        shape = data.draw(st_numpy.array_shapes(min_dims=0, max_dims=5, max_side=5))
         elements = None
         if scale is not None and dtype.kind == "f":
             low = data.draw(st.sampled_from([-scale, 0.0]))
@@ -429,7 +670,7 @@ def test_any_array_becomes_an_image_or_a_clear_error(data):
     for image, array in zip(images, arrays, strict=True):
         assert image.dtype == np.uint8
         assert image.ndim == 2 or image.shape[2] in (3, 4)
-        assert image.shape[:2] == array.shape[:2]
+        assert image.shape[:2] == array.shape[array.ndim == 4 :][:2]
         assert len(encode(image, "png")) > 0
 
 

@@ -270,6 +270,32 @@ def test_boxes_grow_with_an_image_that_is_shown_larger(offline):
     assert mean == pytest.approx(65 * 36 / (80 * 48))
 
 
+@pytest.mark.parametrize("frames", [0, 5])
+def test_boxes_lie_on_images_of_any_range_and_form(offline, warnings, frames):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(3, HEIGHT, WIDTH, 7)).astype("float32") * 3
+    x[:, 0, 0, 0] = np.arange(3)
+    shown = x.copy()
+    shown[1, 5, 5, 1] = np.inf
+
+    class Numbered(Detector):
+        def call(self, inputs):
+            return super().call(inputs[:, 0] if frames else inputs)
+
+    if frames:
+        x, shown = (np.stack([a] * frames, axis=1) for a in (x, shown))
+    evaluation = WandbDetectionEvalCallback((shown, ground_truth()), NAMES)
+    fit(evaluation, model=Numbered(), x=x, epochs=2)
+    first, second, third = rows(evaluation.pred_table)
+    assert first["image"].image.size == third["image"].image.size == (WIDTH, HEIGHT)
+    assert layer(first["image"], "ground_truth")[0][0] == [4, 6, 30, 40]
+    assert layer(third["image"], "predictions")[0][0] == [5, 4, 70, 40]
+    assert second["image"] is None
+    assert (second["idx"], second["false_positives"]) == (1, 1)
+    for part in ("NaN or infinity", "first three", "stretched"):
+        assert sum(part in text for text in set(warnings)) == 1
+
+
 def test_boxes_out_of_the_image_are_clipped_counted_and_measured_as_they_are(
     offline, warnings
 ):
@@ -452,6 +478,8 @@ def test_sizes_of_images_among_several_inputs_and_channels_first():
     x = {"id": np.zeros((2, 1)), "image": np.zeros((2, 30, 50, 3))}
     assert callback.image_sizes(x).tolist() == [[30, 50]] * 2
     assert callback.image_sizes(np.zeros((1, 7, 9))).tolist() == [[7, 9]]
+    assert callback.image_sizes(np.zeros((2, 5, 7, 9, 3))).tolist() == [[7, 9]] * 2
+    assert callback.image_sizes(np.zeros((1, 3, 70, 90))).tolist() == [[70, 90]]
     gray = [np.zeros((7, 9)), np.zeros((5, 4))]
     assert callback.image_sizes(gray).tolist() == [[7, 9], [5, 4]]
     before = keras.config.image_data_format()

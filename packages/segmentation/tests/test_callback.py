@@ -506,6 +506,58 @@ def test_images_that_are_shown_at_the_size_of_the_mask(offline):
         assert layer(row["image"], "predictions").shape == (16, 12)
 
 
+@pytest.mark.parametrize("image_fn", [None, lambda x: np.uint8(x * 20 + 100)])
+def test_images_of_another_size_are_scaled_to_that_of_the_mask(
+    offline, warnings, image_fn
+):
+    """As with deep supervision at half the size."""
+    x = numbered(4, (8, 12)).astype("float32")
+    truth = np.random.default_rng(1).integers(0, 3, (4, 4, 6))
+    evaluation = fit_fixed(np.eye(3)[truth], truth, x=x, image_fn=image_fn)
+    for table in (evaluation.data_table, evaluation.pred_table):
+        for row in rows(table):
+            assert row["image"].image.size == (6, 4)
+            np.testing.assert_array_equal(
+                layer(row["image"], "ground_truth"), truth[row["idx"]]
+            )
+            if image_fn is None:  # The mean of four pixels each.
+                mean = x[row["idx"]].reshape(4, 2, 6, 2, 3).mean((1, 3))
+                np.testing.assert_allclose(row["image"].image, mean, atol=1)
+    for row in rows(evaluation.pred_table):
+        assert layer(row["image"], "predictions").shape == (4, 6)
+        assert row["mean_iou"] == 1.0
+    [text] = [text for text in warnings if "scaled to" in text]
+    assert "(8, 12) in `validation_data` are scaled to (4, 6)" in text
+
+
+@pytest.mark.parametrize("frames", [0, 3])
+def test_images_that_are_no_picture_end_no_training(offline, warnings, frames):
+    x = np.random.default_rng(0).normal(size=(4, 4, 6, 5)).astype("float32")
+    x[:, 0, 0, 0] = np.arange(4)
+    truth = np.random.default_rng(1).integers(0, 3, (4, 4, 6))
+
+    class Numbered(Fixed):
+        def call(self, inputs):
+            return super().call(inputs[:, 0] if frames else inputs)
+
+    evaluated = x.copy()
+    evaluated[2, 1, 1, 1] = np.nan
+    if frames:
+        x, evaluated = (np.stack([a] * frames, axis=1) for a in (x, evaluated))
+    evaluation = WandbSegmentationEvalCallback((evaluated, truth), num_hardest=4)
+    model = Numbered([np.eye(3)[truth]])
+    model.fit(x, np.zeros(4), epochs=2, verbose=0, callbacks=[evaluation])
+    for table in (evaluation.data_table, evaluation.pred_table):
+        assert [row["idx"] for row in rows(table)] == [0, 1, 2, 3]
+        for row in rows(table):
+            assert (row["image"] is None) == (row["idx"] == 2)
+            if row["image"] is not None:
+                assert layer(row["image"], "ground_truth").shape == (4, 6)
+    assert [row["mean_iou"] for row in rows(evaluation.pred_table)] == [1.0] * 4
+    for part in ("NaN or infinity", "first three", "stretched"):
+        assert sum(part in text for text in set(warnings)) == 1
+
+
 def test_more_classes_than_opencv_resizes_at_once(offline):
     truth = np.random.default_rng(0).integers(0, 150, (2, 4, 6))
     outputs = np.eye(150)[truth[:, ::2, ::2]]

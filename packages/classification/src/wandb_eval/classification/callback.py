@@ -69,8 +69,8 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
             batched `tf.data.Dataset`, a `keras.utils.PyDataset`, a torch `DataLoader`,
             or any iterable of batches that can be iterated again. Labels are class
             ids, or one-hot; multi-hot with `multi_label`. Of a y for several outputs, a
-            tuple or a dict, the labels are what `output_key` names. x are images, or
-            strings; anything else is shown by `image_fn`.
+            tuple or a dict, the labels are what `output_key` names. x are images,
+            strings or a few numbers; anything else is shown by `image_fn`.
         class_names: The name of each class id, as a list, `{id: name}` or `{name: id}`.
             `None`: the ids.
         from_logits: Whether the outputs are logits, before softmax or sigmoid.

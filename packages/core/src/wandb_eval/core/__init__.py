@@ -34,6 +34,7 @@ from wandb_eval.core.images import (
     to_images,
     to_rgb,
 )
+from wandb_eval.core.input_images import image_size
 from wandb_eval.core.legend import SWATCH, class_swatches, color_swatch, legend_strip
 from wandb_eval.core.logits import (
     FromLogits,
@@ -79,6 +80,7 @@ __all__ = [
     "cv2",
     "encode_images",
     "encode_masks",
+    "image_size",
     "is_integer",
     "is_number",
     "legend_strip",

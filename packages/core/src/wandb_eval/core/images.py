@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-import keras
 import numpy as np
 import wandb
 from numpy.typing import NDArray
@@ -18,18 +17,13 @@ from wandb_eval.core._wandb.media import (
     mask_from_file,
 )
 from wandb_eval.core.evaluation.trees import to_numpy
+from wandb_eval.core.image_rule import ImageRule, why_not
+from wandb_eval.core.input_images import is_channels_first
 from wandb_eval.core.opencv import cv2
 from wandb_eval.core.threads import map_in_threads
 
 ImageFormat = Literal["png", "jpg"]
 Image = NDArray[np.uint8]
-
-_HINT = (
-    "Pass `image_fn`, a function that takes one sample of x and returns what to show: "
-    "a uint8 array of shape (height, width) or (height, width, channels), text, or "
-    "media of W&B. `wandb_eval.core.map_to_image` shows a map of any range, such as "
-    "depth."
-)
 
 # Pillow's files are the measure. On photographs PNG's row filters leave next to nothing
 # for zlib to find but runs; looking for runs alone takes a quarter of the time, for a
@@ -54,25 +48,44 @@ def to_images(samples: Sequence[Any]) -> list[Image]:
     | other integers, 0 to 255 | it is |
     | floats, 0 to 1 | times 255 |
     | floats, -1 to 1 | (x + 1) times 127.5 |
-    | floats, 0 to 255 | rounded |
+    | floats, 0 to 255, of which one is 64 or more | rounded |
+    | any other range | stretched from its lowest value (black) to its highest (white) |
 
     A range may be left by a quarter, which is clipped: bicubic resizing, contrast and
-    noise do that. Four channels are RGBA if the fourth is fully opaque or transparent
-    nearly everywhere, and opaque somewhere in each image; else it is no opacity (but
-    near infrared, say), and not shown.
+    noise do that. But floats are stretched, too, where
+
+    - they would be flat: where all of them would be within 16 of 255 levels;
+    - they are standardised: some are negative, their mean is within 0.5 of 0, and
+      their standard deviation is 0.5 to 4. On a black background they may go from -0.4
+      to 5 (no value is 64 or more), or to 100, if few pixels are bright;
+    - 0 to 1 is the range, but they go nearly as far below 0 as above: by more than
+      half of the highest value. From -1 on, these are taken for -1 to 1.
+
+    Stretched color images keep their colors, if their channels are much alike. Where
+    the means of two channels are more than two standard deviations apart, or one
+    channel has less than an eighth of the range of all, each channel is stretched by
+    itself.
+
+    Of several frames, the middle one is shown; of two channels the first, of more than
+    four the first three, which alone tell the range. Four channels are RGBA if the
+    fourth is fully opaque or transparent nearly everywhere, and opaque somewhere in
+    each image, and the range is not stretched; else it is no opacity (but near
+    infrared, say), and not shown. The log says once what was stretched or left out.
 
     Args:
-        samples: One sample of x each: an array of shape `(height, width)` or
-            `(height, width, channels)` with 1, 3 or 4 channels; channels first if
-            `keras.config.image_data_format()` is `"channels_first"`. A sample of
-            several inputs (a tuple or dict) is shown by the one that is an image.
+        samples: One sample of x each: an array of shape `(height, width)`, `(height,
+            width, channels)` or `(frames, height, width, channels)`; channels before
+            height and width if `keras.config.image_data_format()` is
+            `"channels_first"`. A sample of several inputs (a tuple or dict) is shown by
+            the one that is an image; of several by the largest, or the first.
 
     Returns:
         For each sample a uint8 array of shape `(height, width)`, `(height, width, 3)`
         or `(height, width, 4)`.
 
     Raises:
-        ValueError: If no rule applies. The message names `image_fn`.
+        ValueError: If a sample is no image, or has NaN or infinity in it. The message
+            names `image_fn`.
 
     Example:
 
@@ -80,70 +93,14 @@ def to_images(samples: Sequence[Any]) -> list[Image]:
     >>> image
     array([[  0, 255]], dtype=uint8)
     """
-    return list(map(ImageRule(samples), samples))
-
-
-class ImageRule:
-    """The rule of `to_images` that fits some samples, to show others by it as well.
-
-    Args:
-        samples: The samples that tell the rule.
-
-    Raises:
-        ValueError: If no rule applies.
-    """
-
-    def __init__(self, samples: Sequence[Any]) -> None:
-        self._scale, self._offset = 1.0, 0.0
-        self._is_shown_as_it_is = True
-        self._drops_fourth = False
-        arrays = [_channels_last(_image_input(sample)) for sample in samples]
-        if not arrays:
-            return
-        # Of NumPy's, which keep a NaN; Python's `min` loses it.
-        low = float(np.min([array.min() for array in arrays]))
-        high = float(np.max([array.max() for array in arrays]))
-        dtype = np.result_type(*{array.dtype for array in arrays})
-        self._scale, self._offset = _scale(low, high, dtype)
-        self._is_shown_as_it_is = dtype == np.uint8 and self._scale == 1
-        if dtype.kind in "iu" and self._scale == 255:
-            wandb.termwarn(
-                "The images of `validation_data` are integers, all of them 0 or 1: "
-                "they are shown as black and white.",
-                repeat=False,
-            )
-        fourth = [array[..., 3] for array in arrays if array.shape[2:] == (4,)]
-        self._drops_fourth = bool(fourth) and not self._is_opacity(fourth)
-        if self._drops_fourth:
-            wandb.termwarn(
-                "The images of `validation_data` have a fourth channel that is not "
-                "opacity: they are shown without it. Pass `image_fn` to show it.",
-                repeat=False,
-            )
-
-    def __call__(self, sample: Any) -> Image:
-        """Shows a sample as a uint8 image."""
-        array: NDArray[Any] = _channels_last(_image_input(sample))
-        if self._drops_fourth and array.shape[2:] == (4,):
-            array = array[..., :3]
-        return self._apply(array)
-
-    def _apply(self, array: NDArray[Any]) -> Image:
-        if self._is_shown_as_it_is and array.dtype == np.uint8:
-            return np.asarray(array, np.uint8)
-        scaled = array.astype(np.float32) * self._scale + self._offset
-        # Only the samples that told the rule are known to be without NaN.
-        scaled = np.nan_to_num(np.rint(np.clip(scaled, 0, 255)))
-        return np.asarray(scaled, np.uint8)
-
-    def _is_opacity(self, channels: list[NDArray[Any]]) -> bool:
-        """Whether it hides no image: what is not hidden is nearly all opaque."""
-        shown = [self._apply(channel) for channel in channels]
-        count = sum(channel.size for channel in shown)
-        opaque = [int((channel == 255).sum()) for channel in shown]
-        hidden = sum(int((channel == 0).sum()) for channel in shown)
-        partly = count - sum(opaque) - hidden
-        return all(opaque) and partly <= min(0.1 * count, sum(opaque))
+    rule = ImageRule(samples)
+    images: list[Image] = []
+    for sample in samples:
+        image = rule(sample)
+        if image is None:
+            raise ValueError(why_not(sample))
+        images.append(image)
+    return images
 
 
 def map_to_image(
@@ -195,54 +152,8 @@ def map_to_image(
     return np.asarray(colored, np.uint8)
 
 
-def _scale(low: float, high: float, dtype: np.dtype[Any]) -> tuple[float, float]:
-    """What to multiply with and to add, to get 0 to 255."""
-    if dtype == np.bool_ or (dtype.kind in "iu" and (low, high) in ((0, 1), (1, 1))):
-        return 255.0, 0.0
-    beyond = 0.25
-    if dtype.kind == "f" and low >= -beyond and high <= 1 + beyond:
-        return 255.0, 0.0
-    if dtype.kind == "f" and low >= -1 - 2 * beyond and high <= 1 + 2 * beyond:
-        return 127.5, 127.5
-    # What lies below 0 is little beside what lies above: -3 to 3 is another range.
-    beyond = beyond if dtype.kind == "f" else 0.0
-    fits = max(-low, 0.0) <= beyond * min(high, 255) and high <= 255 * (1 + beyond)
-    if fits and (dtype.kind != "f" or high > 2):
-        return 1.0, 0.0
-    if not np.isfinite([low, high]).all():
-        raise ValueError(f"There are images with NaN or infinity in them. {_HINT}")
-    raise ValueError(
-        f"Images of dtype {dtype} with values from {low:g} to {high:g} fit no rule: "
-        "expected 0 to 255, or floats of 0 to 1 or of -1 to 1. " + _HINT
-    )
-
-
-def _image_input(sample: Any) -> NDArray[Any]:
-    inputs: list[NDArray[Any]] = [to_numpy(leaf) for leaf in keras.tree.flatten(sample)]
-    images = [x for x in inputs if _is_image(x)]
-    if len(images) == 1:
-        return images[0]
-    found = " and ".join(f"{x.dtype} of shape {x.shape}" for x in inputs)
-    channels = "(channels, height, width)" if _first() else "(height, width, channels)"
-    raise ValueError(
-        "Expected an image in each sample of x, of shape (height, width) or "
-        f"{channels}, with 1, 3 or 4 channels. Received: {found or 'nothing'}. {_HINT}"
-    )
-
-
-def _is_image(array: NDArray[Any]) -> bool:
-    if array.dtype.kind not in "buif" or array.ndim == 0 or array.size == 0:
-        return False
-    channels = array.shape[0 if _first() else -1]
-    return array.ndim == 2 or (array.ndim == 3 and channels in (1, 3, 4))
-
-
-def _first() -> bool:
-    return bool(keras.config.image_data_format() == "channels_first")
-
-
 def _channels_last(array: NDArray[Any]) -> NDArray[Any]:
-    if array.ndim == 3 and _first():
+    if array.ndim == 3 and is_channels_first():
         array = np.moveaxis(array, 0, -1)
     return array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
 

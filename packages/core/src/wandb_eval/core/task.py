@@ -19,7 +19,7 @@ from wandb_eval.core.evaluation.evaluator import Evaluator
 from wandb_eval.core.evaluation.samples import EvaluatedSamples, Samples
 from wandb_eval.core.evaluation.task import EvalTask
 from wandb_eval.core.evaluation.trees import stack_or_list
-from wandb_eval.core.images import Image, check_image_format
+from wandb_eval.core.images import check_image_format
 from wandb_eval.core.logits import (
     FromLogits,
     check_probabilities,
@@ -95,7 +95,8 @@ class WandbTaskEvalCallback(EvaluatingCallback):
         image_fn: Takes one sample of x and returns what to show: a uint8 array of shape
             `(height, width)` or `(height, width, channels)`, text, or any media of W&B;
             if it is no image, the column is `input` instead of `image`. `None`: the
-            rules of `to_images`, and text as it is.
+            rules of `to_images`, text as it is, and up to 100 numbers of another shape
+            as text. What is left, or has NaN or infinity in it, has an empty cell.
         image_format: `"png"`, lossless, or `"jpg"`, which is smaller and faster.
         num_hardest: How many of the hardest samples to show, 0 for none.
         one_pass: Whether to take the outputs from the validation of `fit`, where it
@@ -184,7 +185,9 @@ class WandbTaskEvalCallback(EvaluatingCallback):
             validation_data, batch_size, self.unpack_batch, self._select_target
         )
         self._columns = TaskColumns(len(data_table_columns), list(pred_table_columns))
-        self._shown = Shown(image_fn, image_format, self.progress, self.looks_as_model)
+        self._shown = Shown(
+            image_fn, image_format, self.progress, self.shown_size, self.looks_as_model
+        )
         self._sample_rows = SampleRows(self._rows_of)
         self._monitor = Monitor(monitor, mode)
         self._evaluator = Evaluator(
@@ -205,13 +208,20 @@ class WandbTaskEvalCallback(EvaluatingCallback):
         """The samples that are shown. They are drawn once, when first asked for."""
         return self._evaluator.samples
 
-    def sample_arrays(self) -> list[Image]:
-        """The samples as uint8 images of shape `(height, width[, 3 or 4])`."""
+    def sample_arrays(self) -> list[Any]:
+        """The samples as uint8 images of shape `(height, width[, 3 or 4])`.
+
+        Those that are no images are text or media, as their cells in the tables, or
+        `None` where the cell is empty.
+        """
         self._shown.set_samples(self.samples)
         return self._shown.cells(self.samples)
 
     def sample_images(self) -> list[Any]:
-        """The samples as images for `data_table`; `None`s where nothing is logged."""
+        """The samples as images for `data_table`; `None`s where nothing is logged.
+
+        So are samples that can't be shown, see `sample_arrays`.
+        """
         return self._images_of(self.samples)
 
     def images_of(self, evaluated: EvaluatedSamples) -> list[Any]:

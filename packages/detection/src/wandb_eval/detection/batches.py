@@ -9,6 +9,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from wandb_eval.core import image_size
+
 _KEYS = {"boxes", "labels", "classes", "iscrowd", "area"}
 
 
@@ -28,9 +30,10 @@ def image_sizes(x: Any) -> NDArray[np.int64]:
     """Height and width of each image of a batch.
 
     Args:
-        x: An array of shape `(batch, height, width[, channels])`, a ragged tensor or a
-            list of images, or a tuple or dict of inputs of which one is that. Channels
-            come first if `keras.config.image_data_format()` says so.
+        x: An array of shape `(batch, height, width[, channels])` or `(batch, frames,
+            height, width, channels)`, a ragged tensor or a list of images, or a tuple
+            or dict of inputs of which one is that. Channels come before height and
+            width if `keras.config.image_data_format()` says so.
 
     Returns:
         Array of shape `(batch, 2)`.
@@ -38,20 +41,19 @@ def image_sizes(x: Any) -> NDArray[np.int64]:
     Raises:
         ValueError: If there are no images in x.
     """
-    first = keras.config.image_data_format() == "channels_first"
-    if isinstance(x, list) and x and all(len(np.shape(image)) in (2, 3) for image in x):
-        shapes = [np.shape(image) for image in x]
-        sizes = [s[1:] if first and len(s) == 3 else s[:2] for s in shapes]
-        return np.array(sizes, np.int64)
-    for leaf in keras.tree.flatten(x):
-        shape = tuple(getattr(leaf, "shape", ()))
-        if len(shape) not in (3, 4):
-            continue
+    ranks = {len(np.shape(image)) for image in x} if isinstance(x, list) else set()
+    if ranks and (ranks <= {2, 3} or ranks == {4}):
+        sizes = [image_size([np.shape(image)]) for image in x]
+        return np.array([size or (0, 0) for size in sizes], np.int64)
+    leaves = keras.tree.flatten(x)
+    for leaf in leaves:
         if hasattr(leaf, "row_splits"):
             images = [i.to_tensor() if hasattr(i, "to_tensor") else i for i in leaf]
             return image_sizes(images)
-        size = shape[2:] if first and len(shape) == 4 else shape[1:3]
-        return np.tile(np.array(size, np.int64), (shape[0], 1))
+    shapes = [tuple(getattr(leaf, "shape", ())) for leaf in leaves]
+    size = image_size([shape[1:] for shape in shapes])
+    if size is not None:
+        return np.tile(np.array(size, np.int64), (shapes[0][0], 1))
     raise ValueError(
         "x of `validation_data` must be images, of shape (batch, height, width, "
         f"channels). Received: {x!r:.200}"

@@ -93,7 +93,8 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
         boundary_iou: Whether to measure `eval/boundary_iou` as well (Cheng et al.
             2021): IoU of what lies within 2 % of the image's diagonal of the contours.
         **kwargs: What all tasks have, see `wandb_eval.core.WandbTaskEvalCallback`. An
-            image that `image_fn` returns must have the size of the mask.
+            image of another size than the mask, also one that `image_fn` returns, is
+            scaled to its size.
 
     Raises:
         wandb.Error: If there is no active run.
@@ -179,21 +180,21 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
 
     def check_batch(self, batch: Batch) -> None:
         """Checks masks against the images and the class names."""
-        if is_volume(batch.x) or is_volume(batch.y):
+        # x may have frames, if masks have none.
+        if is_volume(batch.y) or (
+            is_volume(batch.x) and np.shape(batch.y)[:4] == np.shape(batch.x)[:4]
+        ):
             raise ValueError(
                 "Volumes are not supported: pass slices, of shape (batch, height, "
                 f"width, channels). Received: x of shape {np.shape(batch.x)}, masks of "
                 f"shape {np.shape(batch.y)}"
             )
         masks = self._kind.read_truth(batch.y)
-        size = _image_size(batch.x)
         if len(np.shape(batch.x)) == 3 and masks.shape[2] == 1:
             raise ValueError(
                 f"x of shape {np.shape(batch.x)} and masks of shape "
                 f"{np.shape(batch.y)} are no batch of images. {NOT_BATCHED}"
             )
-        if self.image_fn is None and size is not None:
-            _check_size(size, masks.shape[1:3])
         if self.multi_label:
             self._num_labels = masks.shape[3]
             return
@@ -270,6 +271,13 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
         """
         return self._kind.score(truth, predictions)
 
+    def shown_size(self, y: Any) -> tuple[int, int] | None:
+        """The size of the masks: W&B shows a mask over an image of its size."""
+        shape = np.shape(y)
+        is_first = keras.config.image_data_format() == "channels_first"
+        height, width = shape[1:] if is_first and len(shape) == 3 else shape[:2]
+        return int(height), int(width)
+
     def ground_truth_rows(
         self, samples: Samples, images: Sequence[Any]
     ) -> list[list[Any]]:
@@ -277,11 +285,12 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
         if not self._names:  # Disabled, the outputs were not looked at.
             self._kind = self._new_kind(False)
         masks = [self._kind.read_truth(y[None])[0] for y in samples.y]
-        for image, mask in zip(images, masks, strict=True):
-            if image is not None:
-                _check_size((image._height, image._width), mask.shape[:2])
         rows = []
-        layers = [self._kind.truth_layers(mask) for mask in masks]
+        pairs = zip(images, masks, strict=True)
+        layers = [
+            {} if image is None else self._kind.truth_layers(mask)
+            for image, mask in pairs
+        ]
         encoded = self._encode(layers, self.data_folder) if self.is_logging else None
         for i, (index, image) in enumerate(zip(samples.index, images, strict=True)):
             shown = None if encoded is None else encoded[i]
@@ -294,7 +303,10 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
     def prediction_rows(self, evaluated: EvaluatedSamples) -> list[list[Any]]:
         """The image with predictions and errors, and the scores."""
         pairs = zip(evaluated.truth, evaluated.predictions, strict=True)
-        layers = [self._kind.prediction_layers(*pair) for pair in pairs]
+        layers = [
+            {} if row[1] is None else self._kind.prediction_layers(*pair)
+            for row, pair in zip(evaluated.rows, pairs, strict=True)
+        ]
         encoded = self._encode(layers, self.prediction_folder)
         scores = zip(*(evaluated.scores[n] for n in self._kind.SCORES), strict=True)
         return [
@@ -331,24 +343,6 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
 
 def _has_4_axes(outputs: Any) -> bool:
     return len(getattr(outputs, "shape", ())) == 4
-
-
-def _image_size(x: Any) -> tuple[int, ...] | None:
-    """Height and width of a batch of images; `None` if it is something else."""
-    shape = tuple(getattr(x, "shape", ()))
-    if len(shape) == 4:
-        first = keras.config.image_data_format() == "channels_first"
-        return shape[2:] if first else shape[1:3]
-    return shape[1:] if len(shape) == 3 else None
-
-
-def _check_size(image: tuple[int, ...], mask: tuple[int, ...]) -> None:
-    if image != mask:
-        raise ValueError(
-            "Image and mask must have the same height and width. Received: "
-            f"{image} and {mask}. If x has another size, pass `image_fn` to show it at "
-            "the size of the mask."
-        )
 
 
 def _check_num_classes(num_classes: int, limit: int) -> None:

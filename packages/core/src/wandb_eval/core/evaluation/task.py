@@ -91,10 +91,22 @@ class EvalTask:
 
         Args:
             samples: The fixed samples, or any others.
-            images: What to show of each: a `wandb.Image`, or `None` where nothing is
-                logged.
+            images: What to show of each: a `wandb.Image`, text, or `None` where nothing
+                is logged, or the sample can't be shown.
         """
         return [list(row) for row in zip(samples.index, images, strict=True)]
+
+    def shown_size(self, y: Any) -> tuple[int, int] | None:
+        """Height and width that the image of a sample is scaled to, to be shown.
+
+        Args:
+            y: The targets of the sample.
+
+        Returns:
+            `None` for the size of the image itself, as it is if not overridden. A task
+            whose targets are masks has theirs.
+        """
+        return None
 
     def prediction_rows(self, evaluated: EvaluatedSamples) -> list[list[Any]]:
         """Rows of a table of predictions, without the epoch.
