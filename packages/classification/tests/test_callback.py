@@ -183,7 +183,7 @@ def test_rows_and_numbers(one_hot):
         f"eval/{key}"
         for key in (
             *("accuracy", "top_2_accuracy", "log_loss", "macro_f1", "per_class"),
-            *("confusion_matrix", "roc", "precision_recall", "left_out"),
+            *("confusion_matrix", "roc", "precision_recall"),
             *("brier", "ece", "reliability"),
         )
     }
@@ -396,7 +396,9 @@ def test_nan_in_outputs_does_not_end_training(multi_label, everywhere):
     assert batches.trained == 4
     _, measured = evaluation.measured[-1]
     assert measured["eval/left_out"] == white.sum()
-    assert ("eval/accuracy" in measured) is not everywhere
+    numbers = evaluation.evaluation.scores
+    assert measured["eval/accuracy"] == np.mean(numbers["correct"])
+    assert measured["eval/accuracy"] <= 1 - white.mean()
     table, version = evaluation.versions[-1]
     assert version["metadata"]["eval/left_out"] == white.sum()
     assert any(white[row["idx"]] for row in table)
@@ -549,6 +551,70 @@ def test_best(monitor, mode, best):
     aliases = [version["aliases"] for _, version in evaluation.versions]
     assert [i for i, names in enumerate(aliases) if "best" in names] == best
     assert all(names[:2] == ["latest", f"epoch_{i}"] for i, names in enumerate(aliases))
+
+
+@pytest.mark.parametrize("monitor", ["eval/accuracy", "eval/log_loss", "made_up_acc"])
+@pytest.mark.usefixtures("nothing_logged_before")
+def test_an_epoch_with_nan_is_never_the_best_and_steers_nothing(
+    tmp_path, monkeypatch, monitor
+):
+    """90 % of the samples are NaN in the second epoch, the others are right."""
+    said = []
+    monkeypatch.setattr(wandb, "termwarn", lambda text, **kwargs: said.append(text))
+    truth = np.arange(N) % 3
+    share = [0.0, 1.0, 0.5]
+
+    class Outputs(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.epoch = self.add_weight(shape=(), initializer="zeros", trainable=False)
+            self.scale = self.add_weight(shape=(), initializer="ones")
+
+        def call(self, x):
+            place = keras.ops.cast(x[:, 0, 0], "int32")
+            right = keras.ops.one_hot(place % 3, 3)
+            other = keras.ops.one_hot((place + 1) % 3, 3)
+            half = keras.ops.cast(place[:, None] < N // 2, "float32")
+            few = place[:, None] < N // 10 + 1
+            nan = keras.ops.where(few, right, float("nan"))
+            first = right * half + other * (1 - half)
+            found = keras.ops.where(self.epoch == 1, nan, first)
+            return found * 0.9 + 0.1 / 3
+
+        def compute_loss(self, x, y, y_pred, sample_weight=None, training=True):
+            return keras.ops.square(self.scale - 1)
+
+    class Next(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.model.epoch.assign(epoch)
+
+        def on_epoch_end(self, epoch, logs=None):
+            logs["made_up_acc"] = share[epoch]
+
+    model = Outputs()
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    x = np.zeros((N, 2, 2), "float32")
+    x[:, 0, 0] = np.arange(N)
+    evaluation = Evaluation((x, truth), num_samples=2, monitor=monitor)
+    saved = keras.callbacks.ModelCheckpoint(
+        str(tmp_path / "best.weights.h5"),
+        monitor="eval/accuracy",
+        mode="max",
+        save_best_only=True,
+        save_weights_only=True,
+    )
+    fit(Next(), evaluation, saved, model=model, x=x, y=truth, epochs=3)
+    aliases = [version["aliases"] for _, version in evaluation.versions]
+    assert [i for i, names in enumerate(aliases) if "best" in names][:1] == [0]
+    assert "best" not in aliases[1]
+    first, nan, last = (numbers for _, numbers in evaluation.measured)
+    few = N // 10 + 1
+    assert nan["eval/accuracy"] == few / N
+    assert nan["eval/left_out"] == N - few
+    assert "eval/left_out" not in first
+    assert nan["eval/log_loss"] > first["eval/log_loss"] == last["eval/log_loss"]
+    assert saved.best == first["eval/accuracy"] > nan["eval/accuracy"]
+    assert len([text for text in said if "NaN" in text]) == 1
 
 
 @pytest.mark.usefixtures("nothing_logged_before")

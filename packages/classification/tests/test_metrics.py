@@ -1,7 +1,9 @@
 """The numbers are scikit-learn's on the same predictions."""
 
+import time
 import tracemalloc
 import warnings
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from sklearn import metrics
 
 from wandb_eval.classification import ClassificationMetrics
 from wandb_eval.classification.calibration import Calibration
+from wandb_eval.classification.curves import class_curves
 from wandb_eval.classification.metrics import Confusion
 
 
@@ -167,21 +170,97 @@ def test_one_hot_labels_are_measured_as_ids():
 @settings(max_examples=50, deadline=None)
 @given(**{key: CASES[key] for key in ("seed", "samples", "classes", "batch_size")})
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
-def test_nan_is_left_out_and_counted(seed, samples, classes, batch_size):
+def test_nan_counts_as_wrong_and_is_counted(seed, samples, classes, batch_size):
     labels, outputs = predictions(seed, samples, classes, 3)
     rng = np.random.default_rng(seed)
-    wrong = rng.random(samples) < rng.choice([0, 0.3, 1])
+    lost = rng.random(samples) < rng.choice([0, 0.3, 1])
     spoiled = outputs.copy()
-    spoiled[wrong, rng.integers(0, classes)] = rng.choice([np.nan, np.inf])
-    results = measure(labels, spoiled, range(batch_size, samples, batch_size))
-    assert results.pop("left_out", 0.0) == wrong.sum()
-    if wrong.all():
-        assert results == {}
-        return
-    expected = measure(labels[~wrong], outputs[~wrong])
-    for key in NUMBERS:
-        assert results.get(key, 0) == pytest.approx(expected.get(key, 0), rel=1e-9)
-    assert results["per_class"].data == expected["per_class"].data
+    spoiled[lost, rng.integers(0, classes)] = rng.choice([np.nan, np.inf])
+    cuts = range(batch_size, samples, batch_size)
+    results = measure(labels, spoiled, cuts, top_k=1)
+    assert results.pop("left_out", None) == (lost.sum() or None)
+    # What is certain of another class is as wrong as can be.
+    outputs[lost] = np.eye(classes)[(labels[lost] + 1) % classes]
+    predicted = np.where(lost, -1, outputs.argmax(axis=1))
+    present = np.union1d(labels, predicted[~lost])
+    everything = range(classes)
+    expected = {
+        "accuracy": metrics.accuracy_score(labels, predicted),
+        "macro_f1": metrics.f1_score(
+            labels, predicted, labels=present, average="macro", zero_division=0
+        ),
+        "log_loss": metrics.log_loss(labels, outputs, labels=everything),
+        "brier": squared_error(labels, outputs) / (2 if classes == 2 else 1),
+        "top_1_accuracy": np.mean(~lost & in_top_1(labels, outputs)),
+    }
+    of_others = lost.sum()
+    if not lost.all():
+        right = predicted[~lost] == labels[~lost]
+        error = error_of(outputs[~lost].max(axis=1), right)
+        of_others += error * (~lost).sum()
+    expected["ece"] = of_others / samples
+    for key, value in expected.items():
+        assert results[key] == pytest.approx(value, rel=1e-9), key
+    columns = metrics.precision_recall_fscore_support(
+        labels, predicted, labels=everything, zero_division=0
+    )
+    rows = [list(row) for row in zip(*columns, strict=True)]
+    assert [row[1:] for row in results["per_class"].data] == rows
+    assert ("confusion_matrix" in results) is not lost.all()
+    if not lost.all():
+        shown = measure(labels[~lost], outputs[~lost])["confusion_matrix"]
+        assert results["confusion_matrix"].table.data == shown.table.data
+
+
+def in_top_1(labels, outputs):
+    """Of classes that are equally probable, that of the higher id is the first."""
+    return labels == outputs.shape[1] - 1 - outputs[:, ::-1].argmax(axis=1)
+
+
+def test_nan_counts_as_wrong_for_each_of_several_classes():
+    rng = np.random.default_rng(0)
+    hot, outputs = rng.integers(0, 2, (30, 3)), rng.random((30, 3))
+    spoiled = outputs.copy()
+    spoiled[:20, 1] = np.nan
+    results = measure(hot, spoiled, cuts=[25], multi_label=True)
+    outputs[:20] = 1 - hot[:20]
+    expected = measure(hot, outputs, multi_label=True)
+    assert results["left_out"] == 20
+    for key in ("accuracy", "macro_f1", "log_loss", "brier"):
+        assert results[key] == pytest.approx(expected[key], rel=1e-12)
+    rows, wrong = results["per_class"].data, expected["per_class"].data
+    assert [row[:5] for row in rows] == [row[:5] for row in wrong]
+
+
+@pytest.mark.parametrize("columns", [1, 2, 5])
+def test_an_epoch_of_nan_alone_is_as_bad_as_can_be(columns):
+    results = measure(np.array([0, 1, 1]), np.full((3, columns), np.nan))
+    numbers = {k: v for k, v in results.items() if type(v) is float}
+    assert numbers.pop("log_loss") == pytest.approx(-np.log(np.finfo(float).eps))
+    assert numbers == {
+        "left_out": 3,
+        "accuracy": 0,
+        "macro_f1": 0,
+        "brier": 2 if columns == 5 else 1,
+        "ece": 1,
+    }
+    assert set(results) - set(numbers) == {"log_loss", "per_class"}
+
+
+@pytest.mark.parametrize("all_zeros", [False, True])
+def test_top_1_of_one_sigmoid_unit_is_that_of_two_classes(all_zeros):
+    rng = np.random.default_rng(0)
+    labels, unit = rng.integers(0, 2, 200) * (not all_zeros), rng.random((200, 1))
+    unit[:50] = 0.5
+    two = np.hstack([1 - unit, unit])
+    for k in (1, 2, 3):
+        ours = measure(labels, unit, cuts=[60], top_k=k)
+        expected = measure(labels, two, top_k=k)
+        key = f"top_{k}_accuracy"
+        assert ours.get(key) == expected.get(key)
+        assert (key in ours) is (k == 1)
+    theirs = np.where(unit[:, 0] >= 0.5, 1, 0)
+    assert measure(labels, unit, top_k=1)["top_1_accuracy"] == np.mean(theirs == labels)
 
 
 def test_numbers_are_plain_floats():
@@ -195,10 +274,10 @@ def test_numbers_are_plain_floats():
 
 
 def test_nothing_to_measure():
-    assert ClassificationMetrics(["a", "b"]).compute() == {"left_out": 0.0}
+    assert ClassificationMetrics(["a", "b"]).compute() == {}
     measured = ClassificationMetrics(["a", "b"])
     measured.update(np.zeros(0, int), np.zeros((0, 2)))
-    assert measured.compute() == {"left_out": 0.0}
+    assert measured.compute() == {}
 
 
 def test_a_single_class():
@@ -311,9 +390,13 @@ def test_calibration_is_that_of_what_is_predicted():
 
 def best_f1(truth, scores):
     """The lowest threshold of the best F1, of all that make a difference."""
-    thresholds = np.unique(scores)
-    f1 = [metrics.f1_score(truth, scores >= t, zero_division=0) for t in thresholds]
-    return thresholds[np.argmax(f1)], max(f1), dict(zip(thresholds, f1, strict=True))
+    f1 = {}
+    for threshold in np.unique(scores):
+        predicted = scores >= threshold
+        hits, count = int((predicted & (truth == 1)).sum()), int(predicted.sum())
+        f1[threshold] = Fraction(2 * hits, count + int((truth == 1).sum()))
+    best = max(f1.values())
+    return min(t for t, value in f1.items() if value == best), best, f1
 
 
 @settings(max_examples=25, deadline=None)
@@ -335,11 +418,27 @@ def test_the_threshold_of_the_best_f1(seed, one_unit):
         truth, scores, rows = labels.T, outputs.T, table.data
     assert list(curves) == [row[0] for row in rows]
     for t, s, row in zip(truth, scores, rows, strict=True):
-        _, f1, points = best_f1(t, s)
-        assert row[6] == pytest.approx(f1)
-        assert points[row[5]] == pytest.approx(f1)
+        threshold, f1, points = best_f1(t, s)
+        assert row[5:] == [threshold, float(f1)]
+        by_scikit_learn = metrics.f1_score(t, s >= threshold)
+        assert row[6] == pytest.approx(by_scikit_learn)
         for threshold, value in curves[row[0]]:
-            assert value == pytest.approx(points[threshold])
+            assert value == float(points[threshold])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_of_equally_good_thresholds_it_is_the_lowest(dtype):
+    """Against exact rational numbers; rounded ones choose a higher one now and then."""
+    rng = np.random.default_rng(0)
+    for _ in range(2000):
+        truth = rng.random(rng.integers(2, 60)) < rng.choice([0.1, 0.5, 0.9])
+        truth[:2] = [True, False]
+        scores = rng.random(len(truth)).round(rng.integers(1, 4)).astype(dtype)
+        curves = class_curves(truth, scores)
+        threshold, f1, _ = best_f1(truth, scores)
+        place = int(curves.f1.argmax())
+        assert curves.thresholds[place] == threshold
+        assert curves.f1[place] == float(f1)
 
 
 def test_classes_that_exclude_each_other_have_no_threshold():
@@ -407,3 +506,40 @@ def test_memory_is_that_of_labels_and_predictions():
     finally:
         tracemalloc.stop()
     assert held < outputs.nbytes / 4
+
+
+# --- Many classes -----------------------------------------------------------------
+
+
+def test_what_20_000_classes_cost_depends_on_the_samples():
+    rng = np.random.default_rng(0)
+    names = [f"class {i}" for i in range(20_000)]
+    labels = rng.integers(0, len(names), 500)
+    predicted = np.where(rng.random(500) < 0.5, labels, rng.permutation(labels))
+    outputs = np.zeros((500, len(names)), "float32")
+    outputs[np.arange(500), predicted] = 1
+    measured = ClassificationMetrics(names)
+    tracemalloc.start()
+    try:
+        measured.update(labels, outputs)
+        results, confused = measured.compute(), measured.confused()
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 300e6  # A matrix of all pairs would be 3.2 GB.
+    expected = metrics.confusion_matrix(labels, predicted, labels=np.unique(labels))
+    np.fill_diagonal(expected, 0)
+    assert confused[0].count == expected.max()
+    rows = results["confusion_matrix"].table.data
+    assert len(rows) == 40**2
+    assert sum(row[2] for row in rows if row[0] != row[1]) > 0
+    assert results["confusion_matrix_image"].image.size == (2000, 2000)
+    support = {row[0]: row[4] for row in results["per_class"].data}
+    assert sum(support.values()) == 500
+    assert len(support) == len(names)
+    seconds = []
+    for _ in range(3):
+        begun = time.process_time()
+        measured.compute()
+        seconds.append(time.process_time() - begun)
+    assert min(seconds) < 5  # About half a second; with all pairs, a minute.

@@ -87,6 +87,37 @@ def test_the_image_of_a_confusion_matrix(classes, side):
     assert darkest.tolist() == [68, 1, 84]  # The dark end of viridis, as RGB.
 
 
+@pytest.mark.parametrize(
+    ("classes", "samples", "normalize"),
+    [(3, 50, False), (3, 50, True), (150, 900, True), (5000, 300, False)],
+)
+def test_pairs_that_occur_make_the_charts_of_the_whole_matrix(
+    classes, samples, normalize
+):
+    rng = np.random.default_rng(0)
+    truth, predicted = rng.integers(0, classes, (2, samples))
+    matrix = metrics.confusion_matrix(truth, predicted, labels=range(classes))
+    pairs = charts.PairCounts.of(truth, predicted, classes)
+    assert (pairs.dense() == matrix).all()
+    assert (pairs.row_sums() == matrix.sum(axis=1)).all()
+    names = [str(i) for i in range(classes)]
+    ours, theirs = (
+        charts.confusion_matrix(counts, names, normalize=normalize)
+        for counts in (pairs, matrix)
+    )
+    assert list(ours) == list(theirs)
+    rows = ours["confusion_matrix"].table.data
+    assert rows == theirs["confusion_matrix"].table.data
+    values = charts.row_shares(matrix) if normalize else matrix
+    assert all(value == values[int(row), int(column)] for row, column, value in rows)
+    wrong = matrix.sum(axis=0) + matrix.sum(axis=1) - 2 * np.diag(matrix)
+    if classes > 40:
+        least = min(wrong[int(row[0])] for row in rows)
+        assert least >= np.sort(wrong)[-40]
+        image = charts.confusion_image(pairs)
+        assert (image == charts.confusion_image(matrix)).all()
+
+
 def test_rows_without_a_sample_have_no_shares():
     shares = charts.row_shares(np.array([[1, 3], [0, 0]]))
     assert shares.tolist() == [[0.25, 0.75], [0, 0]]

@@ -32,6 +32,7 @@ class Calibration:
         self._counts = np.zeros(NUM_BINS, np.int64)
         self._confidence = np.zeros(NUM_BINS)
         self._right = np.zeros(NUM_BINS)
+        self._unknown = 0
 
     def update(
         self, confidence: NDArray[np.floating[Any]], right: NDArray[Any]
@@ -50,10 +51,15 @@ class Calibration:
         self._confidence += np.bincount(bins, rounded, NUM_BINS)
         self._right += np.bincount(bins, right, NUM_BINS)
 
+    def update_unknown(self, count: int) -> None:
+        """Takes in predictions that are no numbers: they are as wrong as can be."""
+        self._unknown += count
+
     def error(self) -> float:
         """The mean over the predictions of their bin's |confidence - accuracy|."""
         gaps = np.abs(self._confidence - self._right)
-        return float(gaps.sum() / self._counts.sum())
+        count = self._counts.sum() + self._unknown
+        return float((gaps.sum() + self._unknown) / count)
 
     def curve(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The mean confidence and the accuracy of each bin that is not empty."""

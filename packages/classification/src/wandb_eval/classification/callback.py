@@ -61,8 +61,8 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
     most, with images. When training ends, `eval/suspect_labels` shows the samples whose
     label the model contradicted most, over all epochs.
 
-    Where the outputs of a sample are NaN, its row says so, and the numbers leave it
-    out: `eval/left_out` says how many.
+    Where the outputs of a sample are NaN or infinite, its row says so, and it counts as
+    wrong: `eval/left_out` says how many there are, if any. No such version is `best`.
 
     Args:
         validation_data: `(x, y)` or `(x, y, sample_weight)` of arrays or tensors, a

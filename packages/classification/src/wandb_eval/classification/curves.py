@@ -23,19 +23,13 @@ class ClassCurves:
         precision_recall: Recall and precision, likewise.
         thresholds: What the points of `precision_recall` are for, all but its last
             one; of shape `(points - 1,)`.
+        f1: F1 at each of the thresholds, made of counts: what is equal is so exactly.
     """
 
     roc: tuple[NDArray[Any], NDArray[Any]]
     precision_recall: tuple[NDArray[Any], NDArray[Any]]
     thresholds: NDArray[Any]
-
-    def f1(self) -> NDArray[np.float64]:
-        """F1 at each of the thresholds."""
-        recall, precision = (values[:-1] for values in self.precision_recall)
-        both = precision + recall
-        f1 = np.zeros(both.shape)
-        np.divide(2 * precision * recall, both, out=f1, where=both > 0)
-        return f1
+    f1: NDArray[np.float64]
 
 
 def class_curves(truth: NDArray[np.bool_], scores: NDArray[Any]) -> ClassCurves:
@@ -53,11 +47,13 @@ def class_curves(truth: NDArray[np.bool_], scores: NDArray[Any]) -> ClassCurves:
     # Between two equal steps, a point is on the line anyway. The first step is apart.
     bends = np.ones(len(hits), np.bool_)
     bends[2:-1] = (np.diff(hits[1:], 2) != 0) | (np.diff(misses[1:], 2) != 0)
-    precision = hits[:0:-1] / (hits + misses)[:0:-1]
+    predicted = (hits + misses)[:0:-1]
+    precision = hits[:0:-1] / predicted
     return ClassCurves(
         (false[bends], true[bends]),
         (np.append(true[:0:-1], 0.0), np.append(precision, 1.0)),
         thresholds[:0:-1],
+        2 * hits[:0:-1] / (predicted + num_true),
     )
 
 
@@ -97,7 +93,7 @@ def curve_charts(
     best: dict[str, tuple[float, float]] = {}
     for name, curves in named.items():
         if multi_label or (one_unit and name == class_names[1]):
-            f1 = curves.f1()
+            f1 = curves.f1
             first = int(f1.argmax())
             f1_curves[name] = (curves.thresholds, f1)
             best[name] = (float(curves.thresholds[first]), float(f1[first]))

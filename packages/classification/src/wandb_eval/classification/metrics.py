@@ -19,12 +19,17 @@ from wandb_eval.classification.labels import (
     read_outputs,
 )
 from wandb_eval.classification.scores import (
+    Scores,
     check_threshold,
+    highest_loss,
     in_top_k,
     of_all_classes,
     score_batch,
 )
 from wandb_eval.core import charts
+
+_OF_NO_CLASS = -1
+"""What is predicted where the outputs are no numbers."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,11 @@ class ClassificationMetrics:
 
     Numbers are scikit-learn's. Of each sample it keeps the label, the prediction, two
     numbers and, for up to `charts.MAX_CURVES` classes, the probabilities.
+
+    Samples whose outputs are NaN or infinite count as wrong, so that numbers are always
+    those of all samples: such a sample has none of the right classes and the highest
+    loss, Brier score and calibration error that there is. `left_out` counts them,
+    where there are any; charts can only show the others.
 
     `ece` is the expected calibration error, see `Calibration`, of the probability of
     what is predicted. `brier` is the squared error of the probabilities: summed over
@@ -96,10 +106,11 @@ class ClassificationMetrics:
         self.left_out = 0
         self._labels: list[Labels] = []
         self._predictions: list[Labels] = []
+        self._valid: list[NDArray[np.bool_]] = []
         self._probabilities: list[Probabilities] = []
         self._calibration = Calibration()
-        self._confusion: NDArray[np.int64] | None = None
-        self._top_k_hits = 0
+        self._confusion: charts.PairCounts | None = None
+        self._hits = self._top_k_hits = 0
         # One by one: the sum of all does not depend on the batches that they came in.
         self._losses: list[NDArray[np.float64]] = []
         self._briers: list[NDArray[np.float64]] = []
@@ -110,72 +121,99 @@ class ClassificationMetrics:
         Args:
             y: Labels, as `read_labels` takes them.
             outputs: Outputs of the model, as `read_outputs` takes them. Rows with NaN
-                are left out, and counted.
+                are counted, and count as wrong.
         """
         self._confusion = None
         labels = read_labels(y, self.multi_label)
         probabilities = read_outputs(outputs, self.from_logits, self.multi_label)
         scores = score_batch(labels, probabilities, self.multi_label, self.threshold)
-        valid = scores.valid
-        self.left_out += int((~valid).sum())
-        if not valid.all():
-            labels, probabilities = labels[valid], probabilities[valid]
-        self._losses.append(scores.loss[valid])
-        predictions = scores.pred[valid]
+        valid, predictions = scores.valid, scores.pred
+        self._hits += int(scores.correct.sum())
         if self.multi_label:  # For each class: in eight bits.
             labels, predictions = labels.astype(np.int8), predictions.astype(np.int8)
+        self._losses.append(np.where(valid, scores.loss, highest_loss(probabilities)))
+        unknown = int((~valid).sum())
+        if unknown:
+            self.left_out += unknown
+            self._calibration.update_unknown(unknown * labels[0].size)
+            wrong = 1 - labels[~valid] if self.multi_label else _OF_NO_CLASS
+            predictions[~valid] = wrong
+        self._update_valid(labels, probabilities, scores)
+        self._labels.append(labels)
+        self._predictions.append(predictions)
+        self._valid.append(valid)
+        if len(self.class_names) <= charts.MAX_CURVES:
+            self._probabilities.append(probabilities)
+
+    def _update_valid(
+        self, labels: Labels, probabilities: Probabilities, scores: Scores
+    ) -> None:
+        """Takes in the samples of a batch whose outputs are numbers."""
+        valid = scores.valid
+        briers = np.full(len(labels), 1.0 if self.multi_label else self._worst_brier)
+        if not valid.all():
+            labels, probabilities = labels[valid], probabilities[valid]
+        if self.multi_label:
             self._calibration.update(probabilities, labels)
         else:
             self._calibration.update(scores.score[valid], scores.correct[valid])
-            if self._counts_top_k:
-                self._top_k_hits += int(
-                    in_top_k(labels, probabilities, self.top_k).sum()
-                )
-        self._briers.append(_squared_errors(labels, probabilities))
-        self._labels.append(labels)
-        self._predictions.append(predictions)
-        if len(self.class_names) <= charts.MAX_CURVES:
-            self._probabilities.append(probabilities)
+        if self._counts_top_k:
+            hits = in_top_k(labels, of_all_classes(probabilities), self.top_k)
+            self._top_k_hits += int(hits.sum())
+        briers[valid] = _squared_errors(labels, probabilities)
+        self._briers.append(briers)
 
     def compute(self) -> dict[str, Any]:
         """What to log: numbers, the per-class table, and charts.
 
-        Without a valid sample there is nothing but `left_out`.
+        Without a sample there is nothing. Charts need one with valid outputs.
         """
-        results: dict[str, Any] = {"left_out": float(self.left_out)}
+        results: dict[str, Any] = {}
+        if self.left_out:
+            results["left_out"] = float(self.left_out)
         if not any(map(len, self._labels)):
             return results
         labels = np.concatenate(self._labels)
         predictions = np.concatenate(self._predictions)
-        results["accuracy"] = float(metrics.accuracy_score(labels, predictions))
+        results["accuracy"] = self._hits / len(labels)
         results["log_loss"] = float(np.concatenate(self._losses).mean())
-        results["macro_f1"] = float(
-            metrics.f1_score(labels, predictions, average="macro", zero_division=0)
-        )
+        results["macro_f1"] = self._macro_f1(labels, predictions)
         results["brier"] = float(np.concatenate(self._briers).mean())
         results["ece"] = self._calibration.error()
-        results["reliability"] = charts.curves(
-            {
-                "model": self._calibration.curve(),
-                "perfect": (np.array([0.0, 1.0]), np.array([0.0, 1.0])),
-            },
-            "confidence",
-            "accuracy",
-            "Reliability",
-        )
-        if not self.multi_label:
-            if self._counts_top_k:
-                results[f"top_{self.top_k}_accuracy"] = self._top_k_hits / len(labels)
-            results |= charts.confusion_matrix(
-                self._confusion_matrix(), self.class_names
-            )
-        best: dict[str, tuple[float, float]] = {}
-        if self._probabilities:
-            probabilities = np.concatenate(self._probabilities)
-            drawn, best = curve_charts(labels, probabilities, self.class_names)
-            results |= drawn
+        if self._counts_top_k:
+            results[f"top_{self.top_k}_accuracy"] = self._top_k_hits / len(labels)
+        drawn, best = self._charts(labels)
+        results |= drawn
         results["per_class"] = self._per_class(labels, predictions, best)
         return results
+
+    def _charts(
+        self, labels: Labels
+    ) -> tuple[dict[str, Any], dict[str, tuple[float, float]]]:
+        """Charts of the samples with valid outputs; the best thresholds by class."""
+        valid = np.concatenate(self._valid)
+        if not valid.any():
+            return {}, {}
+        drawn: dict[str, Any] = {
+            "reliability": charts.curves(
+                {
+                    "model": self._calibration.curve(),
+                    "perfect": (np.array([0.0, 1.0]), np.array([0.0, 1.0])),
+                },
+                "confidence",
+                "accuracy",
+                "Reliability",
+            )
+        }
+        if not self.multi_label:
+            drawn |= charts.confusion_matrix(self._pairs(), self.class_names)
+        if not self._probabilities:
+            return drawn, {}
+        probabilities = np.concatenate(self._probabilities)
+        if not valid.all():
+            labels, probabilities = labels[valid], probabilities[valid]
+        of_classes, best = curve_charts(labels, probabilities, self.class_names)
+        return drawn | of_classes, best
 
     def confused(self, most: int = 20) -> list[Confusion]:
         """The pairs of classes that are confused most, the most frequent first.
@@ -188,31 +226,48 @@ class ClassificationMetrics:
         """
         if self.multi_label or not any(map(len, self._labels)):
             return []
-        matrix = self._confusion_matrix().copy()
-        shares = charts.row_shares(matrix)
-        np.fill_diagonal(matrix, 0)
-        actual, predicted = np.nonzero(matrix)
-        counts, shares = matrix[actual, predicted], shares[actual, predicted]
-        order = np.lexsort((predicted, actual, -shares, -counts))[:most]
+        pairs = self._pairs()
+        shares = pairs.shares()
+        order = np.lexsort((pairs.predicted, pairs.actual, -shares, -pairs.counts))
+        order = order[pairs.actual[order] != pairs.predicted[order]][:most]
         return [
             Confusion(
-                int(actual[i]), int(predicted[i]), int(counts[i]), float(shares[i])
+                int(pairs.actual[i]),
+                int(pairs.predicted[i]),
+                int(pairs.counts[i]),
+                float(shares[i]),
             )
             for i in order
         ]
 
     @property
+    def _worst_brier(self) -> float:
+        return 1.0 if len(self.class_names) == 2 else 2.0
+
+    @property
     def _counts_top_k(self) -> bool:
         return not self.multi_label and self.top_k < len(self.class_names)
 
-    def _confusion_matrix(self) -> NDArray[np.int64]:
+    def _pairs(self) -> charts.PairCounts:
+        """The pairs of classes that occur, where the outputs are valid."""
         if self._confusion is None:
-            self._confusion = metrics.confusion_matrix(
-                np.concatenate(self._labels),
-                np.concatenate(self._predictions),
-                labels=range(len(self.class_names)),
+            valid = np.concatenate(self._valid)
+            labels = np.concatenate(self._labels)[valid]
+            predictions = np.concatenate(self._predictions)[valid]
+            self._confusion = charts.PairCounts.of(
+                labels, predictions, len(self.class_names)
             )
         return self._confusion
+
+    def _macro_f1(self, labels: Labels, predictions: Labels) -> float:
+        """The mean over the classes that occur, in labels or predictions."""
+        found = None
+        if self.left_out and not self.multi_label:
+            found = np.union1d(labels, predictions[predictions != _OF_NO_CLASS])
+        f1 = metrics.f1_score(
+            labels, predictions, labels=found, average="macro", zero_division=0
+        )
+        return float(f1)
 
     def _per_class(
         self,

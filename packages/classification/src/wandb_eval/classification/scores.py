@@ -107,6 +107,15 @@ def score_batch(
     return Scores(valid, pred, score, correct & valid, loss, confidence)
 
 
+def highest_loss(probabilities: Probabilities) -> float:
+    """The loss of a sample whose label has no probability at all.
+
+    >>> highest_loss(np.array([[1.0, 0.0]]))
+    36.04...
+    """
+    return -float(np.log(np.finfo(probabilities.dtype).eps))
+
+
 def of_all_classes(probabilities: Probabilities) -> Probabilities:
     """Probabilities with a column for each class, also those of one sigmoid unit.
 

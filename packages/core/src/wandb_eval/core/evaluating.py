@@ -212,7 +212,9 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
         aliases = ["latest", label]
         best = self._run_log.best
         assert best is not None
-        if best.is_beaten_by(epoch, self._monitor.value({**logs, **self._numbers})):
+        numbers = {**logs, **self._numbers}
+        value = self._monitor.value(numbers, evaluation.not_finite)
+        if best.is_beaten_by(epoch, value):
             aliases.append("best")
         metadata: dict[str, Any] = {"epoch": epoch, **self._numbers}
         if self.every_n_batches is not None:

@@ -42,6 +42,7 @@ class Monitor:
         self.name = name
         self._mode = mode
         self.sign = -1.0 if mode == "min" else 1.0
+        self._has_warned = False
 
     def set_model(self, model: Any) -> None:
         """Learns the direction from what the model is compiled with.
@@ -49,6 +50,7 @@ class Monitor:
         Raises:
             ValueError: If `mode="auto"` can't tell the direction.
         """
+        self._has_warned = False
         if self.name is None or self._mode != "auto":
             return
         sign = _declared(model, self.name) or _told_by_name(self.name)
@@ -59,8 +61,18 @@ class Monitor:
             )
         self.sign = sign
 
-    def value(self, numbers: dict[str, Any]) -> float:
-        """How good an epoch with these numbers is: the more, the better."""
+    def value(self, numbers: dict[str, Any], not_finite: int = 0) -> float:
+        """How good an epoch with these numbers is: the more, the better.
+
+        Args:
+            numbers: What was measured.
+            not_finite: For how many samples the outputs of the model are no numbers.
+                If there are any, the epoch is as bad as can be: numbers of fewer
+                samples are not compared with those of all. That is said once.
+        """
+        if not_finite:
+            self._warn_of(not_finite)
+            return -math.inf
         if self.name is None:
             return -math.inf
         if self.name not in numbers:
@@ -71,6 +83,17 @@ class Monitor:
             )
             return -math.inf
         return self.sign * float(numbers[self.name])
+
+    def _warn_of(self, not_finite: int) -> None:
+        if self._has_warned:
+            return
+        self._has_warned = True
+        samples = "1 sample" if not_finite == 1 else f"{not_finite} samples"
+        wandb.termwarn(
+            f"For {samples} of the validation data, outputs of the model are NaN or "
+            "infinite. They count as wrong, and no version with such outputs is the "
+            "best one. It is said once: `left_out` counts them in each epoch."
+        )
 
 
 def _declared(model: Any, name: str) -> float | None:

@@ -66,7 +66,7 @@ class BestVersion:
     def recall(self, of_summary: Callable[[str], Any]) -> None:
         """Reads what another callback, or the run before, has left in the summary."""
         epoch, value = of_summary("best_epoch"), of_summary(self._key)
-        if is_integer(epoch) and is_number(value):
+        if is_integer(epoch) and is_number(value) and not math.isnan(value):
             self._values = {epoch: self._monitor.sign * value}
 
     def is_beaten_by(self, epoch: int, value: float) -> bool:
@@ -74,9 +74,9 @@ class BestVersion:
 
         Args:
             epoch: Its epoch.
-            value: How good it is: the more, the better.
+            value: How good it is: the more, the better; what is NaN is not good.
         """
-        if value <= max(list(self._values.values()), default=-math.inf):
+        if not value > max(list(self._values.values()), default=-math.inf):
             return False
         self._values[epoch] = value
         return True

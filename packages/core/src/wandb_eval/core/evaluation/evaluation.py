@@ -67,6 +67,8 @@ class Evaluation:
         hardest: The samples that the model gets most wrong, those first.
         suspects: The samples whose label may be wrong, where the task can tell.
         scores: What is known of all samples, by column, in their order.
+        not_finite: For how many samples the outputs are no numbers, as far as the task
+            says so: by a `wrongness` of NaN.
         fingerprint: What the walk saw.
         in_order: Whether the fixed samples were where they were before training.
     """
@@ -87,6 +89,7 @@ class Evaluation:
         self.hardest = EvaluatedSamples()
         self.suspects = EvaluatedSamples()
         self.scores: dict[str, list[Any]] = {}
+        self.not_finite = 0
         self.fingerprint = Fingerprint()
         self.in_order = True
         self.learning = learning
@@ -228,7 +231,10 @@ class Evaluation:
         for name, column in scores.columns.items():
             values = column.tolist() if isinstance(column, np.ndarray) else column
             self.scores.setdefault(name, []).extend(values)
-        self._most_wrong.offer(scores.wrongness, keep)
+        wrongness = np.asarray(scores.wrongness, np.float64)
+        first_key = wrongness if wrongness.ndim == 1 else wrongness[:, 0]
+        self.not_finite += int(np.isnan(first_key).sum())
+        self._most_wrong.offer(wrongness, keep)
         if scores.correct is None or scores.confidence is None:
             return
         self._correct.append(scores.correct)

@@ -112,8 +112,9 @@ class SampleScores:
         columns: What is known of the samples, by name: a sequence with an entry for
             each, plain values or lists of such.
         wrongness: How wrong the model is, of shape `(batch,)`: the more, the harder
-            the sample; NaN is the most. Of shape `(batch, keys)`, the later keys
-            decide where those before are equal.
+            the sample. NaN is the most, and says that the outputs are no numbers: a
+            version with such a sample is never the best one. Of shape `(batch, keys)`,
+            the later keys decide where those before are equal.
         correct: Whether each sample is right, of shape `(batch,)`, where a task can
             say that. How samples are learned and forgotten is told by it.
         confidence: The probability of each sample's true label, of shape `(batch,)`.
