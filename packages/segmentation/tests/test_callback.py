@@ -168,7 +168,7 @@ def test_what_is_logged(loopback):
     assert summary["eval/mean_iou"] == pytest.approx(float(mean_iou.result()), abs=1e-6)
     assert last.metadata["eval/mean_iou"] == summary["eval/mean_iou"]
     assert summary["eval/epoch"] == 2
-    assert summary["eval/left_out"] == 0
+    assert "eval/left_out" not in summary
     for key in ("eval/per_class", "eval/confusion_matrix_table", "eval/predictions"):
         assert summary[key]["_type"] == "table-file"
     assert loopback.unknown == []
@@ -340,7 +340,7 @@ def test_an_id_that_is_ignored_may_be_large(loopback, ignored):
         fit_fixed(outputs, y, NAMES, ignore_index=ignored)
     summary = loopback.summary(run.id)
     assert summary["eval/mean_iou"] == 1.0
-    assert summary["eval/left_out"] == 0
+    assert "eval/left_out" not in summary
 
 
 @pytest.mark.parametrize(
@@ -758,22 +758,28 @@ def test_probabilities_that_are_taken_for_logits_are_noticed(offline, warnings):
     assert len(warnings) == 1
 
 
-def test_nan_is_shown_counted_and_reported_once_an_epoch(loopback, warnings):
+def test_nan_is_shown_counts_as_wrong_and_is_reported_once(loopback, warnings):
     truth = np.ones((2, 4, 6), int)
     outputs = np.eye(3)[truth]
     outputs[0, 0] = np.nan
     with wandb.init() as run:
-        evaluation = fit_fixed(outputs, truth, NAMES, epochs=2)
-    assert len(warnings) == 2
-    assert all("leave out 6 pixels" in text for text in warnings)
+        evaluation = fit_fixed(
+            outputs, truth, NAMES, epochs=2, monitor="eval/pixel_accuracy"
+        )
+    [warning] = warnings
+    assert (
+        "For 1 sample of the validation data, outputs of the model are NaN" in warning
+    )
     summary = loopback.summary(run.id)
     assert summary["eval/left_out"] == 6
-    assert summary["eval/mean_iou"] == 1.0
+    assert summary["eval/mean_iou"] == summary["eval/pixel_accuracy"] == 42 / 48
+    assert "eval/best_epoch" not in summary
     image = evaluation.pred_table.data[0][2]
     labels = image._masks["predictions"]._val["class_labels"]
     version = loopback.version(f"run_{run.id}_pred:latest")
     first, second = loopback.rows(version, "eval_data")
-    assert first["mean_iou"] == second["mean_iou"] == 1.0
+    assert (first["mean_iou"], second["mean_iou"]) == (18 / 24, 1.0)
+    assert "best" not in version.aliases
     masks = [
         decode(loopback.resolve(version, row["image"]["masks"]["predictions"]["path"]))
         for row in (first, second)

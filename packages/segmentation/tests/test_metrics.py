@@ -1,6 +1,7 @@
 """What is counted, against scikit-learn, Keras and plain loops."""
 
 import warnings
+from fractions import Fraction
 
 import keras
 import numpy as np
@@ -19,7 +20,9 @@ from sklearn.metrics import (
 
 from wandb_eval.core import charts
 from wandb_eval.segmentation import Scores, SegmentationMetrics, count_pixels
+from wandb_eval.segmentation.boundary import BoundaryIou
 from wandb_eval.segmentation.masks import NOT_A_NUMBER
+from wandb_eval.segmentation.thresholds import IouByThreshold
 
 SHAPES = st.tuples(st.integers(1, 4), st.integers(1, 8), st.integers(1, 8))
 CLASS_COUNTS = st.integers(1, 20)
@@ -53,7 +56,7 @@ def test_numbers_equal_those_of_scikit_learn(pair):
     if not len(t):
         assert metrics.confusion_matrix.sum() == 0
         numbers = {k for k, v in results.items() if isinstance(v, float)}
-        assert numbers == {"left_out"}
+        assert numbers == set()
         assert all(row[1:] == [None] * 4 + [0] for row in rows)
         return
     labels = range(num_classes)
@@ -68,7 +71,7 @@ def test_numbers_equal_those_of_scikit_learn(pair):
     assert results["frequency_weighted_iou"] == jaccard_score(
         t, p, average="weighted", **of
     )
-    assert results["left_out"] == 0
+    assert "left_out" not in results
     scores = (jaccard_score, f1_score, precision_score, recall_score)
     expected = [score(t, p, average=None, **of) for score in scores]
     for index, (name, iou, dice, precision, recall, pixels) in enumerate(rows):
@@ -127,19 +130,59 @@ def test_masks_of_every_integer_type_are_counted(dtype):
     assert count_pixels(truth, prediction, 2).tolist() == [[[1, 0], [1, 2]]]
 
 
+@pytest.mark.parametrize("ignored", [255, 0, None])
+def test_what_is_ignored_makes_no_boundary_of_its_own(ignored):
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:96, :96]
+    truth = 1 + ((y - 48) ** 2 + (x - 48) ** 2 < 30**2)
+    found = np.stack([truth, truth])
+    masks = found.copy()
+    other = 7 if ignored is None else ignored  # 7 is that of no class.
+    masks[0, 20:60, 30:70] = other  # A part of the disc, and single pixels.
+    masks[1][rng.random((96, 96)) < 0.01] = other
+    found[masks == other] = rng.integers(1, 3, (masks == other).sum())
+    boundaries = BoundaryIou(3, ignored)
+    boundaries.update(masks, found)
+    assert boundaries.compute() == {"boundary_iou": 1.0}
+    found[0, 40:60, 70:90] = 1
+    boundaries.update(masks, found)
+    assert boundaries.compute()["boundary_iou"] < 1
+
+
+def test_the_best_threshold_is_the_lowest_of_equals():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        chances = rng.integers(0, 101, (1, 3, 5, 1)) / 100
+        truth = rng.random(chances.shape) < 0.5
+        truth[0, 0, 0] = True
+        by_threshold = IouByThreshold(1)
+        by_threshold.update(IouByThreshold.histograms(truth, chances))
+        ious = {}
+        for step in range(1, 101):
+            found = np.rint(chances * 100) >= step
+            both, either = (found & truth).sum(), (found | truth).sum()
+            ious[step] = Fraction(int(both), int(either))
+        best = max(ious.values())
+        lowest = min(step for step, iou in ious.items() if iou == best)
+        assert by_threshold.best() == [(lowest / 100, float(best))]
+
+
 def test_256_classes_are_counted():
     truth = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
     assert (count_pixels(truth, truth, 256)[0] == np.eye(256)).all()
 
 
-def test_pixels_of_no_class_count_nowhere_and_are_reported():
+def test_pixels_of_no_class_count_nowhere_and_nan_is_wrong():
     metrics = SegmentationMetrics(["a", "b"], ignore_index=9)
     truth = np.array([[[0, 1, 1, 0, 7, -2, 9, 9]]])
     prediction = np.array([[[0, 1, NOT_A_NUMBER, NOT_A_NUMBER, 0, 0, 0, -1]]])
     metrics.update(truth, prediction)
     results = metrics.compute()
     assert results["left_out"] == 4.0
-    assert results["pixel_accuracy"] == 1.0
+    # Of four pixels of a class, two are predicted as none: they are not found.
+    assert results["pixel_accuracy"] == results["mean_iou"] == 0.5
+    assert results["mean_dice"] == pytest.approx(2 / 3)
+    assert [row[3:] for row in results["per_class"].data] == [[1.0, 0.5, 2]] * 2
     assert metrics.confusion_matrix.tolist() == [[1, 0], [0, 1]]
 
 

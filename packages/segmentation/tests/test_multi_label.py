@@ -181,7 +181,21 @@ def test_ignoring_what_is_not_background_is_warned_of(said):
     nothing = np.eye(2)[0 * HALF]
     _, history = fit(nothing, 255 * HALF, ["a", "b"], ignore_index=255)
     assert history["eval/mean_iou"] == [1.0]
+    # The class that has no pixel is named.
+    assert any("no pixel of the validation data is left of 'b'" in t for t in said)
     assert any("a single class is measured" in text for text in said)
+
+
+def test_a_class_of_several_that_is_ignored_is_named(said):
+    y = HALF.copy()
+    y[:, 2] = 255
+    outputs = np.eye(3)[HALF]
+    fit(outputs, y, ["a", "b", "c"], ignore_index=255)
+    assert any("left of 'c': it is not measured" in text for text in said)
+    said.clear()
+    fit(np.eye(4)[HALF], y, [*"abcd"], ignore_index=255)  # Some may be rare.
+    fit(outputs, HALF, ["a", "b", "c"], ignore_index=255)  # Nothing is ignored.
+    assert not any("no pixel" in text for text in said)
 
 
 def test_ignoring_the_border_of_classes_is_not_warned_of(said):
@@ -239,7 +253,7 @@ def test_boundary_iou_against_distances():
         both = either = 0
         for a, b in zip(truth, predicted, strict=True):
             sides = [
-                boundary_by_distance(mask == index, distance) & (a != 2)
+                boundary_by_distance((mask == index) & (a != 2), distance)
                 for mask in (a, b)
             ]
             both += (sides[0] & sides[1]).sum()

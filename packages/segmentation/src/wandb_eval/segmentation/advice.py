@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from wandb_eval.segmentation.masks import Masks
 
 
@@ -19,20 +21,21 @@ def check_ids(
         class_names: The names, if they are why.
 
     Returns:
-        Ids that are found: the lowest and the highest, one between if there are more,
-        and `ignore_index` if it is there.
+        Ids that are found: the lowest and the highest, one between if there are more.
+        If `ignore_index` is there, it and all of the others.
 
     Raises:
         ValueError: If there are other ids than those of classes.
     """
     counted = masks if ignore_index is None else masks[masks != ignore_index]
     ids = _some_ids(counted)
-    if ignore_index is not None and counted.size < masks.size:
-        ids.add(ignore_index)
+    is_ignored = ignore_index is not None and counted.size < masks.size
     if not counted.size:
-        return ids
+        return {ignore_index} if is_ignored and ignore_index is not None else ids
     low, high = int(counted.min()), int(counted.max())
     if low >= 0 and high < limit:
+        if is_ignored and ignore_index is not None:
+            ids |= {ignore_index, *np.flatnonzero(np.bincount(counted)).tolist()}
         return ids
     named = "" if class_names is None else ", as `class_names` has them"
     raise ValueError(
@@ -72,6 +75,40 @@ def advice(ids: set[int], limit: int) -> str:
     return (
         "If the pixels of an id are of no class, pass it as `ignore_index`; if they "
         "are of a class, give it an id from 0."
+    )
+
+
+def swallowed(
+    ids: set[int], ignore_index: int | None, class_names: list[str]
+) -> str | None:
+    """A warning of an `ignore_index` that seems to take all pixels of a class.
+
+    That is so where pixels are ignored, and a single class is left, or but one of the
+    classes has no pixel; and where there is but one class beside the ignored one.
+
+    Args:
+        ids: What `check_ids` found in all of the data.
+        ignore_index: The id of pixels that count nowhere.
+        class_names: The name of each class.
+    """
+    if ignore_index is None:
+        return None
+    classes, found = set(range(len(class_names))), ids - {ignore_index}
+    without = [class_names[index] for index in sorted(classes - found)]
+    is_single = len(classes - {ignore_index}) < 2 or len(found) < 2
+    is_seen = ignore_index in ids and ignore_index not in classes
+    if not (is_single and ignore_index in ids) and not (is_seen and len(without) == 1):
+        return None
+    names = ", ".join(map(repr, without[:3])) + (", ..." if len(without) > 3 else "")
+    single = (
+        "a single class is measured, and a model that puts it everywhere is right "
+        "everywhere. "
+    )
+    return (
+        f"With `ignore_index={ignore_index}`, no pixel of the validation data is left "
+        f"of {names}: {single if is_single else 'it is not measured. '}If what is "
+        "ignored is a class, too (the background, say), leave `ignore_index` out, and "
+        "give that class an id from 0."
     )
 
 

@@ -22,6 +22,9 @@ class BoundaryIou:
     boundaries in truth and prediction, summed over all images (Cheng et al. 2021,
     https://arxiv.org/abs/2103.16562, with its distance of 2 % of the diagonal).
 
+    Pixels that are ignored, or of no class, are taken out of both masks before: so they
+    make the same contours in both, and what is right beside them is right.
+
     Args:
         num_classes: How many classes there are.
         ignore_index: The id in the truth of pixels that count nowhere.
@@ -38,11 +41,15 @@ class BoundaryIou:
             truth: Class ids of shape `(batch, height, width)`.
             prediction: Class ids of the same shape.
         """
+        num_classes = self._counts.shape[1]
         for true, predicted in zip(truth, prediction, strict=True):
-            counted = true != self._ignore_index
-            for index in np.union1d(true, predicted):
-                if 0 <= index < self._counts.shape[1]:
-                    sides = [boundary(m == index) & counted for m in (true, predicted)]
+            counted = (true >= 0) & (true < num_classes) & (true != self._ignore_index)
+            for index in np.union1d(true[counted], predicted[counted]):
+                if 0 <= index < num_classes:
+                    sides = [
+                        boundary((mask == index) & counted)
+                        for mask in (true, predicted)
+                    ]
                     both = sides[0] & sides[1]
                     for k, side in enumerate((both, *sides)):
                         self._counts[k, index] += int(side.sum())

@@ -34,6 +34,7 @@ from wandb_eval.segmentation.advice import (
     check_ids,
     check_single_name,
     is_volume,
+    swallowed,
 )
 from wandb_eval.segmentation.kinds import Exclusive, MultiLabel
 from wandb_eval.segmentation.masks import (
@@ -65,7 +66,8 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
     the means. Outputs of another size than the masks are brought to their size as
     probabilities, by bilinear interpolation, before the best class is chosen. Pixels
     whose outputs are NaN are shown as a class of their own (as class 0 if there are 256
-    classes), and the numbers leave them out: `eval/left_out` says how many.
+    classes), and count as wrong: `eval/left_out` says how many pixels are not in the
+    confusion matrix, if any. A version with such outputs is never `best`.
 
     Args:
         validation_data: `(x, y)` or `(x, y, sample_weight)` of arrays or tensors, a
@@ -229,21 +231,10 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
                 f"`class_names` have {needed}.{hint}"
             )
         self._names = name_classes(self.class_names, num_classes)
-        self._warn_of_a_single_class()
+        warning = swallowed(self._ids, self.ignore_index, self._names)
+        if warning is not None and self.is_logging:
+            wandb.termwarn(warning)
         self._kind = self._new_kind(self._find_out_logits(outputs))
-
-    def _warn_of_a_single_class(self) -> None:
-        if self.ignore_index is None or not self.is_logging:
-            return
-        classes = set(range(len(self._names))) - {self.ignore_index}
-        found = self._ids - {self.ignore_index}
-        if len(classes) < 2 or len(found) == 1 < len(self._ids):
-            wandb.termwarn(
-                f"With `ignore_index={self.ignore_index}` a single class is measured: "
-                "a model that puts it everywhere is right everywhere. If what is "
-                "ignored is a class, too (the background, say), leave `ignore_index` "
-                "out, and give that class an id from 0."
-            )
 
     def _find_out_logits(self, outputs: Any) -> bool:
         """Whether outputs are logits, as far as that matters."""

@@ -16,7 +16,6 @@ from wandb_eval.segmentation.boundary import BoundaryIou
 from wandb_eval.segmentation.layers import ERROR_LABELS, MaskLayers
 from wandb_eval.segmentation.masks import (
     MAX_CLASSES,
-    NOT_A_NUMBER,
     channels_last,
     read_masks,
     read_outputs,
@@ -24,6 +23,7 @@ from wandb_eval.segmentation.masks import (
 from wandb_eval.segmentation.metrics import (
     Scores,
     SegmentationMetrics,
+    count_lost,
     count_pixels,
     or_none,
 )
@@ -35,6 +35,7 @@ from wandb_eval.segmentation.multi_label import (
     layer_masks,
     read_multi_hot,
     read_probabilities,
+    surely_wrong,
 )
 from wandb_eval.segmentation.thresholds import IouByThreshold
 
@@ -91,15 +92,19 @@ class Exclusive:
         truth = self.read_truth(y)
         size = (truth.shape[1], truth.shape[2])
         ids = read_outputs(outputs, size, self._are_logits, self._threshold)
-        counts = count_pixels(truth, ids, len(self._names), self._ignore_index)
-        predictions: dict[str, Any] = {"ids": ids.astype(np.int16), "counts": counts}
+        sides = truth, ids, len(self._names), self._ignore_index
+        predictions: dict[str, Any] = {
+            "ids": ids.astype(np.int16),
+            "counts": count_pixels(*sides),
+            "lost": count_lost(*sides),
+        }
         if channels_last(outputs).shape[-1] == 1:
             predictions["by_threshold"] = self._by_threshold(truth, outputs, size)
         return truth, predictions
 
     def _by_threshold(self, truth: Any, outputs: Any, size: tuple[int, int]) -> Any:
         chances = read_probabilities(outputs, size, self._are_logits)
-        counted = np.isfinite(chances[..., 0]) & (truth >= 0) & (truth <= 1)
+        counted = (truth >= 0) & (truth <= 1)
         if self._ignore_index is not None:
             counted &= truth != self._ignore_index
         return np.stack(
@@ -119,15 +124,13 @@ class Exclusive:
 
     def score(self, truth: Any, predictions: Any) -> SampleScores:
         """Figures of each image."""
-        scores = Scores(predictions["counts"])
+        scores = Scores(predictions["counts"], predictions["lost"])
         columns = _columns(scores, self._names)
         columns["pixel_accuracy"] = list(map(or_none, scores.pixel_accuracy))
         wrongness = 1 - scores.mean_iou
-        for i in np.flatnonzero(np.isnan(wrongness)):
-            lost = predictions["ids"][i] == NOT_A_NUMBER
-            # Of an image whose pixels are all ignored, nothing is wrong.
-            if not (lost & (truth[i] != self._ignore_index)).any():
-                wrongness[i] = -np.inf
+        # Of an image whose pixels are all ignored, nothing is wrong.
+        wrongness[np.isnan(wrongness)] = -np.inf
+        wrongness[predictions["lost"].any(axis=1)] = np.nan
         return SampleScores({name: columns[name] for name in self.SCORES}, wrongness)
 
     def present(self, mask: Any) -> list[str]:
@@ -178,15 +181,17 @@ class MultiLabel:
         size = (truth.shape[1], truth.shape[2])
         chances = read_probabilities(outputs, size, self._are_logits)
         hot = at_least(chances, self._threshold)
+        lost = np.isnan(chances)
+        sure = surely_wrong(truth, chances, lost)
         by_threshold = [
             IouByThreshold.histograms(mask[None], chance[None])
-            for mask, chance in zip(truth, chances, strict=True)
+            for mask, chance in zip(truth, sure, strict=True)
         ]
         return truth, {
             "hot": hot,
-            "counts": count_hot(truth, hot),
+            "counts": count_hot(truth, at_least(sure, self._threshold)),
             "by_threshold": by_threshold,
-            "has_nan": np.isnan(chances).any(axis=(1, 2, 3)),
+            "lost": lost.any(axis=-1).sum(axis=(1, 2)),
         }
 
     def new_metrics(self, warns: bool) -> Metrics:
@@ -198,11 +203,9 @@ class MultiLabel:
         scores = Scores.of_classes(*np.moveaxis(predictions["counts"], -1, 0))
         columns = _columns(scores, self._names)
         # Where there is nothing, and nothing was predicted, the model is right.
-        right = np.isnan(scores.mean_iou) & ~np.asarray(predictions["has_nan"])
-        return SampleScores(
-            {name: columns[name] for name in self.SCORES},
-            np.where(right, 0.0, 1 - scores.mean_iou),
-        )
+        wrongness = np.where(np.isnan(scores.mean_iou), 0.0, 1 - scores.mean_iou)
+        wrongness[np.asarray(predictions["lost"]) > 0] = np.nan
+        return SampleScores({name: columns[name] for name in self.SCORES}, wrongness)
 
     def present(self, mask: Any) -> list[str]:
         """The names of what is in a mask."""
@@ -236,7 +239,7 @@ class _ExclusiveMetrics:
         self._warns = warns
 
     def update(self, truth: Any, predictions: Any, /) -> None:
-        self._metrics.update_counts(truth, predictions["counts"])
+        self._metrics.update_counts(truth, predictions["counts"], predictions["lost"])
         if self._boundary is not None:
             self._boundary.update(truth, predictions["ids"])
         if "by_threshold" in predictions:
@@ -245,11 +248,11 @@ class _ExclusiveMetrics:
             self._by_threshold.update(predictions["by_threshold"].sum(axis=0))
 
     def compute(self) -> dict[str, Any]:
-        left_out = self._metrics.left_out
-        if left_out and self._warns:
+        of_no_class = self._metrics.left_out - int(self._metrics.lost.sum())
+        if of_no_class and self._warns:
             wandb.termwarn(
-                f"The numbers leave out {left_out} pixels of the validation data: "
-                "their outputs are NaN, or their id in the mask is that of no class."
+                f"The numbers leave out {of_no_class} pixels of the validation data: "
+                "their id in the mask is that of no class."
             )
         results = self._metrics.compute()
         if self._boundary is not None:
@@ -267,7 +270,11 @@ class _HotMetrics(MultiLabelMetrics):
     """`MultiLabelMetrics` of batches that are counted already."""
 
     def update(self, truth: Any, predictions: Any, /) -> None:
-        self.update_counts(predictions["counts"], sum(predictions["by_threshold"]))
+        self.update_counts(
+            predictions["counts"],
+            sum(predictions["by_threshold"]),
+            int(np.sum(predictions["lost"])),
+        )
 
 
 def _columns(scores: Scores, names: list[str]) -> dict[str, list[Any]]:

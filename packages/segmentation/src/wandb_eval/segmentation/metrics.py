@@ -67,6 +67,38 @@ def _count_pixels(
     return counts.reshape(num_classes, num_classes)
 
 
+def count_lost(
+    truth: NDArray[Any],
+    prediction: NDArray[Any],
+    num_classes: int,
+    ignore_index: int | None = None,
+) -> Counts:
+    """How many pixels of each class have a prediction of no class, as where it is NaN.
+
+    Args:
+        truth: Class ids of shape `(batch, height, width)`, of any integer type.
+        prediction: Class ids of the same shape.
+        num_classes: How many classes there are.
+        ignore_index: The id in `truth` of pixels that are not counted.
+
+    Returns:
+        Counts of shape `(batch, num_classes)`.
+
+    Example:
+
+    >>> count_lost(np.array([[[0, 1, 1]]]), np.array([[[0, -1, 1]]]), num_classes=2)
+    array([[0, 1]])
+    """
+    lost = np.zeros((len(truth), num_classes), np.int64)
+    for i, (true, predicted) in enumerate(zip(truth, prediction, strict=True)):
+        if _are_within(num_classes, predicted):
+            continue
+        found = true[(predicted < 0) | (predicted >= num_classes)]
+        found = found[(found >= 0) & (found < num_classes) & (found != ignore_index)]
+        lost[i] = np.bincount(found, minlength=num_classes)
+    return lost
+
+
 def _are_within(num_classes: int, *masks: NDArray[Any]) -> bool:
     return all(m.size and m.min() >= 0 and m.max() < num_classes for m in masks)
 
@@ -80,6 +112,8 @@ class Scores:
     Args:
         counts: Confusion matrices of shape `(..., num_classes, num_classes)`; rows are
             true classes.
+        lost: How many pixels of each class are predicted as none, of shape `(...,
+            num_classes)`. They count as wrong. `None`: there are none.
 
     Attributes:
         pixels: How many pixels each class has, of shape `(..., num_classes)`.
@@ -91,9 +125,11 @@ class Scores:
     array([0.75      , 0.66666667,        nan])
     """
 
-    def __init__(self, counts: Counts) -> None:
+    def __init__(self, counts: Counts, lost: Counts | None = None) -> None:
         self._right = np.diagonal(counts, axis1=-2, axis2=-1)
         self.pixels: Counts = counts.sum(axis=-1)
+        if lost is not None:
+            self.pixels = self.pixels + lost
         self._predicted = counts.sum(axis=-2)
 
     @classmethod
@@ -158,6 +194,9 @@ class SegmentationMetrics:
     https://keras.io/api/metrics/segmentation_metrics/#meaniou-class and frequency
     weighted IoU as in Long et al., https://arxiv.org/abs/1411.4038, section 5.
 
+    Pixels that are predicted as no class, as where outputs are NaN, count as wrong:
+    they belong to their true class, and are not found. They are in no confusion matrix.
+
     Args:
         class_names: The name of each class.
         ignore_index: The id in the truth of pixels that count nowhere.
@@ -165,8 +204,10 @@ class SegmentationMetrics:
     Attributes:
         confusion_matrix: Counts of shape `(num_classes, num_classes)`; rows are true
             classes.
-        left_out: How many pixels were not counted though they are not ignored, because
-            an id in the truth or in the prediction is that of no class.
+        lost: How many pixels of each class are predicted as no class.
+        left_out: How many pixels are not in the confusion matrix though they are not
+            ignored, because an id in the truth or in the prediction is that of no
+            class.
 
     Example:
 
@@ -182,6 +223,7 @@ class SegmentationMetrics:
         self.left_out = 0
         num_classes = len(class_names)
         self.confusion_matrix: Counts = np.zeros((num_classes, num_classes), np.int64)
+        self.lost: Counts = np.zeros(num_classes, np.int64)
 
     def update(self, truth: NDArray[Any], prediction: NDArray[Any]) -> None:
         """Takes in a batch.
@@ -190,20 +232,20 @@ class SegmentationMetrics:
             truth: Class ids of shape `(batch, height, width)`, of any integer type.
             prediction: Class ids of the same shape.
         """
-        counts = count_pixels(
-            truth, prediction, len(self.class_names), self.ignore_index
-        )
-        self.update_counts(truth, counts)
+        sides = truth, prediction, len(self.class_names), self.ignore_index
+        self.update_counts(truth, count_pixels(*sides), count_lost(*sides))
 
-    def update_counts(self, truth: NDArray[Any], counts: Counts) -> None:
+    def update_counts(self, truth: NDArray[Any], counts: Counts, lost: Counts) -> None:
         """Takes in a batch whose pixels are counted already.
 
         Args:
             truth: Class ids of shape `(batch, height, width)`.
             counts: What `count_pixels` returns.
+            lost: What `count_lost` returns.
         """
         total = counts.sum(axis=0)
         self.confusion_matrix += total
+        self.lost += lost.sum(axis=0)
         self.left_out += truth.size - int(total.sum())
         if self.ignore_index is not None:
             self.left_out -= int((truth == self.ignore_index).sum())
@@ -212,9 +254,9 @@ class SegmentationMetrics:
         """What to log: numbers, the per-class table, and the confusion matrix.
 
         `mean_iou`, `mean_dice`, `pixel_accuracy` and `frequency_weighted_iou` are
-        missing if no pixel was counted.
+        missing if no pixel was counted, `left_out` if it is 0.
         """
-        scores = Scores(self.confusion_matrix)
+        scores = Scores(self.confusion_matrix, self.lost)
         numbers = {
             "mean_iou": scores.mean_iou,
             "mean_dice": scores.mean_dice,
@@ -224,7 +266,8 @@ class SegmentationMetrics:
         results: dict[str, Any] = {
             name: float(value) for name, value in numbers.items() if not np.isnan(value)
         }
-        results["left_out"] = float(self.left_out)
+        if self.left_out:
+            results["left_out"] = float(self.left_out)
         columns = [scores.iou, scores.dice, scores.precision, scores.recall]
         results["per_class"] = wandb.Table(
             columns=["class", "iou", "dice", "precision", "recall", "pixels"],

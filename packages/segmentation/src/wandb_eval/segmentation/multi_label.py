@@ -78,6 +78,21 @@ def read_probabilities(
     return resized
 
 
+def surely_wrong(
+    truth: Hot, probabilities: NDArray[Any], lost: Hot
+) -> NDArray[np.floating[Any]]:
+    """Probabilities, with those that are NaN as wrong as can be.
+
+    Args:
+        truth: Of shape `(batch, height, width, num_classes)`.
+        probabilities: Of the same shape.
+        lost: Where they are NaN.
+    """
+    if not lost.any():
+        return probabilities
+    return np.where(lost, (~truth).astype(probabilities.dtype), probabilities)
+
+
 def count_hot(truth: Hot, predicted: Hot) -> NDArray[np.int64]:
     """Pixels by class: right, true, and predicted.
 
@@ -123,6 +138,7 @@ class MultiLabelMetrics:
     def __init__(self, class_names: list[str], threshold: float = 0.5) -> None:
         self.class_names = class_names
         self.threshold = threshold
+        self.left_out = 0
         self._counts = np.zeros((len(class_names), 3), np.int64)
         self._by_threshold = IouByThreshold(len(class_names))
 
@@ -134,18 +150,25 @@ class MultiLabelMetrics:
             probabilities: Of the same shape.
         """
         truth = read_multi_hot(y)
+        lost = np.isnan(probabilities)
+        probabilities = surely_wrong(truth, probabilities, lost)
         self.update_counts(
             count_hot(truth, reaches(probabilities, self.threshold)),
             self._by_threshold.histograms(truth, probabilities),
+            int(lost.any(axis=-1).sum()),
         )
 
-    def update_counts(self, counts: NDArray[Any], histograms: NDArray[Any]) -> None:
+    def update_counts(
+        self, counts: NDArray[Any], histograms: NDArray[Any], lost: int
+    ) -> None:
         """Takes in what was counted of a batch.
 
         Args:
             counts: Of shape `(batch, num_classes, 3)`, what `count_hot` returns.
             histograms: What `IouByThreshold.histograms` returns.
+            lost: How many pixels have a probability that is NaN.
         """
+        self.left_out += lost
         self._counts += counts.sum(axis=0)
         self._by_threshold.update(histograms)
 
@@ -156,6 +179,8 @@ class MultiLabelMetrics:
         results: dict[str, Any] = {
             name: float(value) for name, value in means.items() if not np.isnan(value)
         }
+        if self.left_out:
+            results["left_out"] = float(self.left_out)
         best = self._by_threshold.best()
         rows = [
             [name, *map(or_none, values), int(pixels), *of_class]
