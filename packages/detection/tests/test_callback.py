@@ -319,7 +319,7 @@ def test_boxes_out_of_the_image_are_clipped_counted_and_measured_as_they_are(
     results = metrics.compute()
     assert results["outside_image"] == 2
     assert results["AP50"] == 1
-    assert results["left_out"] == 0
+    assert "left_out" not in results
     assert any("2 reaching out of the image" in text for text in warnings)
 
 
@@ -514,7 +514,7 @@ def test_metrics_are_over_all_of_the_data_and_pick_the_best_version(loopback):
         assert row["eval/f1"] == pytest.approx(16 / 28)
         assert row["eval/AP50"] == pytest.approx(2 / 3)
         assert "eval/AP_large" not in row  # Nothing is that large.
-        assert row["eval/left_out"] == row["eval/outside_image"] == 0
+        assert not {"eval/left_out", "eval/outside_image"} & set(row)
         # The right ones have 0.875 and 0.75, the wrong ones less.
         assert row["eval/best_f1"] == pytest.approx(16 / 20)
         assert row["eval/best_score_threshold"] == 0.75
@@ -774,9 +774,38 @@ def test_predictions_that_make_no_sense_are_reported_once_an_epoch(offline, warn
     fit(evaluation, model=Detector(boxes, labels, scores), epochs=2)
     reports = [text for text in warnings if "predictions" in text]
     assert len(reports) == 2
-    for reason in ("1 not finite", "1 reversed", "no name", "score outside"):
+    for reason in ("1 reversed", "no name", "score outside"):
         assert all(reason in text for text in reports)
-    assert [row["num_predictions"] for row in rows(evaluation.pred_table)] == [0, 0, 0]
+    assert not any("not finite" in text for text in reports)
+    [warning] = [text for text in warnings if "NaN" in text]
+    assert "For 1 sample of the validation data" in warning
+    # What is NaN counts as a wrong one.
+    assert [row["num_predictions"] for row in rows(evaluation.pred_table)] == [1, 0, 0]
+
+
+@pytest.mark.parametrize("lost", ["boxes", "scores"])
+def test_predictions_that_are_nan_are_wrong_and_such_a_version_is_not_the_best(
+    loopback, lost
+):
+    boxes, scores = np.array(FOUND_BOXES), np.array(FOUND_SCORES)
+    {"boxes": boxes, "scores": scores}[lost][1] = np.nan
+    with wandb.init() as run:
+        evaluation = WandbDetectionEvalCallback(
+            (images(), ground_truth()), NAMES, monitor="eval/precision"
+        )
+        fit(evaluation, model=Detector(boxes, scores=scores))
+    metrics = evaluation.evaluation.metrics.compute()
+    right = sum(row["true_positives"] for row in rows(evaluation.pred_table))
+    wrong = sum(row["false_positives"] for row in rows(evaluation.pred_table))
+    assert metrics["precision"] == right / (right + wrong)
+    nan = rows(evaluation.pred_table)[1]
+    present = int((np.array(FOUND_LABELS)[1] >= 0).sum())
+    assert nan["false_positives"] == metrics["left_out"] == present
+    assert nan["true_positives"] == 0
+    assert nan["predicted_classes"] == []
+    version = loopback.version(f"run_{run.id}_pred:latest")
+    assert "best" not in version.aliases
+    assert "eval/best_epoch" not in loopback.summary(run.id)
 
 
 def test_true_boxes_that_make_no_sense_are_reported_before_training(offline, warnings):

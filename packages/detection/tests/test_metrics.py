@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import tracemalloc
 
 import keras
 import numpy as np
@@ -12,6 +13,7 @@ from pycocotools import mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from wandb_eval.core import charts
 from wandb_eval.detection import (
     KINDS,
     BoxFormat,
@@ -586,6 +588,48 @@ def test_what_errors_cost_is_ap_of_pycocotools_without_them(seed):
         fixed.append((truth[np.setdiff1d(np.arange(len(truth)), gone)], found))
     cost = (average_precisions(fixed) - before).mean()
     assert results["errors/missed_AP_cost"] == pytest.approx(cost, abs=1e-12)
+    assert results["errors/missed"] == len(missed)
+
+
+CAT = [[0, 0, 40, 40]]
+DOG = [[100, 50, 140, 90]]
+
+
+@pytest.mark.parametrize(
+    ("found", "missed", "cost"),
+    [
+        # A cat is found, and no dog: half of AP is lost (tidecv 1.0.1: 50 points).
+        (Detections(CAT, [0], [0.9]), 1, 0.5),
+        # Predictions of dogs are left, which are all wrong (tidecv: 0 points).
+        (Detections([*CAT, [200, 0, 240, 40]], [0, 1], [0.9, 0.1]), 1, 0.0),
+        # Those of another class are not of dogs (tidecv: 50 points).
+        (Detections([*CAT, [200, 0, 240, 40]], [0, 0], [0.9, 0.1]), 1, 0.5),
+        # The dog is where a cat is predicted, whatever the score.
+        (Detections([*CAT, *DOG], [0, 0], [0.9, 0.1]), 0, 0.0),
+        (Detections(DOG, [0], [0.9]), 1, 0.0),
+        # With nothing at all, all is lost.
+        (Detections(np.zeros((0, 4)), [], []), 2, 1.0),
+    ],
+)
+def test_a_class_that_is_missed_altogether_costs_its_ap(found, missed, cost):
+    truth = Detections([*CAT, *DOG], [0, 1])
+    results = measure([(truth, found)]).compute()
+    assert results["errors/missed"] == missed
+    assert results["errors/missed_AP_cost"] == pytest.approx(cost, abs=1e-12)
+
+
+def test_many_classes_cost_what_occurs():
+    names = [f"class {i}" for i in range(3000)]
+    metrics = DetectionMetrics(names)
+    tracemalloc.start()
+    try:
+        metrics.update([SOMETHING], [SOMETHING])
+        drawn = charts.confusion_matrix(metrics._confusions(), [*names, "background"])
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 100e6
+    assert "confusion_matrix_image" in drawn
 
 
 # --- Nothing there ----------------------------------------------------------------
@@ -613,6 +657,7 @@ def test_without_true_boxes_predictions_are_wrong():
 
 def test_without_predictions_what_is_there_is_missed():
     results = scalars(measure([(SOMETHING, NOTHING)]).compute())
+    assert results.pop("errors/missed_AP_cost") == 1.0
     assert set(results.values()) == {0.0}
     # The only object is of medium size.
     assert set(results) == {
@@ -621,7 +666,7 @@ def test_without_predictions_what_is_there_is_missed():
         "recall",
         "f1",
         "best_f1",
-        *(f"errors/{kind}_AP_cost" for kind in (*KINDS[1:], "missed")),
+        *(f"errors/{kind}_AP_cost" for kind in KINDS[1:]),
     }
 
 

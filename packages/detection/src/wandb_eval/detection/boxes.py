@@ -28,6 +28,11 @@ from wandb_eval.detection.detections import (
 OUTSIDE = "reaching out of the image"
 """The reason under which boxes are counted that are kept, but don't fit the image."""
 
+NOT_FINITE = "not finite"
+"""The reason under which boxes are counted that are no numbers."""
+
+_FAR = -1e6  # Pixels: nothing is there.
+
 _FLOATS = (np.dtype(np.float16), np.dtype(np.float32))
 
 _MAX_AREA = 1e10  # The largest that COCO counts.
@@ -147,7 +152,11 @@ def read_ground_truth(
 
 
 def read_predictions(
-    outputs: Any, sizes: ArrayLike, box_format: BoxFormat, num_classes: int
+    outputs: Any,
+    sizes: ArrayLike,
+    box_format: BoxFormat,
+    num_classes: int,
+    keep_lost: bool = False,
 ) -> tuple[list[Detections], Counter[str]]:
     """Reads the predicted boxes of a batch.
 
@@ -158,6 +167,10 @@ def read_predictions(
         sizes: Height and width of each image, shape `(images, 2)`.
         box_format: The format of the boxes.
         num_classes: How many classes there are.
+        keep_lost: Whether boxes that are not finite, or whose score is NaN, stay as
+            boxes that are on nothing, see `is_lost`: so that they count as wrong. A
+            score of NaN is 1 then, the most certain mistake. They are counted as
+            `NOT_FINITE` all the same.
 
     Returns:
         The boxes of each image. And how many boxes were left out, by reason: because
@@ -178,11 +191,22 @@ def read_predictions(
                 f"{len(batch.sizes)} images. Received: {len(limits)}"
             )
         present &= batch.place < limits[batch.image]
+    if keep_lost:
+        unknown = np.isnan(scores)
+        batch.columns["scores"] = scores = np.where(
+            unknown, scores.dtype.type(1), scores
+        )
+        batch.boxes = np.where(unknown[:, None], np.nan, batch.boxes)
     wrong = {
         "with a score outside of 0 to 1": ~((scores >= 0) & (scores <= 1)),
         "with a label that has no name": ~_named(labels, num_classes),
     }
-    return batch.split(box_format, present, wrong)
+    return batch.split(box_format, present, wrong, keep_lost)
+
+
+def is_lost(boxes: Detections) -> Bools:
+    """Which boxes are no numbers, and were kept as wrong ones."""
+    return np.asarray(boxes.boxes[:, 0] == _FAR)
 
 
 class _Batch:
@@ -221,16 +245,21 @@ class _Batch:
         self.place: Ints = np.arange(len(self.image)) - starts[self.image]
 
     def split(
-        self, box_format: BoxFormat, present: Bools, wrong: Mapping[str, Bools]
+        self,
+        box_format: BoxFormat,
+        present: Bools,
+        wrong: Mapping[str, Bools],
+        keep_lost: bool = False,
     ) -> tuple[list[Detections], Counter[str]]:
         """The boxes that are there and not wrong, image by image; the wrong counted."""
         sizes = self.sizes[self.image]
         corners = box_format.to_xyxy(self.boxes, sizes)
         finite = np.asarray(np.isfinite(corners).all(axis=1))
-        corners = np.where(finite[:, None], corners, [0.0, 0.0, 1.0, 1.0])
+        nowhere = [_FAR, _FAR, _FAR + 1, _FAR + 1]
+        corners = np.where(finite[:, None], corners, nowhere)
         extent = corners[:, 2:] - corners[:, :2]
         reasons = {
-            "not finite": ~finite,
+            NOT_FINITE: ~finite,
             "reversed": (extent < 0).any(axis=1),
             "of no area": (extent == 0).any(axis=1),
             **wrong,
@@ -239,11 +268,12 @@ class _Batch:
         kept = present.copy()
         for reason, mask in reasons.items():
             counts[reason] = int((kept & mask).sum())
-            kept &= ~mask
+            if reason != NOT_FINITE or not keep_lost:
+                kept &= ~mask
         # Half a pixel of leeway: rounding is no reason to tell the user.
         limits = sizes[:, ::-1] + 0.5
         out = (corners[:, :2] < -0.5) | (corners[:, 2:] > limits)
-        counts[OUTSIDE] = int((kept & out.any(axis=1)).sum())
+        counts[OUTSIDE] = int((kept & finite & out.any(axis=1)).sum())
 
         per_image = np.bincount(self.image[kept], minlength=len(self.sizes))
         ends = np.cumsum(per_image)

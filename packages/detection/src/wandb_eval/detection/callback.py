@@ -25,8 +25,10 @@ from wandb_eval.core import (
 )
 from wandb_eval.detection.batches import image_sizes, one_dict
 from wandb_eval.detection.boxes import (
+    NOT_FINITE,
     OUTSIDE,
     BoxFormat,
+    is_lost,
     read_ground_truth,
     read_predictions,
 )
@@ -59,11 +61,12 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
     precision, recall and F1 over the score, with `eval/best_f1` and
     `eval/best_score_threshold`. How they are counted, `DetectionMetrics` says.
 
-    Boxes that are not finite, reversed or of no area, predicted scores outside of 0 to
-    1, and predicted labels without a name are left out: `eval/left_out` says how many
-    predictions, and a warning in each epoch says why. Boxes that reach out of the image
-    by more than half a pixel are clipped where they are shown, measured as they are,
-    and counted in `eval/outside_image`.
+    Boxes that are reversed or of no area, predicted scores outside of 0 to 1, and
+    predicted labels without a name are left out, and a warning in each epoch says why.
+    Predictions that are no numbers count as wrong, and such a version is never `best`.
+    `eval/left_out` says how many both are, if any. Boxes that reach out of the image by
+    more than half a pixel are clipped where they are shown, measured as they are, and
+    counted in `eval/outside_image`.
 
     Args:
         validation_data: `(x, y)` of arrays or tensors, a batched `tf.data.Dataset`, a
@@ -247,6 +250,7 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
             "mean_iou": matches.mean_ious,
         }
         wrongness = np.column_stack([1 - f1, matches.surest_mistakes])
+        wrongness[matches.image[is_lost(matches.predicted)], 0] = np.nan
         return SampleScores(columns, wrongness)
 
     def ground_truth_rows(
@@ -274,12 +278,12 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
         for i, image in enumerate(evaluated.predictions):
             scores = {name: column[i] for name, column in evaluated.scores.items()}
             index, shown, *_ = evaluated.rows[i]
-            layer = self._layer(
-                index, image.shown, evaluated.y[i][_SIZES], image.kinds.tolist()
-            )
-            labels, inverse = np.unique(image.shown.labels, return_inverse=True)
-            sums = np.bincount(inverse, weights=image.shown.scores)
-            kinds = np.bincount(image.kinds, minlength=len(KINDS))[1:].tolist()
+            there = ~is_lost(image.shown)
+            found, kinds = image.shown[there], image.kinds[there].tolist()
+            layer = self._layer(index, found, evaluated.y[i][_SIZES], kinds)
+            labels, inverse = np.unique(found.labels, return_inverse=True)
+            sums = np.bincount(inverse, weights=found.scores)
+            errors = np.bincount(image.kinds, minlength=len(KINDS))[1:].tolist()
             rows.append(
                 [
                     index,
@@ -287,7 +291,7 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
                         shown, self._classes, boxes={"predictions": layer}, keep=True
                     ),
                     *scores.values(),
-                    *kinds,
+                    *errors,
                     [self.class_names[label] for label in labels],
                     (sums / np.bincount(inverse)).tolist(),
                 ]
@@ -332,7 +336,9 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
         if self.decode_fn is not None:
             outputs = self.decode_fn(outputs)
         num_classes = len(self.class_names)
-        return read_predictions(outputs, sizes, self._prediction_format, num_classes)
+        return read_predictions(
+            outputs, sizes, self._prediction_format, num_classes, keep_lost=True
+        )
 
 
 class _Matches(BatchMatch):
@@ -359,13 +365,13 @@ class _BatchMetrics:
         results = self._metrics.compute()
         outside = self._left_out[OUTSIDE]
         left_out = self._left_out.total() - outside
-        if left_out and self._callback.is_logging:
-            words = _in_words(self._left_out, self._callback._prediction_format)
+        if left_out > self._left_out[NOT_FINITE] and self._callback.is_logging:
+            reasons = self._left_out.copy()
+            del reasons[NOT_FINITE]  # That is said for all tasks, and once.
+            words = _in_words(reasons, self._callback._prediction_format)
             wandb.termwarn(f"In the predictions, {words}.")
-        return results | {
-            "left_out": float(left_out),
-            "outside_image": float(outside),
-        }
+        counts = {"left_out": float(left_out), "outside_image": float(outside)}
+        return results | {name: count for name, count in counts.items() if count}
 
 
 def _sizes(y: Any) -> Any:

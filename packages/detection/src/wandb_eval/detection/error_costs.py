@@ -21,7 +21,9 @@ def error_costs(ranked: Ranked, true: Ints, out_of_reach: Ints) -> dict[str, flo
     of the true box that they are on. If another prediction has found that one, or one
     with such an error has a higher score, they are left out, as all other wrong
     predictions are. True boxes that are missed are left out, too, unless a prediction
-    of a wrong class or a wrong location is on them.
+    of a wrong class or a wrong location is on them. A class that has no true box left
+    then has an AP of 0 if there are predictions of it, and else does not count; where
+    no class is left, nothing is wrong any more, and AP is 1.
 
     Args:
         ranked: All predictions.
@@ -33,25 +35,29 @@ def error_costs(ranked: Ranked, true: Ints, out_of_reach: Ints) -> dict[str, flo
         `missed`.
     """
     right = ranked.kinds == 0
-    before = _mean_ap(ranked.labels, right, true, true)
+    has_true = true > 0
+    before = _mean_ap(ranked.labels, right, true, has_true)
     costs = {}
     for kind, name in enumerate(KINDS[1:], start=1):
         wrong = ranked.kinds == kind
         kept = ~wrong | (ranked.fixed < len(true))
         labels = np.where(wrong, ranked.fixed, ranked.labels)[kept]
-        costs[name] = _mean_ap(labels, (right | wrong)[kept], true, true) - before
-    missed = _mean_ap(ranked.labels, right, true - out_of_reach, true)
+        costs[name] = _mean_ap(labels, (right | wrong)[kept], true, has_true) - before
+    left = true - out_of_reach
+    is_predicted = np.bincount(ranked.labels, minlength=len(true)) > 0
+    counted = (left > 0) | (has_true & is_predicted)
+    missed = _mean_ap(ranked.labels, right, left, counted) if counted.any() else 1.0
     return costs | {"missed": missed - before}
 
 
-def _mean_ap(labels: Labels, hits: Bools, true: Ints, counted: Ints) -> float:
+def _mean_ap(labels: Labels, hits: Bools, true: Ints, counted: Bools) -> float:
     """The mean AP of classes; 0 for those without true boxes.
 
     Args:
         labels: The classes of predictions, the highest score first.
         hits: Which of them match.
         true: How many true boxes of each class there are.
-        counted: Which classes count: those where this is not 0.
+        counted: Which classes count, one at least.
     """
     order: NDArray[np.intp] = np.argsort(labels, kind="stable")
     # Precision is highest at hits: nothing else needs a look.

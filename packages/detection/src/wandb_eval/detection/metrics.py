@@ -47,7 +47,9 @@ class DetectionMetrics:
 
     `errors/<kind>` counts the predictions that are wrong in one way, see `KINDS`, and
     `errors/<kind>_AP_cost` says how much higher AP at `iou_threshold`, over predictions
-    of any score, would be without these errors, as in TIDE.
+    of any score, would be without these errors, as in TIDE. `errors/missed` counts what
+    `errors/missed_AP_cost` is the cost of: true boxes that no prediction finds, of
+    whatever score, and that none of a wrong class or in a wrong place is on.
 
     What can't be told is left out: figures of COCO for which there is no true box, such
     as `AP_large` without large objects; `recall` without true boxes; `mean_iou` without
@@ -92,14 +94,12 @@ class DetectionMetrics:
         self.iou_threshold = iou_threshold
         self.score_threshold = score_threshold
         num_classes = len(self.class_names)
-        self.confusion_matrix: Ints = np.zeros((num_classes + 1,) * 2, np.int64)
-        """Counts; rows are true classes, columns predicted ones, background last."""
+        self._pairs: list[charts.PairCounts] = []
         self._true: Ints = np.zeros(num_classes, np.int64)
         self._predicted: Ints = np.zeros(num_classes, np.int64)
         self._matched: Ints = np.zeros(num_classes, np.int64)
         self._ious: list[Floats] = []
         self._kinds: Ints = np.zeros(len(KINDS), np.int64)
-        self._kinds_missed = 0
         self._ranking = Ranking(num_classes)
         self._coco = CocoEvaluation(self.class_names)
 
@@ -133,16 +133,39 @@ class DetectionMetrics:
         self._predicted += _histogram(labels[counted], num_classes)
         self._matched += _histogram(labels[matches.hits], num_classes)
         self._kinds += _histogram(matches.kinds[matches.shown], len(KINDS))
-        self._kinds_missed += int(matches.missed.sum())
 
         found = matches.found_of_any_class[matches.shown]
         missed = ~true.iscrowd
         missed[found[found >= 0]] = False
         rows = np.append(true.labels, num_classes)[found]  # -1 is the background.
         counted = found != CROWD
-        columns = labels[matches.shown]
-        np.add.at(self.confusion_matrix, (rows[counted], columns[counted]), 1)
-        self.confusion_matrix[:, -1] += _histogram(true.labels[missed], num_classes + 1)
+        columns = labels[matches.shown][counted]
+        missed_labels = true.labels[missed]
+        background = np.full(len(missed_labels), num_classes)
+        pairs = charts.PairCounts.of(
+            np.append(rows[counted], missed_labels),
+            np.append(columns, background),
+            num_classes + 1,
+        )
+        self._pairs.append(pairs)
+
+    @property
+    def confusion_matrix(self) -> Ints:
+        """Counts; rows are true classes, columns predicted ones, background last."""
+        return np.asarray(self._confusions().dense(), np.int64)
+
+    def _confusions(self) -> charts.PairCounts:
+        """The pairs of classes that occurred."""
+        pairs = self._pairs
+        nothing = np.zeros(0, np.int64)
+        together = charts.PairCounts.of(
+            np.concatenate([nothing, *(part.actual for part in pairs)]),
+            np.concatenate([nothing, *(part.predicted for part in pairs)]),
+            len(self.class_names) + 1,
+            np.concatenate([nothing, *(part.counts for part in pairs)]),
+        )
+        self._pairs = [together]
+        return together
 
     def compute(self) -> dict[str, Any]:
         """What to log: numbers, the table by class, and charts."""
@@ -156,7 +179,7 @@ class DetectionMetrics:
             f"errors/{kind}": int(count)
             for kind, count in zip(KINDS[1:], self._kinds[1:], strict=True)
         }
-        results["errors/missed"] = self._kinds_missed
+        results["errors/missed"] = int(self._ranking.out_of_reach.sum())
         sums = [counts.sum() for counts in (self._matched, self._predicted, self._true)]
         results |= {
             name: value
@@ -176,7 +199,7 @@ class DetectionMetrics:
             results |= {f"errors/{name}_AP_cost": ap for name, ap in costs.items()}
         results["per_class"] = self._per_class(precisions, classes, curves)
         names = check_class_names([*self.class_names, "background"]) or []
-        results |= charts.confusion_matrix(self.confusion_matrix, names)
+        results |= charts.confusion_matrix(self._confusions(), names)
         if len(classes) and len(self.class_names) <= charts.MAX_CURVES:
             recall = np.linspace(0, 1, precisions.shape[1])
             results["precision_recall"] = charts.curves(

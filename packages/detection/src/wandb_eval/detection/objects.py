@@ -10,6 +10,7 @@ import wandb
 from numpy.typing import NDArray
 
 from wandb_eval.core import EvaluatedSamples, charts
+from wandb_eval.detection.boxes import is_lost
 from wandb_eval.detection.detections import Floats
 from wandb_eval.detection.matching import KINDS, NO_MATCH, ImageMatch
 
@@ -85,7 +86,7 @@ def _mistakes(samples: EvaluatedSamples, sample: int) -> list[_Mistake]:
     """What is wrong in an image, and how bad it is."""
     image: ImageMatch = samples.predictions[sample]
     wrong, missed = (
-        np.flatnonzero(image.found == NO_MATCH),
+        np.flatnonzero((image.found == NO_MATCH) & ~is_lost(image.shown)),
         np.flatnonzero(image.missed),
     )
     sides = (
