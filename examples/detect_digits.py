@@ -197,7 +197,7 @@ def main() -> None:
     print(f"AP50 on {len(held_out.images)} held-out scenes:")
     print("  " + "  ".join(f"epoch_{n}: {x:.3f}" for n, x in figures.items()))
     print("What is wrong, in words:")
-    for line in in_words(callback, history.history):
+    for line in in_words(callback, callback.history):
         print(f"  {line}")
     print(f"A contact sheet is in {os.path.relpath(sheet)}")
     print(f"The run is in {folder}")

@@ -74,7 +74,7 @@ def train(evaluation, model=None, validation_data=(X, Y), epochs=2, **options):
         callbacks=[evaluation, *options.pop("callbacks", [])],
         **options,
     )
-    return model, history.history
+    return model, {**history.history, **evaluation.history}
 
 
 def samples_seen(model):

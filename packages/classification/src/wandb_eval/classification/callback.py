@@ -106,6 +106,8 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
     ```
     """
 
+    headline = ("accuracy", "macro_f1", "log_loss")
+
     def __init__(
         self,
         validation_data: Any,

@@ -12,12 +12,13 @@ import wandb
 from wandb_eval.core._wandb.files import Folder, WriteError
 from wandb_eval.core._wandb.tables import reference_table
 from wandb_eval.core.arguments import check_bool
+from wandb_eval.core.closing import ClosesRows
 from wandb_eval.core.copies import CopiedCallback
 from wandb_eval.core.processes import is_alone
 from wandb_eval.core.run_log import RunLog
 
 
-class WandbEvalCallback(CopiedCallback, abc.ABC):
+class WandbEvalCallback(ClosesRows, CopiedCallback, abc.ABC):
     """Abstract base class to build Keras callbacks that show what a model predicts.
 
     A subclass implements `add_ground_truth` and `add_model_predictions`. When training
@@ -134,14 +135,11 @@ class WandbEvalCallback(CopiedCallback, abc.ABC):
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Logs the ground truth, once."""
         self._take_run()
+        self._close_row()  # Of a training that was interrupted.
         self._run_log.reports.begin_epoch(0)
         self.init_pred_table(column_names=self.pred_table_columns)
         self._log_ground_truth(logs)
         self._run_log.reports.begin_epoch(0)  # What fails in it is to be said, too.
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Notes which epoch it is."""
-        self._run_log.reports.epoch = epoch
 
     def _log_ground_truth(self, logs: dict[str, float] | None = None) -> None:
         self._run_log.begin_ground_truth()
@@ -174,6 +172,7 @@ class WandbEvalCallback(CopiedCallback, abc.ABC):
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         """Reports what became of the last versions, if it is known soon."""
+        super().on_train_end(logs)
         self._run_log.wait_for_uploads()
 
     def _ensure_ground_truth(self) -> None:
@@ -297,8 +296,8 @@ class WandbEvalCallback(CopiedCallback, abc.ABC):
         """Logs values to the run's history, against the epoch.
 
         The epoch travels as a value, `eval/epoch`, which is the step metric of these
-        keys: the run's own step is left to itself. The values join the row of the
-        history that is open, unless there is one of ours in it.
+        keys. The values join the row of the history that is open, if that is of the
+        same epoch and has none of these keys of ours.
 
         Args:
             metrics: What to log: scalars, media, charts. The keys begin with `eval/`

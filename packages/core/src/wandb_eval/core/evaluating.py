@@ -14,6 +14,7 @@ from wandb_eval.core.evaluation.evaluator import Evaluator
 from wandb_eval.core.evaluation.samples import EvaluatedSamples
 from wandb_eval.core.evaluation.task import EvalTask
 from wandb_eval.core.evaluation.trees import to_numpy
+from wandb_eval.core.fit_logs import KeepsNumbers
 from wandb_eval.core.garbage import collected_less
 from wandb_eval.core.monitor import Monitor
 from wandb_eval.core.neighbours import Neighbours
@@ -31,7 +32,7 @@ MOST_SCORES = 10_000
 """Above so many samples, not every version has the scores of all of them."""
 
 
-class EvaluatingCallback(EvalTask, WandbEvalCallback):
+class EvaluatingCallback(KeepsNumbers, EvalTask, WandbEvalCallback):
     """The hooks of `fit` for a callback that evaluates with an `Evaluator`.
 
     `WandbTaskEvalCallback`, the one subclass, has what a task is told to do. This one
@@ -54,6 +55,7 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
     def _begin(self) -> None:
         """Sets up what changes from one training to the next."""
         self._neighbours = Neighbours(self)
+        self.history: dict[str, list[float]] = {}
         self._evaluation: Evaluation | None = None
         self._evaluated: tuple[int, int | None] | None = None
         self._last: tuple[int, dict[str, Any]] | None = None
@@ -88,7 +90,7 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
         if self.every_n_epochs > 1:
             self._neighbours.expect_gaps(prefix)
         # Numbers may steer the training also where nothing is logged.
-        self._computes = not self._run_log.skips or self._neighbours.monitors(prefix)
+        self._computes = not self._run_log.skips or bool(self._neighbours.used(prefix))
         if self._computes:
             self._check_model()
         super().on_train_begin(logs)
@@ -125,11 +127,14 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Evaluates the model, if it is time to, and adds the numbers to `logs`."""
+        is_first, numbers = self._last is None, {}
         self._last = epoch, dict(logs or {})
         if self._is_due(epoch):
-            numbers = self._evaluate(epoch, self._last[1])
+            numbers = self._evaluate_epoch(epoch, self._last[1])
             if logs is not None:
-                logs.update(numbers)
+                logs.update(self._shown_by_fit(numbers))
+        if is_first and self._computes:
+            self._neighbours.warn_of_columns(f"{self.prefix}/", bool(numbers))
         self._evaluator.drop()
 
     def _after_batch(self, batch: int, logs: dict[str, float] | None = None) -> None:
@@ -144,10 +149,8 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         """Evaluates the model, if training ended early and that was not known yet."""
-        if self._last is not None and (
-            self._evaluated is None or self._evaluated[0] != self._last[0]
-        ):
-            self._evaluate(*self._last)
+        if self._last is not None and self._evaluated != (self._last[0], None):
+            self._evaluate_epoch(*self._last)
         self._in_fit = False
         if self._evaluation is not None and self.is_logging and not self._summed_up:
             with self._run_log.reports.reported(
@@ -181,6 +184,7 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
     ) -> dict[str, float]:
         """Evaluates the model, logs what there is to log, and returns the numbers."""
         if batch is None and self._evaluated == (epoch, self._batch):
+            self._evaluated = epoch, None
             return self._numbers  # Nothing was trained since.
         self._run_log.reports.epoch, self._evaluated = epoch, (epoch, batch)
         self._evaluated_batch = batch
@@ -281,7 +285,7 @@ class EvaluatingCallback(EvalTask, WandbEvalCallback):
         if not self._computes:  # The numbers are asked for.
             self._computes = True
             self._check_model()
-        numbers = self._evaluate(self._calls, logs)
+        numbers = self._evaluate_epoch(self._calls, logs)
         self._calls += 1
         super().on_train_end(logs)
         return numbers

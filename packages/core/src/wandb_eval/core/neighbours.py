@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import re
+import string
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -27,15 +29,14 @@ class Neighbours:
         places = [i for i, other in enumerate(self.all) if other is callback]
         self._before = self.all[: places[0]] if places else []
 
-    def monitors(self, prefix: str) -> bool:
-        """Whether one of them monitors a number whose name begins so."""
-        return any(_monitored(other).startswith(prefix) for other in self.all)
+    def used(self, prefix: str) -> set[str]:
+        """The numbers that one of them uses, of those whose names begin so."""
+        return {name for other in self.all for name in _used(other, prefix)}
 
     def warn_of_order(self, prefix: str) -> None:
-        """Names those that monitor a number of ours before it is there."""
+        """Names those that use a number of ours before it is there."""
         for other in self._before:
-            name = _monitored(other)
-            if name.startswith(prefix):
+            for name in sorted(_used(other, prefix)):
                 wandb.termwarn(
                     f"{type(other).__name__} monitors {name!r}, but stands before the "
                     "callback that measures it: it will not find it. Put it behind."
@@ -44,11 +45,31 @@ class Neighbours:
     def expect_gaps(self, prefix: str) -> None:
         """Keeps Keras from warning of epochs that have no such number on purpose."""
         late = [other for other in self.all if other not in self._before]
-        names = {_monitored(other) for other in late}
-        for name in sorted(names):
-            if name.startswith(prefix):
-                pattern = rf"(?s).*{name}.*(not available|available, skipping)"
-                warnings.filterwarnings("ignore", pattern)
+        for name in sorted({name for other in late for name in _used(other, prefix)}):
+            pattern = rf"(?s).*{re.escape(name)}.*(not available|available, skipping)"
+            warnings.filterwarnings("ignore", pattern)
+
+    def warn_of_columns(self, prefix: str, are_there: bool) -> None:
+        """Names those whose columns are the logs of the first epoch, if ours lack.
+
+        Args:
+            prefix: What the names of our numbers begin with.
+            are_there: Whether the logs of the first epoch have numbers of ours.
+        """
+        for other in self.all:
+            if not isinstance(other, keras.callbacks.CSVLogger):
+                continue
+            if other in self._before:
+                why = "it stands before the callback that measures them. Put it behind"
+            elif not are_there:
+                why = "they have none. Evaluate the first epoch, too (every_n_epochs=1)"
+            else:
+                continue
+            wandb.termwarn(
+                f"{type(other).__name__} takes its columns from the logs of the first "
+                f"epoch. Its file will have no '{prefix}...': {why}, or take the "
+                "numbers from the callback's `history`."
+            )
 
     @contextlib.contextmanager
     def validation_weights(self) -> Iterator[None]:
@@ -72,8 +93,38 @@ class Neighbours:
                 swap.on_test_end()
 
 
-def _monitored(callback: Any) -> str:
-    return str(getattr(callback, "monitor", None) or "")
+def _used(callback: Any, prefix: str) -> set[str]:
+    """The numbers of the logs that a callback uses, as far as it says so.
+
+    Keras' callbacks have a `monitor`, Optuna's a `_monitor`, KerasTuner's an
+    `objective`, Ray's `_metrics`; `ModelCheckpoint` puts numbers into its `filepath`.
+    """
+    attributes = ("monitor", "_monitor", "objective", "metrics", "_metrics")
+    names = [
+        name
+        for attribute in attributes
+        for name in _names(getattr(callback, attribute, None))
+    ]
+    path = getattr(callback, "filepath", None)
+    if isinstance(path, str):
+        with contextlib.suppress(ValueError):  # It is no format.
+            names += [str(field[1]) for field in string.Formatter().parse(path)]
+    return {name for name in names if name.startswith(prefix)}
+
+
+def _names(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _names(list(value.values()))
+    elif isinstance(value, (list, tuple, set)):
+        for one in value:
+            yield from _names(one)
+    else:
+        yield from _names(getattr(value, "objectives", []))  # Of KerasTuner.
+        name = getattr(value, "name", None)
+        if isinstance(name, str):
+            yield name
 
 
 def _callbacks_of_fit(callback: Any) -> list[Any]:

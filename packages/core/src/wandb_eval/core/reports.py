@@ -14,6 +14,9 @@ from wandb_eval.core._wandb.artifacts import EvalArtifact
 from wandb_eval.core._wandb.uploads import Upload, UploadError, log_artifact
 
 logger = logging.getLogger(__name__)
+# What is logged is said by W&B, too. Where nobody has set a handler, Python would print
+# it to stderr once more, with the traceback.
+logging.getLogger("wandb_eval").addHandler(logging.NullHandler())
 
 
 class Owner(Protocol):

@@ -19,6 +19,7 @@ from wandb_eval.core.evaluation.evaluator import Evaluator
 from wandb_eval.core.evaluation.samples import EvaluatedSamples, Samples
 from wandb_eval.core.evaluation.task import EvalTask
 from wandb_eval.core.evaluation.trees import stack_or_list
+from wandb_eval.core.fit_logs import FitLogs, InLogs
 from wandb_eval.core.images import check_image_format
 from wandb_eval.core.logits import (
     FromLogits,
@@ -50,6 +51,7 @@ class TaskArguments(TypedDict, total=False):
     one_pass: bool
     monitor: str | None
     mode: Mode
+    in_logs: InLogs
     seed: int
     output_key: str | int | None
     name: str
@@ -63,19 +65,25 @@ class WandbTaskEvalCallback(EvaluatingCallback):
 
     When training begins it draws samples of `validation_data`, which stay the same in
     all epochs. At the end of an epoch it evaluates the model on all of the data, writes
-    the numbers into the `logs` of `fit` and, against `eval/epoch`, into the history,
-    and logs a version with the tables `eval_data` (predictions for the fixed samples),
-    `hardest` (the same for the samples that the model gets most wrong now) and `scores`
-    (every sample, no images). Its aliases are `latest`, `epoch_<n>`, and `best` where
-    `monitor` improved; its metadata holds the epoch and the numbers. The run's summary
-    has the best number and its epoch, as `eval/best_<number>` and `eval/best_epoch`.
+    the headline numbers into the `logs` of `fit` and all numbers, against `eval/epoch`,
+    into the history, and logs a version with the tables `eval_data` (predictions for
+    the fixed samples), `hardest` (the same for the samples that the model gets most
+    wrong now) and `scores` (every sample, no images). Its aliases are `latest`,
+    `epoch_<n>`, and `best` where `monitor` improved; its metadata holds the epoch and
+    the numbers. The run's summary has the best number and its epoch, as
+    `eval/best_<number>` and `eval/best_epoch`.
+
+    `history` has all numbers of the training as lists, by their keys, like that of
+    Keras' `History`; `history["eval/epoch"]` are the epochs that were evaluated. Where
+    a number is missing in an epoch, its list has NaN.
 
     Where `fit` validates on the same data, the outputs come from that validation, and
     nothing is predicted twice.
 
     A subclass implements `ground_truth_rows` and, as far as there is something to say,
     `score_samples`, `prediction_rows` and `new_metrics`; `read_batch`, if what it gets
-    must be read first. It may check what it gets in `check_batch` and `check_outputs`,
+    must be read first; `headline`, if not all numbers are to be in the `logs` of `fit`.
+    It may check what it gets in `check_batch` and `check_outputs`,
     which are called before the first batch of training. Or it makes the tables itself,
     in `add_ground_truth` and `add_model_predictions`.
 
@@ -105,6 +113,9 @@ class WandbTaskEvalCallback(EvaluatingCallback):
             that is logged here (`"eval/accuracy"`), that says which version is best.
         mode: `"min"`, `"max"`, or `"auto"`: told by the compiled metric of that name,
             or by the name.
+        in_logs: Which numbers go into the `logs` of `fit`: a list of names
+            (`["ece", "brier"]`), `"all"`, or `None` for the task's headline numbers.
+            What `monitor`, or another callback of the `fit`, uses is there always.
         seed: Seed of the draw.
         output_key: Which output, of a model that has several: a key of the dict, an
             index, or the name of an output. Of a y for several outputs, a tuple or a
@@ -138,6 +149,7 @@ class WandbTaskEvalCallback(EvaluatingCallback):
         one_pass: bool = True,
         monitor: str | None = None,
         mode: Mode = "auto",
+        in_logs: InLogs = None,
         seed: int = 0,
         output_key: str | int | None = None,
         name: str = "val",
@@ -190,6 +202,7 @@ class WandbTaskEvalCallback(EvaluatingCallback):
         )
         self._sample_rows = SampleRows(self._rows_of)
         self._monitor = Monitor(monitor, mode)
+        self._fit_logs = FitLogs(in_logs)
         self._evaluator = Evaluator(
             self,
             self.validation_data,

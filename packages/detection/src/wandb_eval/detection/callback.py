@@ -113,6 +113,7 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
     """
 
     looks_as_model = True
+    headline = ("mAP", "AP50", "f1")
 
     def __init__(
         self,

@@ -122,6 +122,7 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
     """
 
     looks_as_model = True
+    headline = ("mean_iou", "mean_dice")
 
     def __init__(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import wandb
@@ -63,7 +64,8 @@ class History:
         return cells
 
     def log(self, row: dict[str, Any], epoch: int) -> None:
-        """Logs cells, which must all be new ones, as one row."""
+        """Logs cells, which must all be new ones, as a part of an epoch's row."""
+        keys = set(row)
         row = {**row, self._step: epoch}
         for key in row.keys() - self._defined:
             if key == self._step:
@@ -71,36 +73,77 @@ class History:
             else:
                 self._run.define_metric(key, step_metric=self._step)
             self._defined.add(key)
-        _log_row(self._run, row)
+        _log_row(self._run, row, epoch, keys)
 
 
-_logged: weakref.WeakKeyDictionary[wandb.Run, tuple[int, set[str]]] = (
-    weakref.WeakKeyDictionary()
-)
-"""The step that rows of ours were logged to last, of each run, and their keys."""
+@dataclass
+class _OpenRow:
+    """The row of the history that values of ours are in, and that is not closed yet."""
+
+    step: int
+    epoch: int
+    keys: set[str] = field(default_factory=set)
 
 
-def _log_row(run: wandb.Run, row: dict[str, Any]) -> None:
+_open: weakref.WeakKeyDictionary[wandb.Run, _OpenRow] = weakref.WeakKeyDictionary()
+"""The row that was logged to last by any callback of ours, of each run."""
+
+
+def _log_row(run: wandb.Run, row: dict[str, Any], epoch: int, keys: set[str]) -> None:
     """Logs values as a part of the row of the history that is open.
 
     Without that, each row of ours would close one, and what a user logs with a `step`
-    of his own would be dropped: W&B's steps only go forward.
+    of his own for this epoch would be dropped: W&B's steps only go forward. Who logs
+    last in an epoch is not known to any of the callbacks, so the row stays open until
+    the next hook: see `close_row`.
 
     Args:
         run: The run.
-        row: The values, by key. If the row that is open has one of these keys from a
-            callback of ours, a new one is begun.
+        row: The values, by key.
+        epoch: Their epoch. If the row that is open is one of another epoch of ours, a
+            new one is begun.
+        keys: The keys of values that a row can hold once. If the row that is open has
+            one of them from a callback of ours, a new one is begun.
     """
-    if run._settings._shared:  # Of several processes, each has its own steps.
+    if _closes_rows_itself(run):
         run.log(row)
         return
-    step, keys = _logged.get(run, (-1, set()))
-    if step == run._local_step and keys & row.keys():
-        run.log(row, step=step + 1)
-    else:
-        run.log(row, commit=False)
-    before = keys if step == run._local_step else set()
-    _logged[run] = int(run._local_step), before | row.keys()
+    known = _open.get(run)
+    if known is not None and (known.epoch != epoch or known.keys & keys):
+        close_row(run)
+    run.log(row, commit=False)
+    step = int(run._local_step)
+    known = _open.get(run)
+    if known is None or known.step != step:
+        known = _open[run] = _OpenRow(step, epoch)
+    known.keys |= keys
+
+
+def close_row(run: wandb.Run) -> None:
+    """Closes the row of the history that values of ours are in, if it is still open.
+
+    What is open reaches neither the server, nor the summary, nor the log of an offline
+    run. If somebody else has closed it since, by logging with another `step` or without
+    one, nothing is logged: there would be a row without values. Does not wait, and may
+    be called from any thread.
+
+    Args:
+        run: The run. If it is finished, wandb has closed its row.
+    """
+    row = _open.pop(run, None)
+    if row is not None and row.step == run._local_step and not run._is_finished:
+        run.log({}, commit=True)
+
+
+def _closes_rows_itself(run: wandb.Run) -> bool:
+    """Whether W&B does not heed the steps of a run, and each `log` should be a row.
+
+    Of several processes that share a run, each has its own steps. With
+    `sync_tensorboard`, W&B strips the `step` of every `log` and closes rows when events
+    of TensorBoard come; it does so until the end of the process, in runs without
+    `sync_tensorboard`, too. What users log with a `step` is not dropped in either.
+    """
+    return bool(run._settings._shared or wandb.patched["tensorboard"])
 
 
 def _log_run_table(

@@ -40,6 +40,10 @@ class EvalTask:
     """Whether data is looked at as the model's own preprocessor makes it: where targets
     lie in the image, they move with it."""
 
+    headline: Sequence[str] | None = None
+    """The names of the numbers, among those that `new_metrics` measures, that go into
+    the logs of `fit`. `None`: all of them."""
+
     def unpack_batch(self, batch: Any) -> tuple[Any, Any]:
         """Gets `(x, y)` out of a batch of `validation_data`."""
         return unpack_x_y(batch)
