@@ -270,3 +270,89 @@ def test_parameters_of_the_contract(loopback):
     assert set(first.aliases) == {"e0"}
     assert set(second.aliases) == {"a", "e1", "latest"}
     assert loopback.table(second, "seen")["data"] == [[1]]
+
+
+class LogsByItself(WandbEvalCallback):
+    """Logs the ground truth as the source of W&B's class does it."""
+
+    def __init__(self, x, data_table_columns, pred_table_columns):
+        super().__init__(data_table_columns, pred_table_columns)
+        self.x = x
+        for name in ("data_table_ref", "data_table", "pred_table", "validation_data"):
+            setattr(self, name, None)  # As anybody may begin.
+
+    def add_ground_truth(self, logs=None):
+        for idx, image in enumerate(self.x):
+            self.data_table.add_data(idx, wandb.Image(image))
+
+    def add_model_predictions(self, epoch, logs=None):
+        for idx in self.data_table_ref.get_index():
+            row = self.data_table_ref.data[idx]
+            self.pred_table.add_data(epoch, row[0], row[1], 2 * row[0])
+
+    def log_data_table(self, name="val", type="dataset", table_name="val_data"):
+        data_artifact = wandb.Artifact(name, type=type)
+        data_artifact.add(self.data_table, table_name)
+
+        # Calling `use_artifact` uploads the data to W&B.
+        assert wandb.run is not None
+        wandb.run.use_artifact(data_artifact)
+        data_artifact.wait()
+
+        # We get the reference table.
+        self.data_table_ref = data_artifact.get(table_name)
+
+
+class AssignsItsOwnTable(LogsByItself):
+    """Needs no server."""
+
+    def log_data_table(self, *args, **kwargs):
+        self.data_table_ref = self.data_table
+
+
+def train_with(kind):
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (4, 8, 8, 3)).astype("float32")
+    model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(3)])
+    model.compile("sgd", "mse")
+    callback = kind(x, ["idx", "image"], ["epoch", "idx", "image", "twice"])
+    model.fit(x, np.zeros((4, 3)), epochs=2, verbose=0, callbacks=[callback])
+    return x
+
+
+def assert_versions_have(loopback, run_id, x):
+    versions = loopback.versions(f"run_{run_id}_pred")
+    assert [version.state for version in versions] == ["COMMITTED"] * 2
+    for epoch, version in enumerate(versions):
+        rows = loopback.table(version, "eval_data")["data"]
+        assert [[row[0], row[1], row[3]] for row in rows] == [
+            [epoch, i, 2 * i] for i in range(4)
+        ]
+        for image, row in zip(x, rows, strict=True):
+            content = loopback.resolve(version, row[2]["path"])
+            shown = np.asarray(PIL.Image.open(io.BytesIO(content)))
+            np.testing.assert_array_equal(shown, image.astype(np.uint8))
+
+
+def test_a_subclass_logs_the_ground_truth_as_the_source_of_wandb_does(loopback):
+    with wandb.init() as run:
+        x = train_with(LogsByItself)
+        assert "eval/missing_versions" not in dict(run.summary)
+    [data] = loopback.versions("val")
+    assert len(loopback.table(data, "val_data")["data"]) == 4
+    assert_versions_have(loopback, run.id, x)
+
+
+def test_a_subclass_assigns_the_table_that_rows_are_taken_from(loopback, sync):
+    with wandb.init(mode="offline") as run:
+        x = train_with(AssignsItsOwnTable)
+        assert "eval/missing_versions" not in dict(run.summary)
+    sync(run.dir)
+    assert_versions_have(loopback, run.id, x)
+
+
+def test_a_loop_that_skips_on_train_begin_is_told_so(loopback):
+    with wandb.init(mode="offline"):
+        callback = LogsByItself(np.zeros((1, 2, 2)), ["idx", "image"], ["epoch"])
+        with pytest.raises(RuntimeError, match="`on_train_begin` was called"):
+            callback.on_epoch_end(0)

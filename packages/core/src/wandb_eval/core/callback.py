@@ -149,6 +149,7 @@ class WandbEvalCallback(ClosesRows, CopiedCallback, abc.ABC):
         with self._run_log.reports.reported(what, WriteError) as failures:
             if not self._run_log.skips:
                 call(self.add_ground_truth, logs=logs)
+            self._lacks_ground_truth = False  # A `log_data_table` of a subclass' own.
             self.log_data_table()
         if failures:
             self._run_log.folders.discard()
@@ -231,12 +232,22 @@ class WandbEvalCallback(ClosesRows, CopiedCallback, abc.ABC):
         `get_index()` gives the row numbers, `data[row][column]` a cell. Media in it
         are references: nothing was downloaded, and nothing is uploaded again, also
         when one is given layers, as in `wandb.Image(cell, masks=...)`.
+
+        A `log_data_table` of your own may assign another table to it.
+
+        Raises:
+            RuntimeError: If there is no table yet: `on_train_begin` was not called.
         """
         if self._reference is None:
+            check_begun(self, getattr(self, "data_table", None) is not None)
             if self._run_log.skips and not self.data_table.data:
                 call(self.add_ground_truth, logs=None)
             self._reference = reference_table(self.data_table)
         return self._reference
+
+    @data_table_ref.setter
+    def data_table_ref(self, table: wandb.Table | None) -> None:
+        self._reference = table
 
     def log_data_table(
         self, name: str = "val", type: str = "dataset", table_name: str = "val_data"
@@ -324,6 +335,28 @@ def _check_implemented(cls: type[WandbEvalCallback]) -> None:
             f"{cls.__name__} must implement {' and '.join(missing)}: "
             "`add_ground_truth(self, logs=None)` adds rows to `self.data_table`, "
             "`add_model_predictions(self, epoch, logs=None)` to `self.pred_table`."
+        )
+
+
+def check_begun(callback: WandbEvalCallback, has_begun: bool) -> None:
+    """Raises an error if a training loop has left out the first hook."""
+    if not has_begun:
+        raise RuntimeError(
+            f"{type(callback).__name__} was used before its `on_train_begin` was "
+            "called. `model.fit` calls it. In a training loop of your own, call "
+            "`callbacks.on_train_begin()` once before the first epoch, where "
+            "`callbacks` is `keras.callbacks.CallbackList([...], model=model)`."
+        )
+
+
+def check_model(callback: WandbEvalCallback) -> None:
+    """Raises an error if a training loop has not set a model."""
+    if callback._model is None:
+        raise RuntimeError(
+            f"{type(callback).__name__} has no model. `model.fit` sets it. In a "
+            "training loop of your own, call `callback.set_model(model)` before "
+            "`on_train_begin`, or have `keras.callbacks.CallbackList([...], "
+            "model=model)` do it."
         )
 
 
