@@ -1,6 +1,7 @@
 """Tasks of KerasHub: batches of one size, and what their preprocessors make of data."""
 
 import os
+from functools import partial
 
 import keras
 import numpy as np
@@ -10,6 +11,7 @@ from keras import ops
 
 from detectors import retinanet
 from wandb_eval.classification import WandbClassificationEvalCallback
+from wandb_eval.core.evaluation.frame import preprocessing
 from wandb_eval.detection import WandbDetectionEvalCallback
 from wandb_eval.segmentation import WandbSegmentationEvalCallback
 
@@ -345,3 +347,168 @@ def test_a_dfine_in_batches_that_leave_a_part():
     ).history
     assert len(history["eval/mAP"]) == 2
     assert len(evaluation.pred_table.data) == 6
+
+
+# --- The way that `fit` takes -----------------------------------------------------
+
+
+def uint8_images(count=10):
+    return np.random.default_rng(0).integers(0, 256, (count, 40, 60, 3), np.uint8)
+
+
+def converter(**options):
+    return hub.layers.ImageConverter(image_size=(32, 32), **options)
+
+
+PADDED = {"crop_to_aspect_ratio": False, "pad_to_aspect_ratio": True}
+
+
+def image_classifier(**options):
+    backbone = hub.models.ResNetBackbone(
+        [64], [3], [64], [1], [1], block_type="basic_block", image_shape=(32, 32, 3)
+    )
+    preprocessor = hub.models.ImageClassifierPreprocessor(converter(**options))
+    model = hub.models.ImageClassifier(
+        backbone, num_classes=3, preprocessor=preprocessor
+    )
+    return model, uint8_images(), np.arange(10) % 3
+
+
+def text_classifier():
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ",", "."]
+    words += ["the", "quick", "brown", "fox"]
+    backbone = hub.models.BertBackbone(
+        vocabulary_size=len(words),
+        num_layers=1,
+        num_heads=2,
+        hidden_dim=4,
+        intermediate_dim=8,
+        max_sequence_length=8,
+    )
+    preprocessor = hub.models.BertTextClassifierPreprocessor(
+        hub.models.BertTokenizer(words), sequence_length=8
+    )
+    model = hub.models.BertTextClassifier(
+        backbone, num_classes=2, preprocessor=preprocessor
+    )
+    texts = ["the quick", "brown fox.", "fox", "quick, the fox", "the"]
+    return model, np.array(2 * texts), np.arange(10) % 2
+
+
+def segmenter(dtype="int32"):
+    x, _ = red_scenes(6, 64, 128)
+    preprocessor = hub.models.ImageSegmenterPreprocessor(
+        hub.layers.ImageConverter(image_size=(64, 64)), resize_output_mask=True
+    )
+    y = (x[..., :1] > 0).astype(dtype)
+    return RedSegmenter(preprocessor).perfect(), x.astype("uint8"), y
+
+
+def detector(**options):
+    x, boxes = red_scenes(6, 48, 96)
+    preprocessor = hub.models.ObjectDetectorPreprocessor(
+        hub.layers.ImageConverter(
+            image_size=(48, 48), bounding_box_format="xyxy", **options
+        )
+    )
+    model = RedDetector(preprocessor, (48, 48))
+    model.compile()
+    y = {"boxes": boxes, "labels": np.ones((6, 1), np.float32)}
+    return model, x.astype("uint8"), y
+
+
+def batches_of_fit(model, *args, **options):
+    """The batches that `test_step` gets, one after the other."""
+    seen = []
+
+    class Seeing(type(model)):
+        def test_step(self, *args):
+            seen.append(args[-1])
+            return super().test_step(*args)
+
+    kind, model.__class__ = type(model), Seeing
+    was_jit, model.jit_compile = model.jit_compile, False
+    model.run_eagerly, model.test_function = True, None
+    try:
+        model.evaluate(*args, verbose=0, **options)
+    finally:
+        model.__class__ = kind
+        model.run_eagerly, model.test_function = False, None
+        model.jit_compile = was_jit
+    return seen
+
+
+def arrays_of(tree):
+    return [np.asarray(leaf) for leaf in keras.tree.flatten(tree)]
+
+
+@pytest.mark.parametrize("as_dataset", [False, True], ids=["arrays", "dataset"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        partial(image_classifier, scale=1 / 255, offset=[-0.4, -0.5, -0.3]),
+        partial(image_classifier, **PADDED),
+        text_classifier,
+        partial(segmenter, "int32"),
+        partial(segmenter, "uint8"),
+        detector,
+        partial(detector, **PADDED),
+    ],
+    ids=str,
+)
+def test_data_is_preprocessed_bit_by_bit_as_in_fit(make, as_dataset):
+    model, x, y = make()
+    if as_dataset:
+        tf = pytest.importorskip("tensorflow")
+        data = tf.data.Dataset.from_tensor_slices((x, y)).batch(4)
+        raw, expected = list(data), batches_of_fit(model, data)
+    else:
+        data, cuts = (x, y), range(0, len(x), 4)
+        raw = [
+            keras.tree.map_structure(lambda a, k=k: a[k : k + 4], data) for k in cuts
+        ]
+        expected = batches_of_fit(model, x, y, batch_size=4)
+    prepare = preprocessing(model, data)
+    for batch, fits in zip(raw, expected, strict=True):
+        for ours, theirs in (
+            (prepare(batch), fits),
+            (prepare.inputs(batch[0]), fits[0]),
+        ):
+            for leaf, other in zip(arrays_of(ours), arrays_of(theirs), strict=True):
+                assert leaf.dtype == other.dtype
+                np.testing.assert_array_equal(leaf, other)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint8"])
+def test_integer_masks_need_no_second_pass(dtype):
+    model, x, y = segmenter(dtype)
+    evaluation = WandbSegmentationEvalCallback((x, y), NAMES, on_error="raise")
+    history = model.fit(
+        x, y, validation_data=(x, y), batch_size=4, verbose=0, callbacks=[evaluation]
+    ).history
+    assert evaluation._evaluator.reason is None
+    assert history["eval/mean_iou"] == history["val_mean_io_u"] == [1.0]
+
+
+def test_padded_uint8_images_are_evaluated():
+    model, x, y = detector(**PADDED)
+    evaluation = WandbDetectionEvalCallback((x, y), NAMES, on_error="raise")
+    history = model.fit(
+        x, y, validation_data=(x, y), verbose=0, callbacks=[evaluation]
+    ).history
+    assert evaluation._evaluator.reason is None
+    assert history["eval/AP75"] == [pytest.approx(1.0)]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [partial(image_classifier, scale=1 / 255), text_classifier],
+    ids=["images", "texts"],
+)
+def test_the_loss_of_a_classifier_is_that_of_fit(make):
+    model, x, y = make()
+    evaluation = WandbClassificationEvalCallback((x, y), num_samples=4)
+    history = model.fit(
+        x, y, batch_size=5, validation_data=(x, y), verbose=0, callbacks=[evaluation]
+    ).history
+    assert history["eval/log_loss"] == pytest.approx(history["val_loss"], abs=1e-6)

@@ -105,6 +105,7 @@ class ValidationData:
         target: What to take of the y of a batch, when it is walked.
 
     Attributes:
+        source: The data as it was passed.
         num_batches: How many batches there are, or `None` where that is not known.
         prepare: What is done to a batch `(x, y)` before it is unpacked, as a model with
             a preprocessor does it; `None` for nothing.
@@ -131,7 +132,7 @@ class ValidationData:
         target: Callable[[Any], Any] = lambda y: y,
     ) -> None:
         batch_size = check_positive("batch_size", batch_size)
-        self._data = data
+        self._data = self.source = data
         self._unpack = unpack or unpack_x_y
         self._target = target
         self._arrays: Batch | None = None

@@ -14,7 +14,11 @@ from wandb_eval.core.evaluation import fit_pass
 from wandb_eval.core.evaluation.data import FirstWalk, ValidationData
 from wandb_eval.core.evaluation.evaluation import Decode, Evaluation, Read
 from wandb_eval.core.evaluation.fingerprint import content_key
-from wandb_eval.core.evaluation.frame import preprocessing
+from wandb_eval.core.evaluation.frame import (
+    Preprocessing,
+    is_unprocessed,
+    preprocessing,
+)
 from wandb_eval.core.evaluation.learning import Learning
 from wandb_eval.core.evaluation.predict import Predictor
 from wandb_eval.core.evaluation.samples import EvaluatedSamples, KeptSample, Samples
@@ -71,6 +75,7 @@ class Evaluator:
         self._model: Any = None
         self._learning = Learning()
         self._predictor: Predictor | None = None
+        self._preprocessing: Preprocessing | None = None
         self._fit_pass: fit_pass.FitPass | None = None
         self._of_fit: Evaluation | None = None
         self._unverified: tuple[Any, Any] | None = None
@@ -80,7 +85,7 @@ class Evaluator:
     def __getstate__(self) -> dict[str, Any]:
         """A copy knows no model, and draws its samples anew: the same ones."""
         left_out = {"_model", "_walk", "_predictor", "_fit_pass", "_of_fit"}
-        left_out |= {"_unverified", "_learning", "_ids"}
+        left_out |= {"_unverified", "_learning", "_ids", "_preprocessing"}
         return {k: v for k, v in vars(self).items() if k not in left_out}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -95,9 +100,9 @@ class Evaluator:
         self._model = model
         self._must_verify = fit_pass.must_verify(model)
         self._why_not = fit_pass.why_not(model)
-        self.data.prepare = prepare = preprocessing(model)
-        if prepare is not None and not self._in_frame:
-            self.data.prepare = None
+        self._preprocessing = preprocessing(model, self.data.source)
+        self.data.prepare = self._preprocessing if self._in_frame else None
+        if self._preprocessing is not None and not self._in_frame:
             self._why_not = "`fit` sees inputs that the preprocessor has changed"
         if not self._one_pass:
             self._why_not = "`one_pass` is False"
@@ -127,11 +132,13 @@ class Evaluator:
     def predictor(self) -> Predictor:
         """Predicts in batches of one size."""
         if self._predictor is None:
+            prepared = self._preprocessing
             self._predictor = Predictor(
                 self._model,
                 self.walk.shapes,
                 self._batch_size,
-                in_frame=self.data.prepare is not None,
+                in_frame=self.data.prepare is not None or is_unprocessed(self._model),
+                prepare=None if prepared is None or self._in_frame else prepared.inputs,
             )
         return self._predictor
 
@@ -238,6 +245,7 @@ class Evaluator:
 
     def evaluate(self, epoch: int) -> Evaluation:
         """What is known of the model now."""
+        self.predictor.begin()
         evaluation, reason = self._finished_of_fit()
         if evaluation is None:
             evaluation = self._new_evaluation(None, self.data.is_refilled)

@@ -8,12 +8,19 @@ step passes to `compute_metrics`. Logs, metrics and the progress bar are untouch
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import keras
 
 from wandb_eval.core.evaluation.predict import has_own_predict_step, is_nnx_enabled
+from wandb_eval.core.evaluation.step_functions import (
+    made_by_keras,
+    make_function,
+    step_functions,
+    weakly,
+)
 from wandb_eval.core.threads import let_go_beside
 
 Take = Callable[[Any, Any], None]
@@ -29,15 +36,10 @@ class FitPass:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self._step_function: Any = None
         self._original: Any = None
         self._installed: Any = None
         self._iterators: list[Any] = []
-        self._decode = model.decode_predictions if decodes(model) else None
-        if self._decode is not None and keras.backend.backend() == "jax":
-            import jax
-
-            self._decode = jax.jit(self._decode)
+        self._decode: Any = None
 
     def decode(self, raw: Any, outputs: Any) -> Any:
         """What `predict` makes of the outputs for a batch that was handed on.
@@ -56,21 +58,27 @@ class FitPass:
             take: Called after each batch. What it raises would end `fit`.
         """
         self.end()
-        self._original = self.model.test_function
-        if self._step_function is None:
-            self._step_function = self._make_step_function()
+        model = self.model
+        self._original = model.test_function
+        if self._original is None:  # Not `evaluate` has called: nobody will use it.
+            return
+        functions = step_functions(model)
+        step_function = functions.get("test", lambda: _make_step_function(model))
+        if decodes(model):
+            self._decode = functions.get("decode", lambda: _make_decode(model))
         run = _RUNNERS[keras.backend.backend()]
 
         def test_function(*args: Any) -> Any:
             if keras.backend.backend() == "tensorflow":
                 self._iterators = [args[-1]]
             try:
-                return run(self._step_function, take, *args)
+                return run(step_function, take, *args)
             except BaseException:  # The end of the data, too.
                 self.end()
                 raise
 
-        self._installed = self.model.test_function = test_function
+        vars(test_function)["in_place_of"] = made_by_keras(self._original)
+        self._installed = model.test_function = test_function
 
     def end(self) -> None:
         """Gives `model.test_function` back."""
@@ -86,25 +94,6 @@ class FitPass:
         iterators, self._iterators = self._iterators, []
         if iterators:
             let_go_beside(iterators)
-
-    def _make_step_function(self) -> Any:
-        """What Keras makes of a `test_step` that also returns the outputs."""
-        model = self.model
-        own = vars(model)
-        test_step = model.test_step
-        if keras.backend.backend() == "torch":  # Nothing is traced there.
-            return _with_outputs(model, test_step)
-        before = own.get("test_step")
-        own["test_step"] = _with_outputs(model, test_step)
-        try:
-            model.make_test_function(force=True)
-            return model.test_function
-        finally:
-            if before is None:
-                del own["test_step"]
-            else:
-                own["test_step"] = before
-            model.test_function = self._original
 
 
 def why_not(model: Any) -> str | None:
@@ -154,10 +143,29 @@ def decodes(model: Any) -> bool:
     )
 
 
-def _with_outputs(model: Any, test_step: Callable[..., Any]) -> Callable[..., Any]:
-    """A `test_step` whose logs come with what was passed to `compute_metrics`."""
+def _make_step_function(model: Any) -> Any:
+    """What Keras makes of a `test_step` that also returns the outputs."""
+    step = _with_outputs(model)
+    if keras.backend.backend() == "torch":  # Nothing is traced there.
+        return step
+    return make_function(model, "test", step)
+
+
+def _make_decode(model: Any) -> Any:
+    decode = weakly(model, "decode_predictions")
+    if keras.backend.backend() != "jax":
+        return decode
+    import jax
+
+    return jax.jit(decode)
+
+
+def _with_outputs(model: Any) -> Callable[..., Any]:
+    """`test_step` with logs that come with what was passed to `compute_metrics`."""
+    reference = weakref.ref(model)
 
     def step(*args: Any) -> Any:
+        model: Any = reference()
         seen: list[Any] = []
         compute_metrics = model.compute_metrics
         own = vars(model)
@@ -169,7 +177,7 @@ def _with_outputs(model: Any, test_step: Callable[..., Any]) -> Callable[..., An
 
         own["compute_metrics"] = noting
         try:
-            result = test_step(*args)
+            result = model.test_step(*args)
         finally:
             if before is None:
                 del own["compute_metrics"]

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import keras
 
+from wandb_eval.core.evaluation.step_functions import (
+    as_predict_function,
+    make_function,
+    step_functions,
+    weakly,
+)
 from wandb_eval.core.evaluation.trees import (
     describe,
     resize,
@@ -28,13 +36,23 @@ class Predictor:
             at most: what `FirstWalk.shapes` is.
         default: The size of batches of other shapes.
         in_frame: Whether inputs went through the model's preprocessor already.
+        prepare: Preprocesses inputs that did not; `None` for a model that has nothing
+            to do it with.
     """
 
     def __init__(
-        self, model: Any, shapes: list[tuple[Any, int]], default: int, in_frame: bool
+        self,
+        model: Any,
+        shapes: list[tuple[Any, int]],
+        default: int,
+        in_frame: bool,
+        prepare: Callable[[Any], Any] | None = None,
     ) -> None:
         self._model = model
-        self._in_frame = in_frame
+        self._prepare = prepare
+        # A model with a preprocessor applies it in methods of its own class.
+        is_prepared = in_frame or prepare is not None
+        self._owner = keras.Model if is_prepared else type(model)
         self._default = default
         self._fixed = _fixed_size(model)
         self._sizes = {str(shapes_of(x)): size for x, size in shapes}
@@ -44,7 +62,12 @@ class Predictor:
         strategy = getattr(model, "distribute_strategy", None)
         replicas = getattr(strategy, "num_replicas_in_sync", 1)
         self._by_predict = replicas > 1 or has_own_predict_step(model)
-        self._on_jax: _CompiledOnJax | None = None
+        self._own_functions: dict[tuple[int, int], Any] = {}
+        self.begin()
+
+    def begin(self) -> None:
+        """To be called before a walk: the model may be another since the last one."""
+        self._functions = step_functions(self._model)
 
     def size(self, x: Any) -> int:
         """How many samples a batch of these inputs has when it is predicted."""
@@ -89,15 +112,34 @@ class Predictor:
         return keras.tree.map_structure(lambda leaf: leaf[:count], outputs)
 
     def _predict(self, x: Any, size: int) -> Any:
-        # A model with a preprocessor applies it in these methods of its own class.
-        owner = keras.Model if self._in_frame else type(self._model)
-        if self._by_predict:
-            return owner.predict(self._model, x, batch_size=size, verbose=0)
-        if self._on_jax is None and _can_be_compiled(self._model, owner):
-            self._on_jax = _CompiledOnJax(self._model)
-        if self._on_jax is not None:
-            return self._on_jax(x)
-        return owner.predict_on_batch(self._model, x)
+        if self._prepare is not None:
+            x = self._prepare(x)
+        if _can_be_compiled(self._model, self._owner):
+            make = lambda: _CompiledOnJax(self._model)  # noqa: E731
+            return self._functions.get("predict on jax", make)(self._model, x)
+        with as_predict_function(self._model, self._function(size)):
+            if self._by_predict:
+                return self._owner.predict(self._model, x, batch_size=size, verbose=0)
+            return self._owner.predict_on_batch(self._model, x)
+
+    def _function(self, size: int) -> Any:
+        """A `predict_function` for batches of one size.
+
+        TensorFlow traces a function that saw two sizes for any size, and KerasHub's
+        non-maximum suppression fails where the size is not known.
+        """
+        model = self._model
+        if type(model).make_predict_function is keras.Model.make_predict_function:
+            return self._functions.get(
+                ("predict", size),
+                lambda: make_function(model, "predict", weakly(model, "predict_step")),
+            )
+        key = self._functions.generation, size
+        if key not in self._own_functions:
+            with as_predict_function(model, None):
+                model.make_predict_function()
+                self._own_functions[key] = model.predict_function
+        return self._own_functions[key]
 
 
 class _CompiledOnJax:
@@ -107,19 +149,17 @@ class _CompiledOnJax:
     outputs.
 
     Args:
-        model: The model.
+        model: The model. It is not held.
     """
 
     def __init__(self, model: Any) -> None:
         import jax
 
-        self._model = model
-        self._changed: list[int] = []
+        self._model = weakref.ref(model)
         self._step = jax.jit(self._stateless)
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, model: Any, x: Any) -> Any:
         """The outputs, which may be under way still."""
-        model = self._model
         model.jax_state_sync()  # `fit` may have newer weights than the model.
         variables = model.non_trainable_variables
         outputs, changed = self._step(
@@ -127,16 +167,17 @@ class _CompiledOnJax:
             [variable.value for variable in variables],
             x,
         )
-        for i, value in zip(self._changed, changed, strict=True):
+        for i, value in changed.items():
             variables[i].assign(value)
         return outputs
 
     def _stateless(self, trainable: Any, others: Any, x: Any) -> Any:
         """What is compiled: the outputs, and the state that changes, of an RNN, say."""
-        outputs, others_after = self._model.predict_step((trainable, others), (x,))
-        pairs = zip(others, others_after, strict=True)
-        self._changed = [i for i, (old, new) in enumerate(pairs) if new is not old]
-        return outputs, [others_after[i] for i in self._changed]
+        model: Any = self._model()
+        data = keras.utils.pack_x_y_sample_weight(x)  # As `predict` hands it over.
+        outputs, others_after = model.predict_step((trainable, others), data)
+        pairs = enumerate(zip(others, others_after, strict=True))
+        return outputs, {i: new for i, (old, new) in pairs if new is not old}
 
 
 def _can_be_compiled(model: Any, owner: Any) -> bool:
@@ -144,6 +185,7 @@ def _can_be_compiled(model: Any, owner: Any) -> bool:
     return bool(
         keras.backend.backend() == "jax"
         and owner.predict_on_batch is keras.Model.predict_on_batch
+        and owner.predict is keras.Model.predict
         and keras.distribution.distribution() is None
         and not is_nnx_enabled()
         and model.built
