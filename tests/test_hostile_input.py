@@ -86,7 +86,6 @@ def begin(task, data, names, **options):
     callback = make(data, names, on_error="raise", **options)
     callback.set_model(model)
     callback.set_params({"epochs": 1, "verbose": 0})
-    model.stop_training = False
     callback.on_train_begin()
     return callback
 

@@ -932,7 +932,6 @@ def test_what_can_be_passed_makes_a_correct_table(
     model = UNTRAINED
     evaluation.set_model(model)
     evaluation.set_params({"epochs": 1, "verbose": 0})
-    model.stop_training = False
     evaluation.on_train_begin()
     evaluation.on_epoch_end(0, {})
     evaluation.on_train_end()

@@ -8,7 +8,12 @@ import keras
 import wandb
 
 from wandb_eval.core.arguments import is_number
-from wandb_eval.core.callback import WandbEvalCallback, call
+from wandb_eval.core.callback import (
+    WandbEvalCallback,
+    call,
+    check_begun,
+    check_model,
+)
 from wandb_eval.core.evaluation.evaluation import Evaluation
 from wandb_eval.core.evaluation.evaluator import Evaluator
 from wandb_eval.core.evaluation.samples import EvaluatedSamples
@@ -51,6 +56,7 @@ class EvaluatingCallback(KeepsNumbers, EvalTask, WandbEvalCallback):
     def _reset(self) -> None:
         super()._reset()
         self._begin()
+        self._has_begun = False
 
     def _begin(self) -> None:
         """Sets up what changes from one training to the next."""
@@ -83,6 +89,8 @@ class EvaluatingCallback(KeepsNumbers, EvalTask, WandbEvalCallback):
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Draws the samples, checks data and outputs, and logs the ground truth."""
         self._begin()
+        check_model(self)
+        self._has_begun = True
         self._monitor.set_model(self.model)
         self._take_run()
         prefix = f"{self.prefix}/"
@@ -122,11 +130,13 @@ class EvaluatingCallback(KeepsNumbers, EvalTask, WandbEvalCallback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Notes which epoch it is."""
+        check_begun(self, self._has_begun)
         super().on_epoch_begin(epoch, logs)
         self._batch = 0
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Evaluates the model, if it is time to, and adds the numbers to `logs`."""
+        check_begun(self, self._has_begun)
         is_first, numbers = self._last is None, {}
         self._last = epoch, dict(logs or {})
         if self._is_due(epoch):
@@ -139,12 +149,12 @@ class EvaluatingCallback(KeepsNumbers, EvalTask, WandbEvalCallback):
 
     def _after_batch(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """What `on_train_batch_end` is where `every_n_batches` is set."""
+        check_begun(self, self._has_begun)
         self._batch = batch + 1
         is_last = self._batch == (self.params or {}).get("steps")
         if self._batch % (self.every_n_batches or 1) or is_last:
             return  # The last one is evaluated as the end of the epoch.
-        if hasattr(self.model, "jax_state_sync"):
-            self.model.jax_state_sync()
+        self._neighbours.sync_models(self._model)
         self._evaluate(self._run_log.reports.epoch, dict(logs or {}), self._batch)
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
@@ -171,7 +181,8 @@ class EvaluatingCallback(KeepsNumbers, EvalTask, WandbEvalCallback):
     def _is_last(self, epoch: int) -> bool:
         """Whether it is the last epoch, as far as that is known."""
         return bool(
-            epoch + 1 == (self.params or {}).get("epochs") or self.model.stop_training
+            epoch + 1 == (self.params or {}).get("epochs")
+            or getattr(self.model, "stop_training", False)  # Set by `fit`, `compile`.
         )
 
     def _is_due(self, epoch: int) -> bool:

@@ -71,6 +71,19 @@ class Neighbours:
                 "numbers from the callback's `history`."
             )
 
+    def sync_models(self, own: Any) -> None:
+        """Puts the newest weights into the models, where Keras keeps them elsewhere.
+
+        On JAX, `fit` has them while an epoch runs. The model of our callback may be a
+        part of the one that is trained, which the other callbacks know.
+
+        Args:
+            own: The model of our callback.
+        """
+        for model in (own, *(getattr(other, "_model", None) for other in self.all)):
+            if hasattr(model, "jax_state_sync"):
+                model.jax_state_sync()
+
     @contextlib.contextmanager
     def validation_weights(self) -> Iterator[None]:
         """Gives the model the weights that `fit` validates with.
