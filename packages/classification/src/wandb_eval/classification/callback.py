@@ -67,7 +67,8 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
     Args:
         validation_data: `(x, y)` or `(x, y, sample_weight)` of arrays or tensors, a
             batched `tf.data.Dataset`, a `keras.utils.PyDataset`, a torch `DataLoader`,
-            or any iterable of batches that can be iterated again. Labels are class
+            a batched data set of Grain, or any iterable of batches that can be iterated
+            again. Labels are class
             ids, or one-hot; multi-hot with `multi_label`. Of a y for several outputs, a
             tuple or a dict, the labels are what `output_key` names. x are images,
             strings or a few numbers; anything else is shown by `image_fn`.

@@ -70,12 +70,13 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
 
     Args:
         validation_data: `(x, y)` of arrays or tensors, a batched `tf.data.Dataset`, a
-            `keras.utils.PyDataset`, a torch `DataLoader`, or any iterable of batches
-            that can be iterated again. x are images; y is a dictionary of `boxes` and
-            `labels` (or `classes`), and optionally `iscrowd` and `area` as in COCO:
-            arrays of shape `(batch, boxes, 4)` and `(batch, boxes)`, padded with the
-            label -1; ragged tensors; or lists with an array for each image. A batch may
-            also be a dictionary of `images` and `bounding_boxes`, as KerasCV has it.
+            `keras.utils.PyDataset`, a torch `DataLoader`, a batched data set of Grain,
+            or any iterable of batches that can be iterated again. x are images; y is a
+            dictionary of `boxes` and `labels` (or `classes`), and optionally `iscrowd`
+            and `area` as in COCO: arrays of shape `(batch, boxes, 4)` and `(batch,
+            boxes)`, padded with the label -1; ragged tensors; or lists with an array
+            for each image. A batch may also be a dictionary of `images` and
+            `bounding_boxes`, as KerasCV has it.
         class_names: The name of each class id.
         bounding_box_format: The format of the true boxes: any that
             `keras.utils.bounding_boxes.convert_format` knows, in any letter case.

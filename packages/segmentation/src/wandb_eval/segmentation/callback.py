@@ -72,7 +72,8 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
     Args:
         validation_data: `(x, y)` or `(x, y, sample_weight)` of arrays or tensors, a
             batched `tf.data.Dataset`, a `keras.utils.PyDataset`, a torch `DataLoader`,
-            or any iterable of batches that can be iterated again. Masks are class ids
+            a batched data set of Grain, or any iterable of batches that can be iterated
+            again. Masks are class ids
             of shape `(batch, height, width[, 1])`, or one-hot of shape `(batch, height,
             width, num_classes)`; channels first if Keras says so.
         class_names: The name of each class id, as a list, `{id: name}` or `{name: id}`.

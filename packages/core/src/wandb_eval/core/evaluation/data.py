@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import itertools
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from wandb_eval.core.evaluation.trees import (
     copy_sample,
     describe,
     is_tensor,
+    is_uneven,
     map_leaves,
     num_values,
     select,
@@ -97,9 +99,9 @@ class ValidationData:
     Args:
         data: `(x, y)` or `(x, y, sample_weight)` of arrays or tensors (x may be an
             array, a tuple or a dict), a batched `tf.data.Dataset`, a
-            `keras.utils.PyDataset`, a torch `DataLoader`, or any iterable of batches
-            that can be iterated again. Sample weights are not used, as Keras does not
-            use them for `metrics`.
+            `keras.utils.PyDataset`, a torch `DataLoader`, a batched data set of Grain,
+            or any iterable of batches that can be iterated again. Sample weights are
+            not used, as Keras does not use them for `metrics`.
         batch_size: The size of the batches that arrays are cut into.
         unpack: How to get `(x, y)` out of a batch.
         target: What to take of the y of a batch, when it is walked.
@@ -163,6 +165,13 @@ class ValidationData:
             # A DataLoader on an iterable data set has the method, but no length.
             with contextlib.suppress(TypeError, NotImplementedError):
                 self.num_batches = len(data) if isinstance(data, Sized) else None
+            if self.num_batches == sys.maxsize:  # Of Grain's `repeat()`.
+                _length(data, None)
+
+    @property
+    def source(self) -> Any:
+        """The data as it was given."""
+        return self._data
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ValidationData:
         """Shares the data itself, which nobody changes and not all of which can be."""
@@ -202,7 +211,7 @@ class ValidationData:
             first = next(self._parts(self._arrays), None)
             if (
                 first is None
-                or _is_uneven(first.x)
+                or is_uneven(first.x)
                 or together * num_values((first.x, first.y)) > _FEW_VALUES
             ):
                 together = 1
@@ -222,7 +231,7 @@ class ValidationData:
 
     def _even(self, whole: Batch) -> Iterator[Batch]:
         batch = Batch(whole.x, self._target(whole.y), whole.size)
-        if _is_uneven(batch.x):
+        if is_uneven(batch.x):
             yield from _even_batches(batch)
         elif batch.size:
             yield batch
@@ -311,7 +320,7 @@ class ValidationData:
             check(batch)
             self._note_shape(shapes, batch)
             drawn.offer(batch.x, batch.y, batch.size)
-            fingerprint.add(batch.y)
+            fingerprint.add([batch.x], batch.y)
             progress.add(-(-batch.size // self.batch_size) if self._arrays else 1)
         progress.close()
         if not fingerprint.count:
@@ -364,12 +373,6 @@ def _part(batch: Batch, part: slice) -> Batch:
     return Batch(select(batch.x, part), select(batch.y, part), size)
 
 
-def _is_uneven(x: Any) -> bool:
-    if isinstance(x, (dict, tuple)):
-        return any(map(_is_uneven, x.values() if isinstance(x, dict) else x))
-    return isinstance(x, list) or hasattr(x, "row_splits")
-
-
 def _even_batches(batch: Batch) -> Iterator[Batch]:
     """Cuts a batch with lists or ragged tensors in x into such that a model takes."""
     samples = [copy_sample(select(batch.x, i)) for i in range(batch.size)]
@@ -389,7 +392,7 @@ def _length(data: Any, num_batches: int | None) -> int | None:
         raise ValueError(
             f"`validation_data` is endless: {type(data).__name__} has no length. Give "
             "it one: a keras.utils.PyDataset by `num_batches`, a tf.data.Dataset by "
-            "`dataset.take(number_of_batches)`."
+            "`dataset.take(number_of_batches)`, one of Grain by `repeat(times)`."
         )
     return num_batches if num_batches >= 0 else None
 

@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 from keras.tree import map_structure
 
-from wandb_eval.core.evaluation.data import Batch
+from wandb_eval.core.evaluation.data import Batch, FirstWalk
 from wandb_eval.core.evaluation.fingerprint import Fingerprint, same_content
 from wandb_eval.core.evaluation.learning import Learning
 from wandb_eval.core.evaluation.samples import (
     EvaluatedSamples,
     KeptSample,
     MostWrong,
-    Samples,
 )
 from wandb_eval.core.evaluation.task import EvalTask
 from wandb_eval.core.evaluation.trees import (
@@ -54,7 +53,7 @@ class Evaluation:
 
     Args:
         task: Reads and scores batches.
-        samples: The fixed samples.
+        walk: The walk that the fixed samples were drawn in.
         num_hardest: How many of the hardest samples to keep.
         learning: What was known of the samples before; `None` where it is not kept.
         is_refilled: Whether a batch must be copied, before the next one is read.
@@ -71,12 +70,14 @@ class Evaluation:
             says so: by a `wrongness` of NaN.
         fingerprint: What the walk saw.
         in_order: Whether the fixed samples were where they were before training.
+        has_fixed: Whether all fixed samples were there, wherever, with all they have in
+            their inputs.
     """
 
     def __init__(
         self,
         task: EvalTask,
-        samples: Samples,
+        walk: FirstWalk,
         num_hardest: int,
         learning: Learning | None,
         *,
@@ -91,11 +92,15 @@ class Evaluation:
         self.scores: dict[str, list[Any]] = {}
         self.not_finite = 0
         self.fingerprint = Fingerprint()
-        self.in_order = True
+        self.in_order = self.has_fixed = False
         self.learning = learning
         self._task = task
-        self._samples = samples
-        self._places = {place: i for i, place in enumerate(samples.index)}
+        self._samples = walk.samples
+        self._sums = walk.fingerprint.samples[walk.samples.index]
+        self._places = {place: i for i, place in enumerate(self._samples.index)}
+        self._missing: dict[int, list[int]] = {}
+        for i, checksum in enumerate(self._sums.tolist()):
+            self._missing.setdefault(checksum, []).append(i)
         self._is_refilled = is_refilled
         self._read = read
         self._decode = decode
@@ -138,7 +143,8 @@ class Evaluation:
             self._look_at_waiting()
         finally:
             self._beside.close()
-        self.in_order = self.in_order and len(self.fixed) == len(self._samples)
+        self.in_order = len(self.fixed) == len(self._samples)
+        self.has_fixed = not any(self._missing.values())
         for kept, evaluated in (
             (self._most_wrong, self.hardest),
             (self._suspects, self.suspects),
@@ -193,7 +199,7 @@ class Evaluation:
     def _take_batch(self, batches: list[Batch], y: Any, outputs: Any) -> None:
         """Looks at batches together: their targets, and the outputs for them."""
         first = self.fingerprint.count
-        self.fingerprint.add(y)
+        sums = self.fingerprint.add([batch.x for batch in batches], y)
         ends = np.cumsum([batch.size for batch in batches])
         truth, predictions = self._task.read_batch(y, outputs)
         if self.metrics is not None:
@@ -216,16 +222,16 @@ class Evaluation:
                 {} if scores is None else scores.row(i),
             )
 
-        for i in range(int(ends[-1])) if self.in_order else ():
+        for i in np.flatnonzero(np.isin(sums, self._sums)).tolist():
             fixed = self._places.get(first + i)
-            if fixed is None:
+            missing = self._missing[int(sums[i])]
+            if fixed is None and not missing:
                 continue
-            x = self._samples.x[fixed]
-            if not same_content(inputs(i), x):
-                self.in_order = False
-                break
-            held[i] = x
-            self.fixed.add(keep(i))
+            x, of_fixed = inputs(i), self._samples.x
+            missing[:] = [at for at in missing if not same_content(x, of_fixed[at])]
+            if fixed is not None and same_content(x, of_fixed[fixed]):
+                held[i] = of_fixed[fixed]
+                self.fixed.add(keep(i))
         if scores is None:
             return
         for name, column in scores.columns.items():

@@ -13,12 +13,12 @@ import numpy as np
 from wandb_eval.core.evaluation import fit_pass
 from wandb_eval.core.evaluation.data import FirstWalk, ValidationData
 from wandb_eval.core.evaluation.evaluation import Decode, Evaluation, Read
-from wandb_eval.core.evaluation.fingerprint import content_key
 from wandb_eval.core.evaluation.frame import (
     Preprocessing,
     is_unprocessed,
     preprocessing,
 )
+from wandb_eval.core.evaluation.identities import Identities
 from wandb_eval.core.evaluation.learning import Learning
 from wandb_eval.core.evaluation.predict import Predictor
 from wandb_eval.core.evaluation.samples import EvaluatedSamples, KeptSample, Samples
@@ -68,7 +68,7 @@ class Evaluator:
         self._one_pass = one_pass
         self._in_frame = in_frame
         self._walk: FirstWalk | None = None
-        self._ids: dict[Any, int] = {}
+        self._identities: Identities | None = None
         self._begin_anew()
 
     def _begin_anew(self) -> None:
@@ -79,19 +79,19 @@ class Evaluator:
         self._fit_pass: fit_pass.FitPass | None = None
         self._of_fit: Evaluation | None = None
         self._unverified: tuple[Any, Any] | None = None
-        self._must_verify = False
+        self._must_verify = self._is_given = self._is_random = False
         self._why_not: str | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy knows no model, and draws its samples anew: the same ones."""
         left_out = {"_model", "_walk", "_predictor", "_fit_pass", "_of_fit"}
-        left_out |= {"_unverified", "_learning", "_ids", "_preprocessing"}
+        left_out |= {"_unverified", "_learning", "_identities", "_preprocessing"}
         return {k: v for k, v in vars(self).items() if k not in left_out}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Makes a copy that begins anew."""
         self.__dict__.update(state)
-        self._walk, self._ids = None, {}
+        self._walk = self._identities = None
         self._begin_anew()
 
     def set_model(self, model: Any) -> None:
@@ -119,9 +119,14 @@ class Evaluator:
                 self._task.check_batch,
                 self._task.verbose,
             )
-            keys = map(content_key, self._walk.samples.x)
-            self._ids = dict(zip(keys, self._walk.samples.index, strict=True))
         return self._walk
+
+    @property
+    def identities(self) -> Identities:
+        """What tells samples from others."""
+        if self._identities is None:
+            self._identities = Identities(self.walk)
+        return self._identities
 
     @property
     def samples(self) -> Samples:
@@ -182,6 +187,8 @@ class Evaluator:
         if not evaluation.measures:
             return
         self._of_fit = evaluation
+        given = fit_pass.validated_on()
+        self._is_given = bool(given and fit_pass.is_given(self.data.source, *given))
         self._fit_pass.begin(self._take_of_fit)
 
     def end_validation(self) -> None:
@@ -229,7 +236,7 @@ class Evaluator:
             evaluation.finish()
         except Exception as error:
             return None, f"its batches could not be evaluated: {error}"
-        if evaluation.fingerprint.compare(self.walk.fingerprint) == "other":
+        if not self._is_of_data(evaluation):
             return None, "`fit` validates on other data"
         unverified, self._unverified = self._unverified, None
         if unverified is not None:
@@ -240,6 +247,24 @@ class Evaluator:
             # What decodes may be exchanged while the model trains.
             self._must_verify = fit_pass.decodes(self._model)
         return evaluation, None
+
+    def _is_of_data(self, evaluation: Evaluation) -> bool:
+        """Whether an evaluation that came from `fit` is one of the validation data."""
+        order = evaluation.fingerprint.compare(self.walk.fingerprint)
+        if order != "other" and evaluation.has_fixed:
+            return True
+        if not self._is_given or (
+            evaluation.fingerprint.count != self.walk.fingerprint.count
+        ):
+            return False
+        if not self._is_random:
+            logger.info(
+                "The validation data was not the same when it was walked again, as "
+                "data that is augmented. `fit` got the same object, so it is evaluated "
+                "as `fit` saw it."
+            )
+        self._is_random = True
+        return True
 
     # --- Evaluations ------------------------------------------------------------------
 
@@ -264,10 +289,7 @@ class Evaluator:
             evaluation.learning = None
             evaluation.fixed = self._evaluate_alone(self.samples)
         for kept in (evaluation.hardest, evaluation.suspects):
-            kept.index = [
-                self._id(place, x, in_order)
-                for place, x in zip(kept.index, kept.x, strict=True)
-            ]
+            self.identities.give(kept, evaluation.fingerprint.samples, in_order)
         evaluation.in_order = in_order
         return evaluation
 
@@ -276,7 +298,7 @@ class Evaluator:
     ) -> Evaluation:
         return Evaluation(
             self._task,
-            self.samples,
+            self.walk,
             self._num_hardest,
             self._learning,
             is_refilled=is_refilled,
@@ -315,22 +337,6 @@ class Evaluator:
                     )
                 )
         return evaluated
-
-    def _id(self, place: int, x: Any, in_order: bool) -> int:
-        """What tells a sample from others: its place, or where places change, x.
-
-        A sample that is seen for the first time gets its place as its id, unless
-        another one has that; then one beyond all places.
-        """
-        key = content_key(x)
-        if in_order:
-            self._ids.setdefault(key, place)
-            return place
-        if key not in self._ids:
-            taken = set(self._ids.values())
-            beyond = max(*taken, self.walk.fingerprint.count - 1) + 1
-            self._ids[key] = beyond if place in taken else place
-        return self._ids[key]
 
 
 def _are_close(outputs: Any, others: Any) -> bool:

@@ -8,6 +8,7 @@ step passes to `compute_metrics`. Logs, metrics and the progress bar are untouch
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -129,6 +130,49 @@ def must_verify(model: Any) -> bool:
     test_step = getattr(type(model), "test_step", None)
     own = test_step is not keras.Model.test_step or "test_step" in vars(model)
     return own or decodes(model)
+
+
+def validated_on() -> tuple[Any, Any] | None:
+    """The x and y that Keras validates on, as `fit` was given them.
+
+    To be called in `on_test_begin`. Keras tells no hook: but `evaluate`, which calls
+    it, has them as arguments; a data set is x, and y is `None`. `fit` of KerasHub's
+    tasks hands it a data set of its own, and keeps the arrays that this is made of.
+    What else calls `evaluate`, as a `fit` of the user's own, may have changed its data.
+    """
+    frame: Any = sys._getframe(1)
+    found: tuple[Any, Any] | None = None
+    while frame is not None:
+        module = str(frame.f_globals.get("__name__", ""))
+        called, values = frame.f_code.co_name, frame.f_locals
+        if found is None:
+            if module.startswith("keras.") and called == "evaluate":
+                found = values.get("x"), values.get("y")
+        elif not module.startswith(("keras.", "keras_hub.")):
+            break
+        elif module.startswith("keras_hub.") and called == "fit" and "vx" in values:
+            found = values["vx"], values["vy"]
+        frame = frame.f_back
+    return found
+
+
+def is_given(data: Any, x: Any, y: Any) -> bool:
+    """Whether x and y are the very objects that data is made of, or is."""
+    if isinstance(data, (tuple, list)):
+        own_x, own_y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        return _is_same(own_x, x) and _is_same(own_y, y)
+    return data is x and y is None
+
+
+def _is_same(node: Any, other: Any) -> bool:
+    """Whether they are one object, or tuples, lists or dicts of the same ones."""
+    if isinstance(node, dict) and isinstance(other, dict):
+        return node.keys() == other.keys() and all(
+            _is_same(node[key], other[key]) for key in node
+        )
+    if isinstance(node, (tuple, list)) and isinstance(other, (tuple, list)):
+        return len(node) == len(other) and all(map(_is_same, node, other))
+    return node is other
 
 
 def decodes(model: Any) -> bool:

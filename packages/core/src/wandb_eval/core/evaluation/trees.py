@@ -78,10 +78,11 @@ def select_sample(node: Any, index: int) -> Any:
 
     Slicing a tensor takes many times as long as slicing an array.
     """
-    return map_leaves(lambda leaf: _on_host(leaf)[index], node)
+    return map_leaves(lambda leaf: on_host(leaf)[index], node)
 
 
-def _on_host(leaf: Any) -> Any:
+def on_host(leaf: Any) -> Any:
+    """A tensor in the machine's memory as an array, not copied; others as they are."""
     on_cpu = "CPU" in str(getattr(leaf, "device", "")).upper()
     return np.asarray(leaf) if on_cpu and hasattr(leaf, "__array__") else leaf
 
@@ -171,6 +172,13 @@ def alike(samples: Sequence[Any], most: int) -> Iterator[slice]:
         for first in range(start, stop, most):
             yield slice(first, min(first + most, stop))
         start = stop
+
+
+def is_uneven(x: Any) -> bool:
+    """Whether samples of a batch may be of several shapes: in lists, ragged tensors."""
+    if isinstance(x, (dict, tuple)):
+        return any(map(is_uneven, x.values() if isinstance(x, dict) else x))
+    return isinstance(x, list) or hasattr(x, "row_splits")
 
 
 def resize(batch: Any, size: int) -> Any:
