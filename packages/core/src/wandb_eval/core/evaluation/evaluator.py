@@ -28,6 +28,11 @@ from wandb_eval.core.processes import is_alone
 
 logger = logging.getLogger(__name__)
 
+_IS_RANDOM = (
+    "The validation data was not the same when it was walked again, as data that is "
+    "augmented. `fit` got the same object, so it is evaluated as `fit` saw it."
+)
+
 
 class Evaluator:
     """Draws the fixed samples, and evaluates the model as often as it is asked to.
@@ -187,8 +192,7 @@ class Evaluator:
         if not evaluation.measures:
             return
         self._of_fit = evaluation
-        given = fit_pass.validated_on()
-        self._is_given = bool(given and fit_pass.is_given(self.data.source, *given))
+        self._is_given = fit_pass.is_given(self.data.source)
         self._fit_pass.begin(self._take_of_fit)
 
     def end_validation(self) -> None:
@@ -258,11 +262,7 @@ class Evaluator:
         ):
             return False
         if not self._is_random:
-            logger.info(
-                "The validation data was not the same when it was walked again, as "
-                "data that is augmented. `fit` got the same object, so it is evaluated "
-                "as `fit` saw it."
-            )
+            logger.info(_IS_RANDOM)
         self._is_random = True
         return True
 
