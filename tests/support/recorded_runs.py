@@ -9,6 +9,7 @@ import wandb
 
 from wandb_eval.classification import WandbClassificationEvalCallback
 from wandb_eval.core import WandbEvalCallback
+from wandb_eval.core.offline_log import wait_for_exit
 from wandb_eval.detection import WandbDetectionEvalCallback
 from wandb_eval.segmentation import WandbSegmentationEvalCallback
 
@@ -171,5 +172,5 @@ def bare() -> Path:
 
 def finished(run: wandb.Run) -> Path:
     """The folder of a run, when its log is there as a whole."""
-    wandb.teardown()
+    assert wait_for_exit(run, timeout=60)
     return Path(run.settings.sync_dir)

@@ -15,7 +15,12 @@ from hypothesis import strategies as st
 from wandb.proto import wandb_internal_pb2
 
 from wandb_eval.core import WandbTaskEvalCallback
-from wandb_eval.core.offline_log import find_log, read_records, write_records
+from wandb_eval.core.offline_log import (
+    find_log,
+    read_records,
+    wait_for_exit,
+    write_records,
+)
 from wandb_eval.core.sync import update_paths
 
 X = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 1), dtype=np.uint8)
@@ -35,7 +40,7 @@ def record():
     model.compile("sgd", "mse")
     with wandb.init(mode="offline") as run:
         model.fit(X, np.zeros(6), epochs=3, verbose=0, callbacks=[Evaluation()])
-    wandb.teardown()  # wandb-core may write the log's end after `finish` returned.
+    assert wait_for_exit(run, timeout=60)
     return run
 
 

@@ -59,8 +59,11 @@ def sync_run(run_dir: Path | str) -> str:
     Raises:
         RuntimeError: The command failed.
     """
+    from wandb_eval.core.offline_log import wait_for_exit
+
     folder = Path(run_dir)
     folder = folder.parent if folder.name == "files" else folder
+    wait_for_exit(folder)  # wandb-core may write the log's end after `finish` returned.
     ignored = ("WANDB_SILENT", "WANDB_MODE")
     done = subprocess.run(
         [sys.executable, "-m", "wandb", "sync", str(folder)],

@@ -10,6 +10,7 @@ first, and leaves the rest to `wandb sync`.
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -19,12 +20,17 @@ from wandb_eval.core.offline_log import (
     find_log,
     moved_file,
     read_records,
+    wait_for_exit,
     write_records,
 )
+
+logger = logging.getLogger(__name__)
 
 
 def update_paths(folder: str | os.PathLike[str]) -> int:
     """Makes the log of an offline run name its files where they are now.
+
+    A log that wandb-core has not written to its end yet is waited for.
 
     Args:
         folder: The folder of the run.
@@ -37,6 +43,12 @@ def update_paths(folder: str | os.PathLike[str]) -> int:
         ValueError: If it is no log of wandb.
     """
     log = find_log(folder)
+    if not wait_for_exit(log):
+        logger.warning(
+            "%s has no end: the run still runs, or was cut off. What is in the log by "
+            "now is sent.",
+            log,
+        )
     records = list(read_records(log))
     changed = 0
     missing = []
