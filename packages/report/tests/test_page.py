@@ -311,7 +311,7 @@ def test_names_are_never_markup(open_page):
     assert HOSTILE in page.texts(".config th")
     assert HOSTILE in column(page, "label")
     assert HOSTILE in page.texts(".heat thead th")
-    assert page.run("return document.scripts.length") == 3
+    assert page.run("return document.scripts.length") == 4
 
 
 @pytest.mark.parametrize("name", ["classify", "detect", "segment"])

@@ -13,8 +13,9 @@ import wandb
 
 import recorded_runs
 from loopback.environment import ENTITY, PROJECT
+from wandb_eval import core
 from wandb_eval.core import offline_log
-from wandb_eval.report import write_report, writing
+from wandb_eval.report import colors, write_report, writing
 
 
 class Page(html.parser.HTMLParser):
@@ -227,7 +228,7 @@ def test_a_folder_of_media_comes_and_goes(folder, tmp_path, monkeypatch):
 
 def test_nothing_of_a_run_is_markup(loopback, tmp_path):
     page = page_of(recorded_runs.classify(recorded_runs.HOSTILE), tmp_path)
-    assert [name for name, _ in page.tags].count("script") == 3
+    assert [name for name, _ in page.tags].count("script") == 4
     assert not any("onerror" in tag for _, tag in page.tags)
     policy = next(t["content"] for _, t in page.tags if t.get("http-equiv"))
     assert policy.startswith("default-src 'none'; img-src data:;")
@@ -263,6 +264,12 @@ def test_a_run_without_tables(loopback, tmp_path):
     assert "The run has no tables." in page.text
 
 
+def test_classes_have_the_colours_of_the_callbacks():
+    for class_id in range(-1, 300):
+        expected = "#{:02x}{:02x}{:02x}".format(*core.class_color(class_id))
+        assert colors.class_color(class_id) == expected
+
+
 def test_the_command(folder, tmp_path):
     def call(*arguments):
         command = [sys.executable, "-m", "wandb_eval.report", *map(str, arguments)]
@@ -294,8 +301,8 @@ def test_the_example_in_the_readme(loopback, tmp_path, monkeypatch):
 def test_the_code_of_the_page_stays_small_and_has_each_name_once():
     folder = Path(writing.__file__).parent / "page"
     modules = sorted(folder.glob("*.js"))
-    assert {path.stem for path in modules} == set(writing._MODULES)
-    assert sum(len(path.read_text().splitlines()) for path in modules) < 1000
+    assert {path.stem for path in modules} == {*writing._MODULES, "early"}
+    assert sum(len(path.read_text().splitlines()) for path in modules) < 1100
     code = writing._script()
     assert not re.search(r"^(import|export)\b", code, re.MULTILINE)
     names = re.findall(r"^(?:const|let|function|class) (\w+)", code, re.MULTILINE)

@@ -2,16 +2,76 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
+import sys
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
+
+from wandb_eval.report.left_out import ODD
+
+_DEEPEST = 30  # W&B nests less; a page would not be readable.
+_FARTHEST = 1e12  # Pixels, epochs and sizes: JavaScript counts exactly up to there.
 
 
 def media_kind(cell: Any) -> str:
     """`image`, `audio` or `video`; empty for what is no medium that pages show."""
     kind = cell.get("_type", "") if isinstance(cell, dict) else ""
     kinds = {"image-file": "image", "audio-file": "audio", "video-file": "video"}
-    return kinds.get(kind, "")
+    return kinds.get(kind, "") if isinstance(kind, str) else ""
+
+
+def media_of(value: Any) -> list[dict[str, Any]]:
+    """The cells with media of a value of the history: one, or those of a list.
+
+    See `seq_to_json` of wandb's `Image`, `Audio` and `Video`.
+    """
+    if media_kind(value):
+        return [value]
+    kind = value.get("_type") if isinstance(value, dict) else None
+    if kind == "images/separated":
+        size = {name: value.get(name) for name in ("width", "height")}
+        cells = [
+            {"_type": "image-file", "path": path, **size}
+            for path in _list(value.get("filenames"))
+        ]
+        for name, of_each in (
+            ("caption", "captions"),
+            ("masks", "all_masks"),
+            ("boxes", "all_boxes"),
+        ):
+            for cell, item in zip(cells, _list(value.get(of_each)), strict=False):
+                cell[name] = item
+        return cells
+    if kind in ("audio", "videos"):
+        cells = [c for c in _list(value.get(kind)) if isinstance(c, dict)]
+        captions = _list(value.get("captions"))
+        for cell, caption in zip(cells, captions, strict=False):
+            cell.setdefault("caption", caption)
+        one = {"audio": "audio-file", "videos": "video-file"}[kind]
+        return [{**cell, "_type": one} for cell in cells]
+    return []
+
+
+def read_histogram(value: Any) -> dict[str, Any] | None:
+    """A histogram of W&B's: its counts, and the limits of their bins."""
+    if not isinstance(value, dict) or value.get("_type") != "histogram":
+        return None
+    counts, bins, packed = (value.get(k) for k in ("values", "bins", "packedBins"))
+    if isinstance(counts, list) and isinstance(packed, dict) and bins is None:
+        start, size = packed.get("min"), packed.get("size")
+        if is_near(start) and is_near(size):
+            bins = [start + size * place for place in range(len(counts) + 1)]
+    if not isinstance(counts, list) or not isinstance(bins, list) or not counts:
+        return None
+    if len(bins) != len(counts) + 1 or not all(map(is_near, [*counts, *bins])):
+        return None
+    return {"bins": list(map(number, bins)), "counts": list(map(number, counts))}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def read_box(box: Any, size: tuple[float, float]) -> list[Any] | None:
@@ -25,43 +85,63 @@ def read_box(box: Any, size: tuple[float, float]) -> list[Any] | None:
             corners = [at["minX"], at["minY"], at["maxX"], at["maxY"]]
         if box.get("domain") != "pixel":
             corners = [c * s for c, s in zip(corners, size * 2, strict=True)]
-        caption = str(box.get("box_caption") or "")
-        scores = {str(k): number(v) for k, v in (box.get("scores") or {}).items()}
-        return [*map(number, corners), box.get("class_id"), caption, scores]
-    except (KeyError, TypeError, ValueError, AttributeError):
+        if not all(map(is_near, corners)):
+            return None
+        caption = as_text(box.get("box_caption") or "")
+        scores = {
+            str(k): number(v)
+            for k, v in (box.get("scores") or {}).items()
+            if is_near(v)
+        }
+        class_id = box.get("class_id")
+        if not isinstance(class_id, (int, str)):
+            class_id = None
+        return [*map(number, corners), number(class_id), caption, scores]
+    except ODD:
         return None
 
 
 def class_names(content: Mapping[str, Any], column: str) -> dict[str, dict[str, str]]:
     """The class names of each layer of a column with images."""
-    types = content.get("column_types") or {}
     found: dict[str, dict[str, str]] = {}
-    for params in _image_params(
-        types.get("params", {}).get("type_map", {}).get(column)
-    ):
-        for kind in ("box_class_maps", "mask_class_maps"):
-            layers = (params.get(kind) or {}).get("params", {}).get("val") or {}
-            for layer, names in layers.items():
-                found.setdefault(str(layer), {}).update(
-                    (str(int(i)), str(name)) for i, name in names.items()
-                )
+    try:
+        kind = content["column_types"]["params"]["type_map"][column]
+    except (LookupError, TypeError):
+        return found
+    for params in _image_params(kind):
+        for maps in ("box_class_maps", "mask_class_maps"):
+            try:
+                layers = params[maps]["params"]["val"].items()
+            except (AttributeError, LookupError, TypeError):
+                continue
+            for layer, names in layers:
+                found.setdefault(str(layer), {}).update(_names(names))
     return found
 
 
-def _image_params(kind: Any) -> Iterator[Mapping[str, Any]]:
-    if isinstance(kind, dict):
-        params = kind.get("params") or {}
-        if kind.get("wb_type") == "image-file":
-            yield params
-        for inner in params.get("allowed_types", []):
-            yield from _image_params(inner)
+def _names(names: Any) -> Iterator[tuple[str, str]]:
+    for class_id, name in (names if isinstance(names, dict) else {}).items():
+        if re.fullmatch(r"-?[0-9]{1,9}", class_id):
+            yield str(int(class_id)), as_text(name)
 
 
-def flat(row: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _image_params(kind: Any, depth: int = 0) -> Iterator[Mapping[str, Any]]:
+    params = kind.get("params") if isinstance(kind, dict) else None
+    if not isinstance(params, dict) or depth > _DEEPEST:
+        return
+    if kind.get("wb_type") == "image-file":
+        yield params
+    for inner in _list(params.get("allowed_types")):
+        yield from _image_params(inner, depth + 1)
+
+
+def flat(
+    row: Mapping[str, Any], prefix: str = "", depth: int = 0
+) -> Iterator[tuple[str, Any]]:
     """The values of a row, those of dictionaries by `outer.inner`."""
     for key, value in row.items():
-        if isinstance(value, dict) and "_type" not in value:
-            yield from flat(value, f"{prefix}{key}.")
+        if isinstance(value, dict) and "_type" not in value and depth < _DEEPEST:
+            yield from flat(value, f"{prefix}{key}.", depth + 1)
         else:
             yield f"{prefix}{key}", value
 
@@ -72,11 +152,19 @@ _NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 def is_number(value: Any) -> bool:
     """Whether it is a number, or W&B's word for one that is not finite."""
     is_one = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_one or value in _NOT_FINITE
+    return is_one or (isinstance(value, str) and value in _NOT_FINITE)
+
+
+def is_near(value: Any) -> TypeGuard[float]:
+    """Whether it is a finite number that may be an epoch, a step or a pixel."""
+    is_one = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_one and -_FARTHEST < value < _FARTHEST
 
 
 def number(value: Any) -> Any:
     """A number with six digits; a word if it is not finite, as JSON has none."""
+    if isinstance(value, int) and abs(value) > sys.float_info.max:
+        return "Infinity" if value > 0 else "-Infinity"
     if not isinstance(value, float):
         return value
     if math.isnan(value):
@@ -90,13 +178,20 @@ def number(value: Any) -> Any:
     )
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any, depth: int = 0) -> Any:
     """A value of JSON, in which nothing is an infinity or endless."""
+    if isinstance(value, (dict, list)) and depth > _DEEPEST:
+        return "…"
     if isinstance(value, dict):
         kind = value.get("_type")
         if isinstance(kind, str):
             return f"[{kind}]"
-        return {str(key): plain(inner) for key, inner in value.items()}
+        return {str(key): plain(inner, depth + 1) for key, inner in value.items()}
     if isinstance(value, list):
-        return [plain(inner) for inner in value]
+        return [plain(inner, depth + 1) for inner in value]
     return number(value) if is_number(value) else value
+
+
+def as_text(value: Any) -> str:
+    """A value of JSON as text, if it should have been one."""
+    return value if isinstance(value, str) else json.dumps(plain(value))

@@ -7,22 +7,29 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from wandb_eval.report.cells import as_text
+
 _POINTS = 200  # Of a line.
 
 
 def table_of(key: str, panel: Any) -> str:
     """The key of the table that a custom chart draws."""
-    found = re.search(r'"tableKey", "value": ("(?:[^"\\]|\\.)*")', json.dumps(panel))
+    found = re.search(r'"tableKey", "value": ("(?:[^"\\]|\\.)*")', _dumped(panel))
     return str(json.loads(found[1])) if found else f"{key}_table"
+
+
+def _dumped(panel: Any) -> str:
+    try:
+        return json.dumps(panel)
+    except RecursionError:
+        return ""
 
 
 def read_chart(key: str, panel: Mapping[str, Any]) -> dict[str, Any]:
     """How a custom chart of W&B's is drawn here, by its fields."""
-    settings = panel.get("fieldSettings") or {}
-    fields = {str(k): str(v) for k, v in settings.items() if v is not None}
-    strings = panel.get("stringSettings") or {}
-    spec = str(panel.get("panelDefId", ""))
-    chart: dict[str, Any] = {"title": str(strings.get("title") or key)}
+    fields, strings = (_texts(panel.get(f"{k}Settings")) for k in ("field", "string"))
+    spec = as_text(panel.get("panelDefId", ""))
+    chart: dict[str, Any] = {"title": strings.get("title") or key}
     if {"Actual", "Predicted", "nPredictions"} <= fields.keys():
         chart["kind"] = "matrix"
         chart["fields"] = [fields[k] for k in ("Actual", "Predicted", "nPredictions")]
@@ -35,9 +42,14 @@ def read_chart(key: str, panel: Mapping[str, Any]) -> dict[str, Any]:
             series = fields.get("class", fields.get("lineKey"))
             chart["kind"] = "points" if "scatter" in spec else "lines"
             chart["fields"] = [x, y, series]
-            chart["x"] = str(strings.get("x-axis-title") or strings.get("xname") or x)
-            chart["y"] = str(strings.get("y-axis-title") or y)
+            chart["x"] = strings.get("x-axis-title") or strings.get("xname") or x
+            chart["y"] = strings.get("y-axis-title") or y
     return chart
+
+
+def _texts(settings: Any) -> dict[str, str]:
+    settings = settings if isinstance(settings, dict) else {}
+    return {str(k): as_text(v) for k, v in settings.items() if v is not None}
 
 
 def thin_out(content: dict[str, Any], chart: Mapping[str, Any]) -> bool:
@@ -49,7 +61,8 @@ def thin_out(content: dict[str, Any], chart: Mapping[str, Any]) -> bool:
         place = None if name is None else content["columns"].index(name)
         series: dict[str, list[Any]] = {}
         for row in content["data"]:
-            series.setdefault("" if place is None else str(row[place]), []).append(row)
+            name = "" if place is None else as_text(row[place])
+            series.setdefault(name, []).append(row)
         content["data"] = [
             row for rows in series.values() for row in spread(rows, _POINTS)
         ]

@@ -11,22 +11,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from wandb_eval.core import class_color
 from wandb_eval.report.cells import (
+    as_text,
     class_names,
     flat,
+    is_near,
     is_number,
     media_kind,
+    media_of,
     number,
     plain,
     read_box,
+    read_histogram,
 )
+from wandb_eval.report.colors import class_color
 from wandb_eval.report.custom_charts import read_chart, spread, table_of, thin_out
+from wandb_eval.report.left_out import ODD, describe
 from wandb_eval.report.media import Media
 from wandb_eval.report.recorded import RecordedFile, RecordedRun
 from wandb_eval.report.versions import LoggedTable, axis_of, rank, versions_of
 
 _POINTS = 1000  # Of a curve of the history.
+_HISTOGRAMS = 100  # Of a key of the history.
+_TABLES = ("table-file", "partitioned-table", "joined-table")
 _MEANT = {"right": "#2b8a5f", "wrong": "#e03131", "not counted": "#8a8f98"}
 
 
@@ -38,13 +45,15 @@ class Page:
         runs: The runs, as JSON.
         columns: Columns of tables, each once, as JSON. Tables have their places.
         media: The media that are in the columns.
-        missing: How many files are in tables, and not there any more.
+        missing: How many files are in tables and the history, and are not shown.
+        left_out: What is not shown of the runs, and why: a line for each.
     """
 
     runs: list[dict[str, Any]] = field(default_factory=list)
     columns: list[dict[str, Any]] = field(default_factory=list)
     media: Media = field(default_factory=Media)
     missing: int = 0
+    left_out: list[str] = field(default_factory=list)
 
     _places: dict[bytes, int] = field(default_factory=dict)
 
@@ -59,27 +68,37 @@ class Page:
         }
         drawn: dict[str, list[dict[str, Any]]] = {}
         for version in versions_of(run):
-            chart = keys.get(version.key)
-            if chart is None:
-                known = tables.setdefault(version.key, [])
-            else:
-                known = drawn.setdefault(chart, [])
-                if not thin_out(version.content, charts[chart]):
-                    continue
-            time, label = version.time, version.label
-            if time is None:
-                time, label = len(known), f"v{len(known)}"
-            described = {
-                "time": time,
-                "label": label,
-                "aliases": version.artifact.aliases,
-                "rows": len(version.content["data"]),
-                "columns": self._columns_of(run, version),
-            }
-            known[:] = [v for v in known if v["time"] != time]
-            known.append(described)
+            try:
+                chart = keys.get(version.key)
+                if chart is None:
+                    known = tables.get(version.key, [])
+                else:
+                    known = drawn.get(chart, [])
+                    if not thin_out(version.content, charts[chart]):
+                        run.left_out.add(
+                            f"the chart {chart}", "its table has other columns"
+                        )
+                        continue
+                time, label = version.time, version.label
+                if time is None:
+                    time, label = len(known), f"v{len(known)}"
+                described = {
+                    "time": time,
+                    "label": label,
+                    "aliases": version.artifact.aliases,
+                    "rows": len(version.content["data"]),
+                    "columns": self._columns_of(run, version),
+                }
+            except ODD as error:
+                run.left_out.add(f"{version.key}, {version.label}", describe(error))
+                continue
+            known = [v for v in known if v["time"] != time] + [described]
             known.sort(key=lambda one: float(one["time"]))
-        curves, images = self._history_of(run)
+            if chart is None:
+                tables[version.key] = known
+            else:
+                drawn[chart] = known
+        curves, media = self._history_of(run)
         self.runs.append(
             {
                 "id": run.id,
@@ -97,9 +116,11 @@ class Page:
                     {"key": key, **charts[key], "versions": versions}
                     for key, versions in drawn.items()
                 ]
-                + images,
+                + media,
             }
         )
+        name = f"{run.name}: " if len(self.runs) > 1 else ""
+        self.left_out += [f"{name}{line}" for line in run.left_out.lines()]
 
     def to_json(self) -> dict[str, Any]:
         """What the page's own code is given, beside the media."""
@@ -111,14 +132,14 @@ class Page:
             for i, n in names.items()
         }
         colors = {
-            i: _MEANT.get(name) or "#{:02x}{:02x}{:02x}".format(*class_color(int(i)))
-            for i, name in names.items()
+            i: _MEANT.get(name) or class_color(int(i)) for i, name in names.items()
         }
         return {
             "runs": self.runs,
             "columns": self.columns,
             "colors": colors,
             "missing": self.missing,
+            "left_out": self.left_out,
         }
 
     # --- Tables ---------------------------------------------------------------------
@@ -127,27 +148,31 @@ class Page:
         """The names of the columns, and the places of what is in them."""
         found = []
         for i, name in enumerate(version.content["columns"]):
-            cells = [
-                row[i] if i < len(row) else None for row in version.content["data"]
-            ]
-            column = self._column(run, version, cells)
-            if column["type"] == "image":
-                column["layers"] = class_names(version.content, str(name))
+            cells = [row[i] for row in version.content["data"]]
+            column = self._column(run, version, name, cells)
+            if column["type"] in ("image", "audio", "video"):
+                column["layers"] = class_names(version.content, name)
             digest = hashlib.sha256(json.dumps(column).encode()).digest()
             if digest not in self._places:
                 self._places[digest] = len(self.columns)
                 self.columns.append(column)
-            found.append([str(name), self._places[digest]])
+            found.append([name, self._places[digest]])
         return found
 
     def _column(
-        self, run: RecordedRun, version: LoggedTable, cells: list[Any]
+        self, run: RecordedRun, version: LoggedTable, name: str, cells: list[Any]
     ) -> dict[str, Any]:
         present = [cell for cell in cells if cell is not None]
-        kinds = {media_kind(cell) for cell in present}
-        if present and kinds <= {"image", "audio", "video"}:
+        if present and all(map(media_kind, present)):
             files = version.artifact.files
-            values = [self._medium(run, cell, files) for cell in cells]
+            part = f"{version.key}, {name}"
+            values = [self._medium(run, part, cell, files) for cell in cells]
+            # What a video is, its file says: browsers show a GIF as an image.
+            kinds = {self.media.shown_as(value["file"]) for value in values if value}
+            kinds = kinds or {media_kind(cell) for cell in present}
+            if len(kinds) > 1:
+                for value in filter(None, values):
+                    value["kind"] = self.media.shown_as(value["file"])
             return {"type": max(kinds), "values": values}
         if present and all(isinstance(cell, bool) for cell in present):
             return {"type": "boolean", "values": cells}
@@ -156,53 +181,73 @@ class Page:
         return {"type": "text", "values": [plain(cell) for cell in cells]}
 
     def _medium(
-        self, run: RecordedRun, cell: Any, files: Mapping[str, RecordedFile]
+        self,
+        run: RecordedRun,
+        part: str,
+        cell: Any,
+        files: Mapping[str, RecordedFile],
     ) -> dict[str, Any] | None:
         """A cell with media, by their places among all; `None` if they are gone."""
-        if cell is None:
-            return None
-        place = self._store(run, cell, files)
+        place = None if cell is None else self._store(run, part, cell, files)
         if place is None:
             return None
         medium: dict[str, Any] = {"file": place}
         if cell.get("caption"):
-            medium["caption"] = str(cell["caption"])
-        if cell.get("width") and cell.get("height"):
-            medium |= {"width": cell["width"], "height": cell["height"]}
-        boxes = cell.get("boxes")
+            medium["caption"] = as_text(cell["caption"])
+        width, height = cell.get("width"), cell.get("height")
+        if all(is_near(side) and side >= 1 for side in (width, height)):
+            medium |= {"width": number(width), "height": number(height)}
+        boxes, masks = cell.get("boxes"), cell.get("masks")
         if isinstance(boxes, dict):
-            size = cell.get("width") or 1, cell.get("height") or 1
-            medium["boxes"] = {
-                name: [box for item in layer if (box := read_box(item, size))]
-                for name, layer in boxes.items()
-                if isinstance(layer, list)
-            }
-        masks = cell.get("masks")
+            medium["boxes"] = {}
+            for name, layer in boxes.items():
+                size = medium.get("width", 1), medium.get("height", 1)
+                found = [read_box(box, size) for box in _boxes_of(run, layer)]
+                medium["boxes"][name] = [box for box in found if box]
+                for _ in range(found.count(None)):
+                    run.left_out.add(f"{part}, a box of {name}", "it can't be read")
         if isinstance(masks, dict):
-            stored = {k: self._store(run, mask, files) for k, mask in masks.items()}
+            stored = {
+                name: self._store(run, f"{part}, the mask {name}", mask, files)
+                for name, mask in masks.items()
+            }
             medium["masks"] = {k: v for k, v in stored.items() if v is not None}
         return medium
 
     def _store(
         self,
         run: RecordedRun,
-        cell: Mapping[str, Any],
+        part: str,
+        cell: Any,
         files: Mapping[str, RecordedFile],
     ) -> int | None:
-        path = str(cell.get("path", ""))
-        file = files.get(path) or run.files(path)
-        place = None if file is None else self.media.store(file, path)
-        self.missing += place is None
-        return place
+        try:
+            path = cell.get("path") or cell.get("artifact_path")
+            if not isinstance(path, str):
+                raise FileNotFoundError("it names no file")
+            file = files.get(path) or run.files(path)
+            if file is None:
+                raise FileNotFoundError("the file is not there any more")
+            place = self.media.store(file)
+            if (
+                media_kind(cell) in ("image", "")
+                and self.media.shown_as(place) != "image"
+            ):
+                raise OSError("the file is no image")
+            return place
+        except ODD as error:
+            run.left_out.add(part, describe(error))
+            self.missing += 1
+            return None
 
     # --- The history ------------------------------------------------------------------
 
     def _history_of(
         self, run: RecordedRun
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """The numbers of the history as curves, and its images as charts."""
+        """The numbers of the history as curves; its media and histograms as charts."""
         curves: dict[str, dict[str, Any]] = {}
-        images: dict[str, dict[str, Any]] = {}
+        charts: dict[str, dict[str, Any]] = {}
         axes = set(run.x_axes.values())
         for step, row in enumerate(run.history):
             values = dict(flat(row))
@@ -210,26 +255,77 @@ class Page:
                 if key.startswith("_") or key in axes:
                     continue
                 axis = axis_of(run, key)
-                x = values.get(axis, values.get("_step", step))
-                if not is_number(x):
-                    continue
+                x = values.get(axis)
+                if not is_near(x):
+                    if x is not None:
+                        run.left_out.add(
+                            f"{axis} of a row of the history", "it is no finite number"
+                        )
+                    x = values.get("_step")
+                    x = x if is_near(x) else step
                 if is_number(value):
                     curve = curves.setdefault(
                         key, {"key": key, "axis": axis, "points": []}
                     )
                     curve["points"].append([number(x), number(value)])
-                elif media_kind(value) == "image":
-                    medium = self._medium(run, value, {})
-                    if medium is not None:
-                        chart = {
-                            "key": key,
-                            "kind": "image",
-                            "title": key,
-                            "versions": [],
-                        }
-                        versions = images.setdefault(key, chart)["versions"]
-                        label = f"{axis.rpartition('/')[2].strip('_')} {number(x)}"
-                        versions.append({"time": x, "label": label, "image": medium})
+                elif isinstance(value, dict):
+                    label = f"{axis.rpartition('/')[2].strip('_')} {number(x)}"
+                    version = {"time": number(x), "label": label}
+                    self._add_chart(run, charts, key, value, version)
         for curve in curves.values():
             curve["points"] = spread(curve["points"], _POINTS)
-        return list(curves.values()), list(images.values())
+        for chart in charts.values():
+            if chart["kind"] == "histogram":
+                chart["versions"] = spread(chart["versions"], _HISTOGRAMS)
+        return list(curves.values()), list(charts.values())
+
+    def _add_chart(
+        self,
+        run: RecordedRun,
+        charts: dict[str, dict[str, Any]],
+        key: str,
+        value: dict[str, Any],
+        version: dict[str, Any],
+    ) -> None:
+        """Adds a value of the history that is no number to the charts, or notes it."""
+        kind = value.get("_type")
+        if kind == "histogram":
+            histogram = read_histogram(value)
+            if histogram is None:
+                run.left_out.add(key, "a histogram that can't be read")
+                return
+            version |= histogram
+        else:
+            cells = media_of(value)
+            if not cells:
+                if kind not in _TABLES:
+                    named = (
+                        kind if isinstance(kind, str) else "a value of no known kind"
+                    )
+                    run.left_out.add(key, f"{named} is not shown")
+                return
+            kind = "media"
+            media = [self._medium(run, key, cell, {}) for cell in cells]
+            version["media"] = [
+                {**medium, "kind": self.media.shown_as(medium["file"])}
+                for medium in media
+                if medium
+            ]
+            if not version["media"]:
+                return
+        name = (
+            key if charts.get(key, {}).get("kind", kind) == kind else f"{key} ({kind})"
+        )
+        chart = {"key": name, "kind": kind, "title": name, "versions": []}
+        charts.setdefault(name, chart)["versions"].append(version)
+
+
+def _boxes_of(run: RecordedRun, layer: Any) -> list[Any]:
+    """The boxes of a layer: in tables a list, in the history in a file of the run."""
+    if isinstance(layer, dict):
+        try:
+            file = run.files(layer["path"])
+            layer = None if file is None else json.loads(file.read())["box_data"]
+        except ODD:
+            layer = None
+    return layer if isinstance(layer, list) else [None]

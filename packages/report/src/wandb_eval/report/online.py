@@ -6,20 +6,24 @@ import base64
 import contextlib
 import functools
 import os
+import re
 import tempfile
 from collections.abc import Mapping
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import wandb
 
-from wandb_eval.core import map_in_threads
+from wandb_eval.report.left_out import LeftOut
 from wandb_eval.report.recorded import (
     RecordedArtifact,
     RecordedFile,
     RecordedRun,
     split_config,
 )
+
+_WORKERS = 8
 
 
 def is_online_path(run: Any) -> bool:
@@ -58,7 +62,8 @@ def _read(run: Any) -> RecordedRun:
     raw = dict(run.rawconfig)
     _, charts = split_config(raw)
     internal = raw.get("_wandb")
-    files = _Files()
+    left_out = LeftOut()
+    files = _Files(left_out)
     return RecordedRun(
         id=run.id,
         name=run.name or run.id,
@@ -71,6 +76,7 @@ def _read(run: Any) -> RecordedRun:
         charts=charts,
         artifacts=[files.of(artifact) for artifact in _artifacts(run)],
         files=functools.partial(files.of_run, run),
+        left_out=left_out,
     )
 
 
@@ -83,19 +89,25 @@ def _artifacts(run: Any) -> list[Any]:
 
 def _x_axes(internal: Mapping[str, Any]) -> dict[str, str]:
     """What `define_metric` has set: the fields of wandb's `MetricRecord`, by number."""
-    metrics = [m if isinstance(m, dict) else {} for m in internal.get("m") or []]
+    listed = internal.get("m")
+    metrics = [
+        m if isinstance(m, dict) else {}
+        for m in (listed if isinstance(listed, list) else [])
+    ]
     axes = {}
     for metric in metrics:
         name, place = metric.get("1") or metric.get("2"), metric.get("5")
-        if name and isinstance(place, int) and 0 < place <= len(metrics):
-            axes[name] = metrics[place - 1].get("1", "_step")
+        if isinstance(name, str) and isinstance(place, int):
+            axis = metrics[place - 1].get("1") if 0 < place <= len(metrics) else None
+            axes[name] = axis if isinstance(axis, str) else "_step"
     return axes
 
 
 class _Files:
     """Downloads files: those of tables, and each content once."""
 
-    def __init__(self) -> None:
+    def __init__(self, left_out: LeftOut) -> None:
+        self._left_out = left_out
         self._folder = tempfile.TemporaryDirectory(prefix="wandb-eval-report-")
         self._places: dict[str, Path] = {}
 
@@ -107,10 +119,12 @@ class _Files:
             wanted = {
                 entry.digest: path
                 for path, entry in entries.items()
-                if path.endswith(".table.json") or path.startswith("media/")
+                if (path.endswith(".table.json") or path.startswith("media/"))
+                and self._is_safe(path, entry)
             }
         new = [item for item in wanted.items() if item[0] not in self._places]
-        map_in_threads(lambda item: self._download(artifact, *item), new)
+        with ThreadPoolExecutor(_WORKERS) as pool:
+            list(pool.map(lambda item: self._download(artifact, *item), new))
         return RecordedArtifact(
             name=artifact.name.rpartition(":")[0],
             ids=frozenset({base64.b64decode(artifact.id).hex()}),
@@ -127,6 +141,17 @@ class _Files:
             },
         )
 
+    def _is_safe(self, path: str, entry: Any) -> bool:
+        """Whether a file would be read from W&B, and written where it belongs.
+
+        wandb "downloads" references to `file://` from this machine.
+        """
+        is_local = entry.ref and not re.match(r"(?!file:)\w[\w+.-]*://", entry.ref)
+        if is_local or not _stays_inside(path):
+            self._left_out.add(path, "it refers to a file that is not in W&B")
+            return False
+        return True
+
     def _download(self, artifact: Any, digest: str, path: str) -> None:
         folder = Path(tempfile.mkdtemp(dir=self._folder.name))
         # One file that is gone leaves a gap, and all others are shown.
@@ -141,6 +166,8 @@ class _Files:
 
     def of_run(self, run: Any, path: str) -> RecordedFile | None:
         """A file that was logged to the history."""
+        if not _stays_inside(path):
+            raise OSError("it refers to a file outside of the run")
         if path not in self._places:
             folder = tempfile.mkdtemp(dir=self._folder.name)
             try:
@@ -150,3 +177,8 @@ class _Files:
                 return None
         place = self._places[path]
         return RecordedFile(path, place.stat().st_size, place.read_bytes)
+
+
+def _stays_inside(path: str) -> bool:
+    parts = PurePosixPath(path.replace("\\", "/"))
+    return not parts.is_absolute() and ".." not in parts.parts

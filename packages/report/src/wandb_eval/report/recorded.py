@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from wandb_eval.report.left_out import LeftOut
+
 
 @dataclass(frozen=True)
 class RecordedFile:
@@ -14,7 +16,8 @@ class RecordedFile:
     Attributes:
         digest: Tells equal contents; it may be of any kind.
         size: Bytes.
-        read: Gives the content. Raises OSError if it is not there.
+        read: Gives the content. Raises OSError if it is not there, or not to be read;
+            its message says why.
     """
 
     digest: str
@@ -57,6 +60,8 @@ class RecordedRun:
         charts: How custom charts are to be drawn, by their key.
         artifacts: In the order in which they were logged.
         files: Gives files that are in no artifact, by their path; `None` without.
+            Raises OSError if they are not to be read.
+        left_out: What could not be read, and why.
     """
 
     id: str
@@ -70,15 +75,17 @@ class RecordedRun:
     charts: dict[str, Any] = field(default_factory=dict)
     artifacts: list[RecordedArtifact] = field(default_factory=list)
     files: Callable[[str], RecordedFile | None] = lambda path: None
+    left_out: LeftOut = field(default_factory=LeftOut)
 
 
 def split_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the user has set, and how W&B's custom charts are drawn."""
     internal = config.get("_wandb")
     internal = internal if isinstance(internal, dict) else {}
+    panels = internal.get("visualize")
     charts = {
         key: panel["panel_config"]
-        for key, panel in (internal.get("visualize") or {}).items()
+        for key, panel in (panels if isinstance(panels, dict) else {}).items()
         if isinstance(panel, dict) and isinstance(panel.get("panel_config"), dict)
     }
     return {k: v for k, v in config.items() if not k.startswith("_wandb")}, charts

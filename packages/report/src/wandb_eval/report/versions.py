@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wandb_eval.report.cells import flat, is_number
+from wandb_eval.report.cells import as_text, flat, is_near
+from wandb_eval.report.left_out import ODD, LeftOut, describe
 from wandb_eval.report.recorded import RecordedArtifact, RecordedRun
-
-logger = logging.getLogger(__name__)
 
 _TABLE = ".table.json"
 _ORDER = ["eval_data", "predictions", "hardest", "scores", "confused", "objects"]
 _ORDER += ["suspect_labels", "per_class"]
+_DEEPEST = 30
 _BATCHES = 1_000_000  # More than an epoch has.
 
 
@@ -46,11 +45,10 @@ def versions_of(run: RecordedRun) -> Iterator[LoggedTable]:
             if not path.endswith(_TABLE):
                 continue
             try:
-                content = json.loads(file.read())
-            except (OSError, ValueError) as error:
-                logger.warning("%s of %s is left out: %s", path, artifact.name, error)
-                continue
-            if not isinstance(content.get("data"), list) or "columns" not in content:
+                content = read_table(file.read(), path, run.left_out)
+                _only_epoch(content)
+            except ODD as error:
+                run.left_out.add(f"{path} of {artifact.name}", describe(error))
                 continue
             key = path.removesuffix(_TABLE)
             if len(tables[path]) > 1:
@@ -60,6 +58,61 @@ def versions_of(run: RecordedRun) -> Iterator[LoggedTable]:
             for row in found or _rows_in_order(run, key, path, counts) or [{}]:
                 when = _when(run, artifact, content, row, key)
                 yield LoggedTable(key, artifact, content, *when)
+
+
+def read_table(raw: bytes, name: str, left_out: LeftOut) -> dict[str, Any]:
+    """A table of W&B's, in which each row has a cell for each column.
+
+    Args:
+        raw: The JSON of the table.
+        name: Its path in the artifact.
+        left_out: Is told which rows are left out.
+
+    Returns:
+        The table's `columns` (names, each once), `data` (rows), and `column_types` as
+        they are.
+
+    Raises:
+        ValueError: If it is no table, or has no columns.
+    """
+    content = json.loads(raw)
+    if not isinstance(content, dict):
+        raise ValueError("it is no table")
+    columns, data = content.get("columns"), content.get("data")
+    if not isinstance(columns, list) or not columns:
+        raise ValueError("it has no columns")
+    if not isinstance(data, list):
+        raise ValueError("it has no rows")
+    rows = [row for row in data if isinstance(row, list)]
+    for _ in range(len(data) - len(rows)):
+        left_out.add(f"a row of {name}", "it is no list of cells")
+    width = len(columns)
+    for place, row in enumerate(rows):
+        if len(row) < width:
+            left_out.add(f"the last cells of a row of {name}", "the row is too short")
+            rows[place] = [*row, *[None] * (width - len(row))]
+        elif len(row) > width:
+            left_out.add(f"the last cells of a row of {name}", "they have no column")
+            rows[place] = row[:width]
+    return {
+        "columns": _each_once([as_text(column) for column in columns]),
+        "data": rows,
+        "column_types": content.get("column_types"),
+    }
+
+
+def _each_once(names: list[str]) -> list[str]:
+    """The names, with a number behind those that were there before."""
+    counts = Counter[str]()
+    unique: dict[str, None] = {}
+    for name in names:
+        counts[name] += 1
+        other = name
+        while other in unique:
+            counts[name] += other != name
+            other = f"{name} ({counts[name]})"
+        unique[other] = None
+    return list(unique)
 
 
 def _rows_by_artifact(run: RecordedRun) -> dict[str, dict[str, Any]]:
@@ -85,17 +138,17 @@ def _rows_in_order(
     for row in run.history:
         cell = row.get(key)
         if isinstance(cell, dict):
-            groups.setdefault(cell.get("sha256"), []).append(row)
+            groups.setdefault(as_text(cell.get("sha256")), []).append(row)
     logged = sum(path in artifact.files for artifact in run.artifacts)
     counts[path] += 1
     return list(groups.values())[counts[path] - 1] if len(groups) == logged else []
 
 
-def _paths(row: Mapping[str, Any]) -> Iterator[str]:
+def _paths(row: Mapping[str, Any], depth: int = 0) -> Iterator[str]:
     """The places of the tables in a row of the history."""
     for value in row.values():
-        if isinstance(value, dict):
-            yield from _paths(value)
+        if isinstance(value, dict) and depth < _DEEPEST:
+            yield from _paths(value, depth + 1)
             if isinstance(value.get("artifact_path"), str):
                 yield value["artifact_path"]
 
@@ -110,18 +163,18 @@ def _when(
     """When a table was logged, in epochs, and in words; `None` if that is not known."""
     batch: Any = artifact.metadata.get("batch")
     axis = axis_of(run, key)
-    names = [re.fullmatch(r"epoch_(\d+)", alias) for alias in artifact.aliases]
+    names = [re.fullmatch(r"epoch_([0-9]{1,12})", alias) for alias in artifact.aliases]
     known = [
         artifact.metadata.get("epoch"),
         None if axis == "_step" else dict(flat(row)).get(axis),
         next((int(name[1]) for name in names if name), None),
         _only_epoch(content),
     ]
-    epoch: Any = next((value for value in known if is_number(value)), None)
+    epoch: Any = next((value for value in known if is_near(value)), None)
     if epoch is None:
         step = row.get("_step")
-        return (step, f"step {step}") if is_number(step) else (None, "")
-    if is_number(batch):  # Before the end of that epoch.
+        return (step, f"step {step}") if is_near(step) else (None, "")
+    if is_near(batch):  # Before the end of that epoch.
         return epoch - 1 + batch / _BATCHES, f"epoch {epoch:g}, batch {batch:g}"
     return epoch, f"epoch {epoch:g}"
 
@@ -131,7 +184,7 @@ def _only_epoch(content: Mapping[str, Any]) -> Any:
     if "epoch" not in content["columns"]:
         return None
     place = content["columns"].index("epoch")
-    epochs = [line[place] for line in content["data"] if place < len(line)]
+    epochs = [line[place] for line in content["data"]]
     return epochs[0] if epochs and epochs.count(epochs[0]) == len(epochs) else None
 
 

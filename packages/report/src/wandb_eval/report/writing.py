@@ -9,6 +9,7 @@ import hashlib
 import html
 import importlib.resources
 import json
+import logging
 import os
 import re
 import tempfile
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from wandb_eval.report.describing import Page
     from wandb_eval.report.recorded import RecordedRun
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_PATH = "eval-report.html"
 
@@ -44,10 +47,13 @@ def write_report(
     where it would be larger than 50 MB, a folder `<name>_files` beside it does. It is
     put in place as a whole: where writing fails, an older one stays.
 
+    What can't be read, or is not shown, is left out; the page and a warning say which
+    parts. The log of a run that was just finished is waited for, up to ten seconds.
+
     Args:
         run: The folder of a run that was recorded offline; a run that was made with
-            `mode="offline"`, when it is finished; or `"entity/project/run_id"`, a run
-            in W&B.
+            `mode="offline"`; or `"entity/project/run_id"`, a run in W&B. Of a run that
+            still runs, or was cut off, the page shows what its log holds by now.
         path: Where to write to; without it, `eval-report.html` in the current folder.
         compare_with: A second run, to be shown beside the first one.
 
@@ -65,6 +71,8 @@ def write_report(
     page.add(_read(run))
     if compare_with is not None:
         page.add(_read(compare_with))
+    if page.left_out:
+        logger.warning("Not in the report: %s", "; ".join(page.left_out))
     return write_page(page, Path(path or DEFAULT_PATH))
 
 
@@ -72,12 +80,9 @@ def _read(run: str | os.PathLike[str] | wandb.Run) -> RecordedRun:
     from wandb_eval.report.offline import read_offline_run
     from wandb_eval.report.online import is_online_path, read_online_run
 
-    settings = getattr(run, "settings", None)
-    if settings is not None:
-        run = settings.sync_dir
     if is_online_path(run):
         return read_online_run(str(run))
-    return read_offline_run(run)  # type: ignore[arg-type]
+    return read_offline_run(run)
 
 
 def write_page(page: Page, path: Path) -> Path:
@@ -151,14 +156,14 @@ def _umask() -> int:
 
 
 def _html(page: Page, data: str, urls: list[str], folder: str) -> Iterator[str]:
-    script, style = _script(), _file("style.css")
+    script, early, style = _script(), _file("early.js"), _file("style.css")
     table, shown = _static_table(page, urls)
     media = [None if i in shown else url for i, url in enumerate(urls)]
     # Files beside the page are 'self' where it is served, and file: where it is not.
     sources = "data: 'self' file:" if folder else "data:"
     policy = (
         f"default-src 'none'; img-src {sources}; media-src {sources}; "
-        f"script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
+        f"script-src '{_hash(script)}' '{_hash(early)}'; style-src '{_hash(style)}'; "
         "base-uri 'none'; form-action 'none'"
     )
     values = {
@@ -166,7 +171,8 @@ def _html(page: Page, data: str, urls: list[str], folder: str) -> Iterator[str]:
         "title": _escaped(" and ".join(run["name"] for run in page.runs)),
         "style": style,
         "script": script,
-        "table": table,
+        "early": early,
+        "table": table + _static_list(page.left_out),
         "data": data,
         "media": _as_json(media),
     }
@@ -194,8 +200,17 @@ def _hash(text: str) -> str:
 
 
 def _as_json(value: Any) -> str:
-    """JSON that ends no element of HTML."""
-    return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
+    """JSON that ends no element of HTML, and that JavaScript can read."""
+    dumped = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return dumped.replace("<", "\\u003c")
+
+
+def _static_list(left_out: list[str]) -> str:
+    """The parts that are not shown, as they are without JavaScript."""
+    if not left_out:
+        return ""
+    items = "".join(f"<li>{_escaped(line)}</li>" for line in left_out)
+    return f"<h2>Not in this page</h2><ul>{items}</ul>"
 
 
 def _static_table(page: Page, urls: list[str]) -> tuple[str, set[int]]:
@@ -228,7 +243,10 @@ def _static_cell(
     value = column["values"][row]
     if value is None:
         return "<td></td>"
-    if column["type"] == "image":
+    kind = column["type"]
+    if kind in ("image", "audio", "video"):
+        kind = value.get("kind", kind)
+    if kind == "image":
         place = value["file"]
         if place in shown:
             return "<td>(see above)</td>"
@@ -236,8 +254,8 @@ def _static_cell(
         url = html.escape(urls[place])
         alt = _escaped(value.get("caption") or f"image of row {row + 1}")
         return f'<td><img loading="lazy" data-file="{place}" src="{url}" alt="{alt}">'
-    if column["type"] in ("audio", "video"):
-        return f"<td>({column['type']})</td>"
+    if kind in ("audio", "video"):
+        return f"<td>({kind})</td>"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return f"<td>{_escaped(text)}</td>"
 

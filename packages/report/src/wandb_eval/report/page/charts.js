@@ -9,13 +9,15 @@ function ticks(low, high, count) {
   const rough = (high - low) / count || 1;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= rough);
-  const found = [];
-  for (let at = Math.ceil(low / step) * step; at <= high + step / 1e6; at += step) found.push(Number(at.toPrecision(12)));
-  return found;
+  const first = Math.ceil(low / step) * step; // Of huge numbers, `first + step` may be `first`.
+  return Array.from({ length: 3 * count }, (_, i) => Number((first + i * step).toPrecision(12))).filter((at) => at <= high + step / 1e6);
 }
 
+const isDrawn = (value) => isNumber(value) && Math.abs(value) < 1e300;
+
 function extent(values) {
-  let low = Math.min(...values), high = Math.max(...values);
+  let low = values[0], high = values[0];
+  for (const value of values) { low = Math.min(low, value); high = Math.max(high, value); }
   if (low === 0 && high === 0) return [0, 1];
   if (low === high) [low, high] = [low - Math.abs(low || 1) / 10, high + Math.abs(high || 1) / 10];
   return [low, high];
@@ -24,7 +26,7 @@ function extent(values) {
 // series: [{ name, points: [[x, y]], dashed }]; pick(x) is called with the x of a point.
 export function lineChart({ title, series, x = "", y = "", marker, pick, dots = false }) {
   const shown = series.map((one, i) => ({
-    ...one, color: LINES[i % LINES.length], points: one.points.filter((point) => point.every(isNumber)),
+    ...one, color: LINES[i % LINES.length], points: one.points.filter((point) => point.every(isDrawn)),
   }));
   const points = shown.flatMap((one) => one.points);
   if (!points.length) return el("figure", { class: "chart" }, el("figcaption", {}, title), el("p", {}, "No numbers."));
@@ -68,11 +70,14 @@ export function lineChart({ title, series, x = "", y = "", marker, pick, dots = 
 // A count, or a share with two digits; nothing where there is nothing to see.
 const short = (count) => (Number.isInteger(count) ? count || "" : count >= 0.005 ? count.toFixed(2) : "");
 
+const MOST_CELLS = 90_000;
+
 // A confusion matrix: a table of buttons, walked through by the arrow keys.
 export function heatMap({ title, rows, pick, picked }) {
   const names = [...new Set(rows.map((row) => row[0]))];
   const across = [...new Set(rows.map((row) => row[1]))];
-  const counts = new Map(rows.map(([actual, predicted, count]) => [`${names.indexOf(actual)} ${across.indexOf(predicted)}`, count]));
+  if (names.length * across.length > MOST_CELLS) throw new Error(`${names.length} times ${across.length} cells are too many.`);
+  const counts = new Map(rows.map(([actual, predicted, count]) => [`${names.indexOf(actual)} ${across.indexOf(predicted)}`, isNumber(count) ? count : 0]));
   const sums = names.map((_, i) => across.reduce((sum, __, j) => sum + (counts.get(`${i} ${j}`) || 0), 0));
   const cells = names.map((actual, i) => across.map((predicted, j) => {
     const count = counts.get(`${i} ${j}`) || 0, share = sums[i] ? count / sums[i] : 0;
@@ -103,10 +108,25 @@ export function heatMap({ title, rows, pick, picked }) {
     el("div", { class: "scroll" }, grid));
 }
 
-export function barChart({ title, rows }) {
-  const most = Math.max(...rows.map((row) => Math.abs(row[1])), 1e-9);
+export function barChart({ title, rows: all }) {
+  const rows = all.filter((row) => isDrawn(row[1]));
+  const most = rows.reduce((max, row) => Math.max(max, Math.abs(row[1])), 1e-9);
   const bar = (value) => el("i", { style: { width: `${(100 * Math.abs(value)) / most}%` } });
   const lines = rows.slice(0, 60).map(([name, value]) => el("tr", {},
     el("th", { scope: "row" }, text(name)), el("td", {}, bar(value)), el("td", {}, text(value))));
   return el("figure", { class: "chart" }, el("figcaption", {}, title), el("table", { class: "bars" }, ...lines));
+}
+
+export function histogram({ title, bins, counts }) {
+  const most = counts.reduce((a, b) => Math.max(a, b), 1e-9), [low, high] = [bins[0], bins.at(-1)];
+  const px = (value) => LEFT + ((value - low) / (high - low || 1)) * (WIDTH - LEFT - RIGHT);
+  const size = (count) => (Math.max(count, 0) / most) * (HEIGHT - TOP - BOTTOM);
+  const bars = counts.map((count, i) => svg("rect", { x: px(bins[i]), y: HEIGHT - BOTTOM - size(count),
+    width: Math.max(px(bins[i + 1]) - px(bins[i]), 1), height: size(count), fill: LINES[0] },
+  svg("title", {}, `${text(bins[i])} to ${text(bins[i + 1])}: ${text(count)}`)));
+  const label = (x, y, words, anchor) => svg("text", { x, y, "text-anchor": anchor }, words);
+  return el("figure", { class: "chart" }, el("figcaption", {}, title), svg(
+    "svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${title}: a histogram from ${text(low)} to ${text(high)}` },
+    ...bars, label(LEFT - 6, TOP + 8, text(most), "end"),
+    label(LEFT, HEIGHT - BOTTOM + 16, text(low), "start"), label(WIDTH - RIGHT, HEIGHT - BOTTOM + 16, text(high), "end")));
 }

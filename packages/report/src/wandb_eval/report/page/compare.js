@@ -64,6 +64,8 @@ export class Compare {
   }
 
   draw() {
+    this.box.hidden = this.sides.some(([run]) => !page.runs[run].tables.length);
+    if (this.box.hidden) return;
     const [a, b] = this.sides.map((side) => this.view(side));
     const measures = measuresOf(a).filter((name) => measuresOf(b).includes(name));
     if (!measures.includes(this.measure)) [this.measure] = measures;

@@ -87,7 +87,7 @@ export class View {
     const column = this.columns.get(this.picture), cell = column?.values[row];
     const has = (layer, name) => name === "background" || layerClasses(column, cell, layer).has(name);
     if (cell?.boxes) return has("ground_truth", actual) && has("predictions", predicted);
-    const classes = this.get(row, "classes") ?? [];
+    const list = this.get(row, "classes"), classes = Array.isArray(list) ? list.map(text) : [];
     return classes.includes(actual) && classes.includes(predicted);
   }
 
@@ -98,7 +98,7 @@ export class View {
       const value = column.values[row];
       if (value === null) continue;
       if (OF_CLASSES.includes(name)) names.add(text(value));
-      else if (LISTS_OF_CLASSES.includes(name) && Array.isArray(value)) value.forEach((one) => names.add(one));
+      else if (LISTS_OF_CLASSES.includes(name) && Array.isArray(value)) value.forEach((one) => names.add(text(one)));
       else if (column.type === "image") layerClasses(column, value).forEach((one) => names.add(one));
     }
     return names;

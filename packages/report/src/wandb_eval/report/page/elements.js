@@ -1,4 +1,6 @@
 // Elements, built one by one: text is text, and nothing of a run becomes markup.
+document.documentElement.dispatchEvent(new Event("booting")); // See early.js.
+
 export function el(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -30,6 +32,22 @@ export function select(options, chosen, change, attributes) {
   const onchange = (event) => change(event.target.value);
   const made = options.map(([value, label]) => el("option", { value, selected: value === chosen }, label));
   return el("select", { ...attributes, onchange }, ...made);
+}
+
+// Draws a part of the page. If that fails, the others are still there.
+export function attempt(box, draw) {
+  try { draw(); } catch (error) {
+    box.hidden = false;
+    box.replaceChildren(el("p", { class: "empty" }, `This part can't be shown: ${error.message}`));
+  }
+}
+
+export function attemptFigure(title, draw) {
+  const box = el("figure", { class: "chart" });
+  let made = box;
+  attempt(box, () => { made = draw(); });
+  if (made === box) box.prepend(el("figcaption", {}, title));
+  return made;
 }
 
 export const isNumber = (value) => typeof value === "number";

@@ -1,8 +1,8 @@
 // The page: its parts, and what happens when a version is chosen.
-import { button, el, isInUse, select, text } from "./elements.js";
+import { attempt, attemptFigure, button, el, isInUse, select, text } from "./elements.js";
 import { page, timesOf, titleOf, versionAt, viewAt, View } from "./data.js";
-import { barChart, heatMap, lineChart } from "./charts.js";
-import { layerControls, picture, updateMasks } from "./overlays.js";
+import { barChart, heatMap, histogram, lineChart } from "./charts.js";
+import { layerControls, mediaStrip, updateMasks } from "./overlays.js";
 import { RowsTable, filterControls, newQuery } from "./table.js";
 import { Detail } from "./detail.js";
 import { Compare } from "./compare.js";
@@ -128,8 +128,8 @@ function updateCurves() {
   const stays = ({ series }) => series.every(({ points }) => points.every((point) => point[1] === points[0][1]));
   const depth = ({ title }) => title.split("/").length;
   drawn.sort((a, b) => stays(a) - stays(b) || depth(a) - depth(b) || a.title.localeCompare(b.title));
-  const charts = drawn.map(({ title, axis, series }) => lineChart({ title, series, x: axis.split("/").pop().replace(/^_/, ""),
-    marker: isEpochs(axis) ? now().time : undefined, pick: isEpochs(axis) ? chooseTime : undefined }));
+  const charts = drawn.map(({ title, axis, series }) => attemptFigure(title, () => lineChart({ title, series, x: axis.split("/").pop().replace(/^_/, ""),
+    marker: isEpochs(axis) ? now().time : undefined, pick: isEpochs(axis) ? chooseTime : undefined })));
   const opened = curvesBox.querySelector("details")?.open;
   curvesBox.hidden = !charts.length;
   const more = charts.splice(MOST_CURVES);
@@ -139,12 +139,11 @@ function updateCurves() {
 
 function updateCharts() {
   const ordered = run().charts.slice().sort((a, b) => (b.kind === "matrix") - (a.kind === "matrix"));
-  const charts = ordered.map((chart) => {
+  const charts = ordered.map((chart) => attemptFigure(chart.title, () => {
     const version = versionAt(chart.versions, now().time);
     const title = version.time === now().time ? chart.title : `${chart.title} (${version.label})`;
-    if (chart.kind === "image") {
-      return el("figure", { class: "chart" }, el("figcaption", {}, title), picture(version.image, { layers: {} }, title));
-    }
+    if (chart.kind === "media") return el("figure", { class: "chart" }, el("figcaption", {}, title), mediaStrip(version.media, title));
+    if (chart.kind === "histogram") return histogram({ title, ...version });
     const view = new View(run(), { name: chart.key }, version);
     const all = Array.from({ length: view.rows }, (_, row) => chart.fields.map((name) => (name ? view.get(row, name) : "")));
     if (chart.kind === "matrix") {
@@ -159,7 +158,7 @@ function updateCharts() {
     }
     const lines = [...series].map(([name, points]) => ({ name: text(name), points }));
     return lineChart({ title, series: lines, x: chart.x, y: chart.y, dots: chart.kind === "points" });
-  });
+  }));
   chartsBox.hidden = !charts.length;
   chartsBox.replaceChildren(el("h2", {}, "Charts"), el("div", { class: "charts" }, ...charts));
 }
@@ -178,7 +177,9 @@ function head() {
   });
   return el("header", { class: "head" }, ...about,
     el("p", { class: "notice" }, "This page holds images of the validation data: share it as you would share those.",
-      page.missing ? ` ${page.missing} files of its tables were not there any more when it was written.` : ""));
+      page.missing ? ` ${page.missing} files of the run are not shown.` : ""),
+    page.left_out.length ? el("details", { class: "left-out" }, el("summary", {}, "Not in this page"),
+      el("ul", {}, ...page.left_out.map((line) => el("li", {}, line)))) : null);
 }
 
 const compare = new Compare();
@@ -188,10 +189,10 @@ function update() {
   slider.value = state.place;
   slider.setAttribute("aria-valuetext", now().label);
   label.textContent = `${now().label || "no version"} (${state.place + 1} of ${times().length})`;
-    bar.hidden = !times().length && runs.length < 2;
-  updateTable();
-  updateCurves();
-  updateCharts();
+  bar.hidden = !times().length && runs.length < 2;
+  attempt(tablesBox, () => updateTable());
+  attempt(curvesBox, updateCurves);
+  attempt(chartsBox, updateCharts);
 }
 
 state.place = Math.max(0, times().length - 1);
@@ -200,5 +201,6 @@ document.getElementById("app").replaceWith(head(), bar, el("main", {}, tablesBox
 updateMasks();
 updateTabs();
 update();
-updateTable(true);
-if (run().tables.length) compare.draw(); else compare.box.hidden = true;
+attempt(tablesBox, () => updateTable(true));
+attempt(compare.box, () => compare.draw());
+document.documentElement.dispatchEvent(new Event("booted"));

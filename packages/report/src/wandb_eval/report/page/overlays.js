@@ -75,6 +75,10 @@ export function picture(cell, column, alt, captions = false) {
   const image = el("img", { src: urlOf(cell.file), alt: cell.caption ?? alt, decoding: "async", draggable: "false" });
   const frame = el("span", { class: "picture", style: { aspectRatio: `${width} / ${height}` } }, image);
   frame.style.setProperty("--ratio", width / height);
+  if (!cell.width) image.addEventListener("load", () => {
+    frame.style.aspectRatio = `${image.naturalWidth} / ${image.naturalHeight}`;
+    frame.style.setProperty("--ratio", image.naturalWidth / image.naturalHeight);
+  });
   if (width < 200) frame.classList.add("pixels");
   for (const [name, file] of Object.entries(cell.masks ?? {})) {
     if (layers.off.has(`${name} mask`)) continue;
@@ -97,6 +101,14 @@ export function picture(cell, column, alt, captions = false) {
     if (captions && layers.captions) frame.append(...boxes.map(caption));
   }
   return frame;
+}
+
+// Images, sounds and videos that were logged at once, each with its caption.
+export function mediaStrip(media, title) {
+  const one = (medium) => (medium.kind === "image" ? picture(medium, { layers: {} }, title)
+    : el(medium.kind, { controls: true, preload: "none", src: urlOf(medium.file), "aria-label": medium.caption ?? title }));
+  const tiles = media.map((medium) => el("div", { class: "tile" }, one(medium), medium.caption ? el("span", {}, medium.caption) : null));
+  return tiles.length > 1 ? el("div", { class: "strip" }, ...tiles) : el("div", {}, ...tiles[0].childNodes);
 }
 
 // Switches for the layers, and the legend of the classes; none without layers.

@@ -127,7 +127,8 @@ export function cellOf(view, row, name, column, open) {
     return el("td", { class: "image" }, button(open, { class: "thumb", "aria-label": `Open ${alt}` }, picture(value, column, alt)));
   }
   if (column.type === "audio" || column.type === "video") {
-    return el("td", { class: column.type }, el(column.type, { controls: true, preload: "none", src: urlOf(value.file) }));
+    if (value.kind === "image") return el("td", { class: "image" }, picture(value, column, name));
+    return el("td", { class: column.type }, el(value.kind ?? column.type, { controls: true, preload: "none", src: urlOf(value.file) }));
   }
   const mark = name === "correct" && typeof value === "boolean" ? (value ? "✓ yes" : "✗ no") : text(value);
   const answer = name === "correct" ? (value ? "yes" : "no") : "";
