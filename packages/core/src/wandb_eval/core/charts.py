@@ -103,7 +103,8 @@ class PairCounts:
         """How often each class is taken for another one, or another one for it."""
         wrong = self.confused()
         rows, columns = wrong.actual, wrong.predicted
-        return self._sums(rows, wrong.counts) + self._sums(columns, wrong.counts)
+        of_both = self._sums(rows, wrong.counts) + self._sums(columns, wrong.counts)
+        return np.asarray(of_both)
 
     def dense(self, bins: int = 1) -> NDArray[Any]:
         """The matrix, with so many neighbouring classes in one row and one column."""

@@ -316,7 +316,8 @@ class Page:
         name = (
             key if charts.get(key, {}).get("kind", kind) == kind else f"{key} ({kind})"
         )
-        chart = {"key": name, "kind": kind, "title": name, "versions": []}
+        chart: dict[str, Any] = {"key": name, "kind": kind, "title": name}
+        chart["versions"] = []
         charts.setdefault(name, chart)["versions"].append(version)
 
 

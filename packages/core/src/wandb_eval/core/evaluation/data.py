@@ -168,11 +168,6 @@ class ValidationData:
             if self.num_batches == sys.maxsize:  # Of Grain's `repeat()`.
                 _length(data, None)
 
-    @property
-    def source(self) -> Any:
-        """The data as it was given."""
-        return self._data
-
     def __deepcopy__(self, memo: dict[int, Any]) -> ValidationData:
         """Shares the data itself, which nobody changes and not all of which can be."""
         made = copy.copy(self)

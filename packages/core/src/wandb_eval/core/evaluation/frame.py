@@ -128,13 +128,14 @@ def _capture(model: Any) -> Any:
         def evaluate(self, x: Any = None, **options: Any) -> Any:
             return x
 
-    class Capture(root, Evaluated):
+    class Capture(root, Evaluated):  # type: ignore[misc]
         def dataset(self, x: Any, y: Any = None, sample_weight: Any = None) -> Any:
             size = len(keras.tree.flatten(x)[0])
-            return self.evaluate(x, y, batch_size=size, sample_weight=sample_weight)
+            evaluate: Any = self.evaluate
+            return evaluate(x, y, batch_size=size, sample_weight=sample_weight)
 
-    capture = object.__new__(Capture)
-    vars(capture)["preprocess_samples"] = model.preprocess_samples
+    capture: Any = object.__new__(Capture)
+    capture.__dict__["preprocess_samples"] = model.preprocess_samples
     return capture
 
 
