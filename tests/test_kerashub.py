@@ -454,7 +454,10 @@ def arrays_of(tree):
         detector,
         partial(detector, **PADDED),
     ],
-    ids=str,
+    ids=[
+        *("images", "padded images", "texts", "int32 masks", "uint8 masks"),
+        *("boxes", "padded boxes"),
+    ],
 )
 def test_data_is_preprocessed_bit_by_bit_as_in_fit(make, as_dataset):
     model, x, y = make()

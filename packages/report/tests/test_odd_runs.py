@@ -415,6 +415,7 @@ def line(**entry):
         gzip.compress(line(local_path=7) + b"\n" + b"[" * 100_000),
         b"",
     ],
+    ids=["plain", "cut", "odd lines", "deep", "empty"],
 )
 def test_a_list_of_files_that_is_none(recording, tmp_path, content):
     folder = recording.write(tmp_path / "run")
