@@ -218,7 +218,7 @@ def test_the_same_data_has_one_pass(kind):
 
 @pytest.mark.parametrize("kind", [dict, tuple, list])
 def test_the_same_inputs_in_several_parts_have_one_pass(kind):
-    parts = {"a": X[:, :, 0, 0].astype(np.float64) / 7, "b": np.arange(N)[:, None]}
+    parts = {"a": X[:, :, 0, 0].astype(np.float64) / 700, "b": np.arange(N)[:, None]}
     a, b = keras.Input((8,), name="a"), keras.Input((1,), name="b")
     hidden = keras.layers.Concatenate()([a, keras.layers.Rescaling(1 / 30)(b)])
     outputs = keras.layers.Dense(3, "softmax")(hidden)
