@@ -20,8 +20,8 @@ from sides import make
 
 from loopback import Loopback
 from loopback.environment import wandb_environment
-from wandb_eval.core.evaluation.evaluation import Evaluation
-from wandb_eval.core.evaluation.evaluator import Evaluator
+from wandb_eval.engine.evaluation.evaluation import Evaluation
+from wandb_eval.engine.evaluation.evaluator import Evaluator
 
 # What wandb imports when it is first needed, in this order. It takes W&B's class some
 # seconds of its first hook, once in a process.

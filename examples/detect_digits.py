@@ -20,13 +20,13 @@ import wandb
 from keras import layers, ops
 from scenes import CLASS_NAMES, IMAGE_SIZE, Scenes, make_scenes
 
-from wandb_eval.core import cv2
 from wandb_eval.detection import (
     KINDS,
     WandbDetectionEvalCallback,
     draw_detections,
     draw_legend,
 )
+from wandb_eval.engine.kit.opencv import cv2
 
 STRIDE = 8
 GRID = (IMAGE_SIZE[0] // STRIDE, IMAGE_SIZE[1] // STRIDE)

@@ -17,7 +17,7 @@ import numpy as np
 from sklearn.datasets import load_digits, load_sample_images
 from sklearn.model_selection import train_test_split
 
-from wandb_eval.core import cv2  # With advice where its libraries are missing.
+from wandb_eval.engine.kit.opencv import cv2
 
 Split = Literal["train", "held_out"]
 

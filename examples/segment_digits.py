@@ -19,7 +19,7 @@ import wandb
 from keras import layers, ops
 from scenes import CLASS_NAMES, IMAGE_SIZE, Scenes, make_scenes
 
-from wandb_eval.core import cv2
+from wandb_eval.engine.kit.opencv import cv2
 from wandb_eval.segmentation import (
     WandbSegmentationEvalCallback,
     draw_disagreement,

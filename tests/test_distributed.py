@@ -22,8 +22,8 @@ import wandb
 from wandb_eval.classification import WandbClassificationEvalCallback
 from wandb_eval.core import WandbEvalCallback, callback, run_log
 from wandb_eval.core._wandb.files import Folder, WriteError
-from wandb_eval.core.evaluation import evaluator
-from wandb_eval.core.evaluation.predict import Predictor
+from wandb_eval.engine.evaluation import evaluator
+from wandb_eval.engine.evaluation.predict import Predictor
 
 SCRIPTS = Path(__file__).parent / "distributed"
 SECONDS = 240

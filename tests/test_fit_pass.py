@@ -13,8 +13,8 @@ import wandb
 from keras import ops
 
 from wandb_eval.classification import WandbClassificationEvalCallback
-from wandb_eval.core import WandbTaskEvalCallback
-from wandb_eval.core.evaluation import fit_pass
+from wandb_eval.engine import WandbTaskEvalCallback
+from wandb_eval.engine.evaluation import fit_pass
 
 RNG = np.random.default_rng(0)
 X = RNG.random((40, 4, 4, 1), dtype=np.float32)

@@ -11,8 +11,8 @@ from keras import ops
 
 from detectors import retinanet
 from wandb_eval.classification import WandbClassificationEvalCallback
-from wandb_eval.core.evaluation.frame import preprocessing
 from wandb_eval.detection import WandbDetectionEvalCallback
+from wandb_eval.engine.evaluation.preprocessing import preprocessing
 from wandb_eval.segmentation import WandbSegmentationEvalCallback
 
 hub = pytest.importorskip("keras_hub")

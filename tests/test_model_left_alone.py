@@ -12,8 +12,8 @@ import wandb
 
 from detectors import retinanet
 from wandb_eval.classification import WandbClassificationEvalCallback
-from wandb_eval.core.evaluation import step_functions
 from wandb_eval.detection import WandbDetectionEvalCallback
+from wandb_eval.engine.evaluation import step_functions
 
 RNG = np.random.default_rng(0)
 X = RNG.random((20, 4, 4, 1), dtype=np.float32)

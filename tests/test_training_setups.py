@@ -14,7 +14,7 @@ import wandb
 from wandb.sdk.data_types._private import MEDIA_TMP
 
 from wandb_eval.classification import WandbClassificationEvalCallback
-from wandb_eval.core import Progress
+from wandb_eval.engine.progress import Progress
 
 NAMES = ["red", "green", "blue"]
 RNG = np.random.default_rng(0)

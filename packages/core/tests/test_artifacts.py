@@ -10,7 +10,8 @@ import PIL.Image
 import pytest
 import wandb
 
-from wandb_eval.core import WandbEvalCallback, encode_images, encode_masks, with_layers
+from wandb_eval.core import WandbEvalCallback, with_layers
+from wandb_eval.engine import encode_images, encode_masks
 
 CLASSES = {0: "background", 1: "cat", 2: "dog"}
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import wandb
 
-from wandb_eval.core import WandbTaskEvalCallback
+from wandb_eval.engine import WandbTaskEvalCallback
 
 X = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 1), dtype=np.uint8)
 Y = np.arange(6.0)

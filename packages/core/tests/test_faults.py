@@ -23,12 +23,13 @@ import wandb
 
 import killed
 from killed import uploaded
-from wandb_eval.core import WandbEvalCallback, encode_images
+from wandb_eval.core import WandbEvalCallback
 from wandb_eval.core._wandb import files as wandb_files
 from wandb_eval.core._wandb import history
 from wandb_eval.core._wandb.files import Folder, WriteError
 from wandb_eval.core._wandb.uploads import UploadError
 from wandb_eval.core.reports import logger
+from wandb_eval.engine import encode_images
 
 EPOCHS = 5
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 8, 6, 3), dtype=np.uint8)

@@ -44,7 +44,7 @@ def test_the_example_of_a_new_task(loopback):
 def test_every_argument_of_all_tasks_is_in_the_readme():
     import inspect
 
-    from wandb_eval.core import TaskArguments, WandbTaskEvalCallback
+    from wandb_eval.engine import TaskArguments, WandbTaskEvalCallback
 
     text = README.read_text()
     [table] = re.findall(r"## Arguments of all tasks\n(.*?)\n## ", text, re.DOTALL)

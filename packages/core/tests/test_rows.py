@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import wandb
 
-from wandb_eval.core import WandbEvalCallback, WandbTaskEvalCallback, offline_log
+from wandb_eval.core import WandbEvalCallback, offline_log
+from wandb_eval.engine import WandbTaskEvalCallback
 
 X = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 1), dtype=np.uint8)
 

@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wandb.proto import wandb_internal_pb2
 
-from wandb_eval.core import WandbTaskEvalCallback
 from wandb_eval.core.offline_log import (
     find_log,
     read_records,
@@ -22,6 +21,7 @@ from wandb_eval.core.offline_log import (
     write_records,
 )
 from wandb_eval.core.sync import update_paths
+from wandb_eval.engine import WandbTaskEvalCallback
 
 X = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 1), dtype=np.uint8)
 

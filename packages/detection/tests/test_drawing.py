@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import wandb
 
-from wandb_eval.core import class_color
 from wandb_eval.detection import (
     Detections,
     box_layer,
     draw_detections,
     draw_legend,
 )
+from wandb_eval.engine import class_color
 
 NAMES = ["cat", "dog"]
 LABELS = dict(enumerate(NAMES))

@@ -13,7 +13,6 @@ from pycocotools import mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from wandb_eval.core import charts
 from wandb_eval.detection import (
     KINDS,
     BoxFormat,
@@ -29,6 +28,7 @@ from wandb_eval.detection.coco import COCO_FIGURES
 from wandb_eval.detection.matching import BatchMatch
 from wandb_eval.detection.ranking import Ranking
 from wandb_eval.detection.score_curves import score_curves
+from wandb_eval.engine import charts
 
 FORMATS = [
     "xyxy",

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from wandb_eval.core import class_color
+from wandb_eval.engine import class_color
 from wandb_eval.segmentation import draw_disagreement, draw_legend, draw_segmentation
 
 NAMES = ["Background", "cat", "dog"]

@@ -18,7 +18,7 @@ from sklearn.metrics import (
     recall_score,
 )
 
-from wandb_eval.core import charts
+from wandb_eval.engine import charts
 from wandb_eval.segmentation import Scores, SegmentationMetrics, count_pixels
 from wandb_eval.segmentation.boundary import BoundaryIou
 from wandb_eval.segmentation.masks import NOT_A_NUMBER

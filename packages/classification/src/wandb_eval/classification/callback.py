@@ -23,7 +23,8 @@ from wandb_eval.classification.scores import (
     score_batch,
 )
 from wandb_eval.classification.tables import confused_pairs, suspect_labels
-from wandb_eval.core import (
+from wandb_eval.core.arguments import check_bool, check_positive
+from wandb_eval.engine import (
     Batch,
     EvaluatedSamples,
     Evaluation,
@@ -33,10 +34,8 @@ from wandb_eval.core import (
     SampleScores,
     TaskArguments,
     WandbTaskEvalCallback,
-    check_bool,
     check_class_names,
     check_from_logits,
-    check_positive,
     check_single,
     name_classes,
 )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn import metrics
 
 from wandb_eval.classification.labels import Labels, Probabilities
-from wandb_eval.core import charts, map_in_threads
+from wandb_eval.engine import charts, map_in_threads
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
-from wandb_eval.core import check_single, check_single_target, to_numpy
+from wandb_eval.engine import check_single, check_single_target, to_numpy
 
 Labels = NDArray[np.integer[Any]]
 Probabilities = NDArray[np.floating[Any]]

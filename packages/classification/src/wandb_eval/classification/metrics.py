@@ -26,7 +26,7 @@ from wandb_eval.classification.scores import (
     of_all_classes,
     score_batch,
 )
-from wandb_eval.core import charts
+from wandb_eval.engine import charts
 
 _OF_NO_CLASS = -1
 """What is predicted where the outputs are no numbers."""

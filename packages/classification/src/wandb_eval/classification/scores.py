@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wandb_eval.classification.labels import Labels, Probabilities
-from wandb_eval.core import SampleScores, at_least, is_number
+from wandb_eval.core.arguments import is_number
+from wandb_eval.engine import SampleScores, at_least
 
 _NOT_A_NUMBER = "NaN"
 

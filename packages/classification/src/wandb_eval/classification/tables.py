@@ -9,7 +9,7 @@ from typing import Any
 import wandb
 
 from wandb_eval.classification.metrics import Confusion
-from wandb_eval.core import EvaluatedSamples, Evaluation, charts
+from wandb_eval.engine import EvaluatedSamples, Evaluation, charts
 
 _IMAGES = 3
 

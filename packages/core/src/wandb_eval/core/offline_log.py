@@ -20,11 +20,7 @@ from typing import Any
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from wandb.proto import wandb_internal_pb2
 
-from wandb_eval.core._wandb.runs import (
-    is_folder_of_running,
-    is_running,
-    staging_folder,
-)
+from wandb_eval.core._wandb.runs import is_folder_of_running, is_running, staging_folder
 
 __all__ = [
     "find_log",

@@ -10,11 +10,7 @@ from typing import Any
 import wandb
 
 from wandb_eval.core._wandb.artifacts import EvalArtifact, artifact_name
-from wandb_eval.core._wandb.files import (
-    RunFolders,
-    WriteError,
-    offline,
-)
+from wandb_eval.core._wandb.files import RunFolders, WriteError, offline
 from wandb_eval.core._wandb.ground_truth import GroundTruth
 from wandb_eval.core._wandb.history import History, table_cell
 from wandb_eval.core._wandb.uploads import Upload

@@ -11,7 +11,7 @@ from typing import Any
 import wandb
 
 from wandb_eval.core.arguments import is_integer, is_number
-from wandb_eval.core.monitor import Monitor
+from wandb_eval.engine.monitor import Monitor
 
 
 class MissingVersions:

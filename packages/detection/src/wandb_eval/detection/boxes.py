@@ -11,7 +11,6 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
-from wandb_eval.core import to_numpy
 from wandb_eval.detection.detections import (
     LABELS,
     OPTIONAL,
@@ -24,6 +23,7 @@ from wandb_eval.detection.detections import (
     Keys,
     get_key,
 )
+from wandb_eval.engine import to_numpy
 
 OUTSIDE = "reaching out of the image"
 """The reason under which boxes are counted that are kept, but don't fit the image."""

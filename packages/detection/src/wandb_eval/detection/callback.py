@@ -10,19 +10,7 @@ import keras
 import numpy as np
 import wandb
 
-from wandb_eval.core import (
-    Batch,
-    EvaluatedSamples,
-    Evaluation,
-    Metrics,
-    Samples,
-    SampleScores,
-    TaskArguments,
-    WandbTaskEvalCallback,
-    check_class_names,
-    encode_images,
-    with_layers,
-)
+from wandb_eval.core import with_layers
 from wandb_eval.detection.batches import image_sizes, one_dict
 from wandb_eval.detection.boxes import (
     NOT_FINITE,
@@ -37,6 +25,18 @@ from wandb_eval.detection.layers import box_layer
 from wandb_eval.detection.matching import KINDS, BatchMatch
 from wandb_eval.detection.metrics import DetectionMetrics
 from wandb_eval.detection.objects import worst_objects
+from wandb_eval.engine import (
+    Batch,
+    EvaluatedSamples,
+    Evaluation,
+    Metrics,
+    Samples,
+    SampleScores,
+    TaskArguments,
+    WandbTaskEvalCallback,
+    check_class_names,
+    encode_images,
+)
 
 _SIZES = "image_sizes"
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wandb_eval.core import at_least
+from wandb_eval.engine import at_least
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -8,16 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wandb_eval.core import (
-    SWATCH,
-    class_color,
-    class_swatches,
-    cv2,
-    legend_strip,
-    to_rgb,
-)
 from wandb_eval.detection.detections import Bools, Detections
 from wandb_eval.detection.matching import ImageMatch
+from wandb_eval.engine import class_color, class_swatches, legend_strip, to_rgb
+from wandb_eval.engine.kit.legend import SWATCH
+from wandb_eval.engine.kit.opencv import cv2
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _WHITE = (255, 255, 255)

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from wandb_eval.core import at_least
 from wandb_eval.detection.detections import Detections
+from wandb_eval.engine import at_least
 
 MAX_BOXES = 100
 """A layer of predictions has at most so many boxes, those with the highest scores."""

@@ -9,9 +9,9 @@ from typing import NamedTuple, overload
 
 import numpy as np
 
-from wandb_eval.core import at_least
 from wandb_eval.detection.detections import Bools, Detections, Floats, Ints, join
 from wandb_eval.detection.ious import overlaps, places_of
+from wandb_eval.engine import at_least
 
 NO_MATCH = -1
 CROWD = -2

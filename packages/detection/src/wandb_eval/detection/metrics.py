@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import wandb
 
-from wandb_eval.core import charts, check_class_names, is_number
+from wandb_eval.core.arguments import is_number
 from wandb_eval.detection.coco import CocoEvaluation
 from wandb_eval.detection.detections import Detections, Floats, Ints
 from wandb_eval.detection.error_costs import error_costs
 from wandb_eval.detection.matching import CROWD, KINDS, BatchMatch, ImageMatch
 from wandb_eval.detection.ranking import Ranking
 from wandb_eval.detection.score_curves import ScoreCurve, score_curves
+from wandb_eval.engine import charts, check_class_names
 
 _OVER_SCORE = {"precision": "Precision", "recall": "Recall", "f1": "F1"}
 

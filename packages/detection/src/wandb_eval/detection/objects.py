@@ -9,10 +9,10 @@ import numpy as np
 import wandb
 from numpy.typing import NDArray
 
-from wandb_eval.core import EvaluatedSamples, charts
 from wandb_eval.detection.boxes import is_lost
 from wandb_eval.detection.detections import Floats
 from wandb_eval.detection.matching import KINDS, NO_MATCH, ImageMatch
+from wandb_eval.engine import EvaluatedSamples, charts
 
 MAX_OBJECTS = 50
 """The table of mistakes has at most so many, half of them missed objects."""

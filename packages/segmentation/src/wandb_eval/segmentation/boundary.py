@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wandb_eval.core import cv2
+from wandb_eval.engine.kit.opencv import cv2
 from wandb_eval.segmentation.metrics import Scores
 
 DILATION = 0.02

@@ -9,7 +9,9 @@ import keras
 import numpy as np
 import wandb
 
-from wandb_eval.core import (
+from wandb_eval.core import with_layers
+from wandb_eval.core.arguments import check_bool, is_integer, is_number
+from wandb_eval.engine import (
     NOT_BATCHED,
     Batch,
     EvaluatedSamples,
@@ -19,15 +21,11 @@ from wandb_eval.core import (
     SampleScores,
     TaskArguments,
     WandbTaskEvalCallback,
-    check_bool,
     check_class_names,
     check_from_logits,
     encode_masks,
-    is_integer,
-    is_number,
     name_classes,
     told_from_logits,
-    with_layers,
 )
 from wandb_eval.segmentation.advice import (
     advice,

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wandb_eval.core import (
+from wandb_eval.engine import (
     class_color,
     class_swatches,
     color_swatch,
-    cv2,
     legend_strip,
     to_numpy,
     to_rgb,
 )
+from wandb_eval.engine.kit.opencv import cv2
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _WRONG = _MISSED = (255, 30, 30)

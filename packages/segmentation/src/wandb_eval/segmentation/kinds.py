@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import wandb
 
-from wandb_eval.core import Metrics, SampleScores, at_least
+from wandb_eval.engine import Metrics, SampleScores, at_least
 from wandb_eval.segmentation.boundary import BoundaryIou
 from wandb_eval.segmentation.layers import ERROR_LABELS, MaskLayers
 from wandb_eval.segmentation.masks import (

@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from wandb_eval.core import (
+from wandb_eval.engine import (
     NOT_BATCHED,
-    WORKERS,
     at_least,
     check_single,
     check_single_target,
-    cv2,
     map_in_threads,
     to_numpy,
 )
+from wandb_eval.engine.kit.opencv import cv2
+from wandb_eval.engine.threads import WORKERS
 
 Masks = NDArray[np.integer[Any]]
 

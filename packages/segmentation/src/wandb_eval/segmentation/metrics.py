@@ -9,7 +9,7 @@ import numpy as np
 import wandb
 from numpy.typing import NDArray
 
-from wandb_eval.core import charts
+from wandb_eval.engine import charts
 
 Counts = NDArray[np.int64]
 

@@ -9,8 +9,9 @@ import wandb
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from wandb_eval.core import at_least as reaches
-from wandb_eval.core import charts, check_single, check_single_target, cv2, to_numpy
+from wandb_eval.engine import at_least as reaches
+from wandb_eval.engine import charts, check_single, check_single_target, to_numpy
+from wandb_eval.engine.kit.opencv import cv2
 from wandb_eval.segmentation.masks import channels_last
 from wandb_eval.segmentation.metrics import Scores, or_none
 from wandb_eval.segmentation.thresholds import IouByThreshold

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wandb_eval.core import charts
+from wandb_eval.engine import charts
 
 NUM_STEPS = 100
 """Thresholds are multiples of a hundredth."""

@@ -1,0 +1,396 @@
+"""Validation data, walked in batches, and the samples that are drawn of it."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import itertools
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from wandb_eval.core.arguments import check_positive
+from wandb_eval.engine.evaluation.fingerprint import Fingerprint
+from wandb_eval.engine.evaluation.samples import DrawnSamples, Samples
+from wandb_eval.engine.nested import (
+    alike,
+    copy_sample,
+    describe,
+    is_tensor,
+    is_uneven,
+    map_leaves,
+    num_values,
+    select,
+    shapes_of_samples,
+    size_of,
+    stack,
+    to_numpy,
+)
+from wandb_eval.engine.progress import Progress
+from wandb_eval.engine.threads import let_go_beside
+
+NOT_BATCHED = (
+    "If this is one sample, batch the data first, as with `dataset.batch(32)`."
+)
+
+# More batches than most data sets have, and walked through within seconds.
+_MAX_BATCHES_WITHOUT_LENGTH = 10_000
+
+# How many batches of arrays are checked at once, and how many numbers at most.
+_TOGETHER = 16
+_FEW_VALUES = 2**24
+
+_ACCEPTED = (
+    "`validation_data` must be a tuple (x, y) or (x, y, sample_weight) of arrays or "
+    "tensors, a batched tf.data.Dataset, a keras.utils.PyDataset, a torch DataLoader, "
+    "or anything else that yields batches (x, y) each time it is iterated."
+)
+_ONCE = (
+    "can be iterated only once. Pass a list of its batches, or an object whose "
+    "`__iter__` begins anew."
+)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch of validation data.
+
+    Attributes:
+        x: The inputs, as the model takes them: an array or a tensor, or a tuple or a
+            dict of them.
+        y: The targets, as NumPy arrays; ragged tensors, and lists with an entry for
+            each sample, are left as they are.
+        size: How many samples it has.
+    """
+
+    x: Any
+    y: Any
+    size: int
+
+
+@dataclass(frozen=True)
+class FirstWalk:
+    """What the walk before training found.
+
+    Attributes:
+        samples: The samples that were drawn.
+        fingerprint: What tells this data from other data, and its order.
+        shapes: An input of each shape that is among the data, and how many samples of
+            it a batch had at most.
+    """
+
+    samples: Samples
+    fingerprint: Fingerprint
+    shapes: list[tuple[Any, int]]
+
+
+class ValidationData:
+    """What `fit` takes as `validation_data`, as batches that can be walked again.
+
+    A list in place of x or y is what it is to Keras: several inputs or outputs. Where
+    the lengths do not fit that, and within a dict, it has an entry for each sample.
+
+    x may have images of several sizes, in a list or a ragged tensor; such a batch is
+    cut where the size changes, because a model takes one size at a time.
+
+    Args:
+        data: `(x, y)` or `(x, y, sample_weight)` of arrays or tensors (x may be an
+            array, a tuple or a dict), a batched `tf.data.Dataset`, a
+            `keras.utils.PyDataset`, a torch `DataLoader`, a batched data set of Grain,
+            or any iterable of batches that can be iterated again. Sample weights are
+            not used, as Keras does not use them for `metrics`.
+        batch_size: The size of the batches that arrays are cut into.
+        unpack: How to get `(x, y)` out of a batch.
+        target: What to take of the y of a batch, when it is walked.
+
+    Attributes:
+        source: The data as it was passed.
+        num_batches: How many batches there are, or `None` where that is not known.
+        prepare: What is done to a batch `(x, y)` before it is unpacked, as a model with
+            a preprocessor does it; `None` for nothing.
+        is_refilled: Whether the arrays of a batch may be those of the one before, with
+            new content. Arrays and `tf.data` do not do that.
+
+    Raises:
+        TypeError: If it is none of these, or can be walked only once.
+        ValueError: If it is endless, or lengths of x and y differ.
+
+    Example:
+
+    >>> import numpy as np
+    >>> data = ValidationData((np.zeros((5, 8, 8)), np.arange(5)), batch_size=2)
+    >>> [batch.y.tolist() for batch in data]
+    [[0, 1], [2, 3], [4]]
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        batch_size: int = 32,
+        unpack: Callable[[Any], tuple[Any, Any]] | None = None,
+        target: Callable[[Any], Any] = lambda y: y,
+    ) -> None:
+        batch_size = check_positive("batch_size", batch_size)
+        self._data = self.source = data
+        self._unpack = unpack or unpack_x_y
+        self._target = target
+        self._arrays: Batch | None = None
+        self.batch_size = batch_size
+        self._is_walked = True
+        self.prepare: Callable[[Any], Any] | None = None
+        self.num_batches: int | None = None
+        self.is_refilled = not hasattr(data, "element_spec")
+        if isinstance(data, tuple) or _is_list_of_arrays(data):
+            self.is_refilled = False
+            self._arrays = _batch(*self._unpack(tuple(data)))
+            self.num_batches = -(-self._arrays.size // batch_size)
+            self._is_walked = False
+        elif isinstance(data, keras.utils.PyDataset):
+            self.num_batches = _length(data, _py_dataset_length(data))
+            self._is_walked = False
+        elif hasattr(data, "element_spec") and hasattr(data, "cardinality"):
+            cardinality = int(data.cardinality())
+            self.num_batches = _length(data, None if cardinality == -1 else cardinality)
+            self._is_walked = self.num_batches is None
+        elif hasattr(data, "shape"):
+            raise TypeError(f"{_ACCEPTED} Received: {describe(data)} alone")
+        elif isinstance(data, (str, bytes, Mapping)) or not isinstance(data, Iterable):
+            raise TypeError(f"{_ACCEPTED} Received: an object of {type(data)}")
+        elif isinstance(data, Iterator):
+            raise TypeError(f"{_ACCEPTED} Received: {type(data)}, which {_ONCE}")
+        else:
+            # A DataLoader on an iterable data set has the method, but no length.
+            with contextlib.suppress(TypeError, NotImplementedError):
+                self.num_batches = len(data) if isinstance(data, Sized) else None
+            if self.num_batches == sys.maxsize:  # Of Grain's `repeat()`.
+                _length(data, None)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ValidationData:
+        """Shares the data itself, which nobody changes and not all of which can be."""
+        made = copy.copy(self)
+        made._unpack = copy.deepcopy(self._unpack, memo)
+        made._target = copy.deepcopy(self._target, memo)
+        return made
+
+    def __copy__(self) -> ValidationData:
+        """Without what the model does to it."""
+        made = object.__new__(type(self))
+        vars(made).update(vars(self))
+        made.prepare = None
+        return made
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled.
+
+        Raises:
+            TypeError: If the data is a `tf.data.Dataset`.
+        """
+        if hasattr(self._data, "element_spec"):
+            raise TypeError(
+                "A callback whose `validation_data` is a tf.data.Dataset can't be "
+                "pickled. Make the callback where it is used, or pass arrays or a "
+                "keras.utils.PyDataset. (`copy.deepcopy` works: it shares the data.)"
+            )
+        return vars(self) | {"prepare": None}
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yields the batches. What is wrong with one is raised as a ValueError."""
+        return self._batches()
+
+    def _batches(self, together: int = 1) -> Iterator[Batch]:
+        """The batches; of arrays, so many as one where that is small."""
+        if self._arrays is not None and self.prepare is None:
+            first = next(self._parts(self._arrays), None)
+            if (
+                first is None
+                or is_uneven(first.x)
+                or together * num_values((first.x, first.y)) > _FEW_VALUES
+            ):
+                together = 1
+            for part in self._parts(self._arrays, together):
+                yield from self._even(part)
+            return
+        for raw in self._raw_batches():
+            yield from self.read(raw if self.prepare is None else self.prepare(raw))
+
+    def read(self, raw: Any) -> Iterator[Batch]:
+        """The batches that one of `fit` is: one, or several if its inputs are uneven.
+
+        Args:
+            raw: A batch as the data yields it, or as a step of `fit` gets it.
+        """
+        yield from self._even(_batch(*self._unpack(raw)))
+
+    def _even(self, whole: Batch) -> Iterator[Batch]:
+        batch = Batch(whole.x, self._target(whole.y), whole.size)
+        if is_uneven(batch.x):
+            yield from _even_batches(batch)
+        elif batch.size:
+            yield batch
+
+    def _parts(self, arrays: Batch, together: int = 1) -> Iterator[Batch]:
+        step = together * self.batch_size
+        for start in range(0, arrays.size, step):
+            yield _part(arrays, slice(start, start + step))
+
+    def _raw_batches(self) -> Iterator[Any]:
+        if self._arrays is not None:
+            for part in self._parts(_batch(*unpack_x_y(tuple(self._data)))):
+                yield part.x, part.y
+        elif isinstance(self._data, keras.utils.PyDataset):
+            yield from map(self._data.__getitem__, range(self.num_batches or 0))
+        elif hasattr(self._data, "element_spec"):
+            references = [iter(self._data)]
+            try:
+                yield from self._limited(references[0])
+                with contextlib.suppress(Exception):  # More than it said it would have.
+                    next(references[0], None)  # At its end a `cache` is complete.
+            finally:
+                let_go_beside(references)
+        else:
+            yield from self._limited(self._data)
+
+    def _limited(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """As many batches as there are; if that is not known, not all too many."""
+        if self.num_batches is not None:
+            yield from itertools.islice(batches, self.num_batches)
+        else:
+            for count, batch in enumerate(batches):
+                if count == _MAX_BATCHES_WITHOUT_LENGTH:
+                    raise ValueError(
+                        "`validation_data` has no length and did not end within "
+                        f"{count} batches. If it does end, give it a length: a "
+                        "`__len__`, or for a tf.data.Dataset `dataset.apply(tf.data."
+                        "experimental.assert_cardinality(number_of_batches))`. If it "
+                        "does not, `dataset.take(number_of_batches)`."
+                    )
+                yield batch
+
+    def draw(
+        self,
+        num_samples: int | None,
+        seed: int,
+        check: Callable[[Batch], None] = lambda batch: None,
+        verbose: bool = True,
+    ) -> Samples:
+        """Draws samples, as `first_walk` does."""
+        return self.first_walk(num_samples, seed, check, verbose).samples
+
+    def first_walk(
+        self,
+        num_samples: int | None,
+        seed: int,
+        check: Callable[[Batch], None] = lambda batch: None,
+        verbose: bool = True,
+    ) -> FirstWalk:
+        """Walks the data once, to draw samples and to check all of it.
+
+        Each sample is drawn with the same probability, without replacement. The draw
+        depends on the seed and on the order of the data, not on how it is batched.
+
+        Args:
+            num_samples: How many to draw. `None` for all.
+            seed: The seed.
+            check: Called with all of the data, in batches of `batch_size` or, of
+                arrays, larger ones; raises a ValueError if something is wrong.
+            verbose: Whether to show progress when it takes long.
+
+        Returns:
+            The samples, in the order of the data, and what else the walk found.
+
+        Raises:
+            ValueError: If there are no samples.
+            TypeError: If the data turns out to be walked only once.
+        """
+        drawn = DrawnSamples(num_samples, seed)
+        fingerprint = Fingerprint()
+        shapes: dict[str, tuple[Any, int]] = {}
+        progress = Progress(
+            "Drawing samples of validation_data", self.num_batches, verbose
+        )
+        for batch in self._batches(_TOGETHER):
+            check(batch)
+            self._note_shape(shapes, batch)
+            drawn.offer(batch.x, batch.y, batch.size)
+            fingerprint.add([batch.x], batch.y)
+            progress.add(-(-batch.size // self.batch_size) if self._arrays else 1)
+        progress.close()
+        if not fingerprint.count:
+            raise ValueError("`validation_data` is empty: there are no samples in it.")
+        if self._is_walked and next(self._raw_batches(), None) is None:
+            raise TypeError(f"{_ACCEPTED} Received: {type(self._data)}, which {_ONCE}")
+        return FirstWalk(drawn.samples(), fingerprint, list(shapes.values()))
+
+    def _note_shape(self, shapes: dict[str, tuple[Any, int]], batch: Batch) -> None:
+        key = str(shapes_of_samples(batch.x))
+        size = min(batch.size, self.batch_size) if self._arrays else batch.size
+        if key not in shapes:
+            shapes[key] = (copy_sample(select(batch.x, 0)), size)
+        elif size > shapes[key][1]:
+            shapes[key] = (shapes[key][0], size)
+
+
+def unpack_x_y(batch: Any) -> tuple[Any, Any]:
+    """Gets `(x, y)` out of a batch, which may have sample weights behind them."""
+    if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
+        raise ValueError(
+            f"{_ACCEPTED} Received {describe(batch)}, where (x, y) or (x, y, "
+            "sample_weight) was expected."
+        )
+    return batch[0], batch[1]
+
+
+def _batch(x: Any, y: Any) -> Batch:
+    """Makes a batch; lists of several inputs or outputs become tuples."""
+    x = map_leaves(lambda leaf: leaf if is_tensor(leaf) else to_numpy(leaf), x)
+    y = map_leaves(to_numpy, y)
+    for x_read, y_read in itertools.product(_readings(x), _readings(y)):
+        size = size_of((x_read, y_read))
+        if size is not None:
+            return Batch(x_read, y_read, size)
+    raise ValueError(
+        "x and y of `validation_data` must have the same number of samples, along "
+        f"their first axis. Received: x = {describe(x)}, y = {describe(y)}. "
+        + NOT_BATCHED
+    )
+
+
+def _readings(node: Any) -> list[Any]:
+    """What a list may mean: as a tuple several parts, as a list a sample an entry."""
+    return [tuple(node), node] if isinstance(node, list) else [node]
+
+
+def _part(batch: Batch, part: slice) -> Batch:
+    size = len(range(*part.indices(batch.size)))
+    return Batch(select(batch.x, part), select(batch.y, part), size)
+
+
+def _even_batches(batch: Batch) -> Iterator[Batch]:
+    """Cuts a batch with lists or ragged tensors in x into such that a model takes."""
+    samples = [copy_sample(select(batch.x, i)) for i in range(batch.size)]
+    for part in alike(samples, batch.size):
+        y = select(batch.y, part)
+        yield Batch(stack(samples[part]), y, part.stop - part.start)
+
+
+def _py_dataset_length(data: Any) -> int | None:
+    with contextlib.suppress(NotImplementedError):
+        return None if data.num_batches is None else int(data.num_batches)
+    return None
+
+
+def _length(data: Any, num_batches: int | None) -> int | None:
+    if num_batches is None:
+        raise ValueError(
+            f"`validation_data` is endless: {type(data).__name__} has no length. Give "
+            "it one: a keras.utils.PyDataset by `num_batches`, a tf.data.Dataset by "
+            "`dataset.take(number_of_batches)`, one of Grain by `repeat(times)`."
+        )
+    return num_batches if num_batches >= 0 else None
+
+
+def _is_list_of_arrays(data: Any) -> bool:
+    return isinstance(data, list) and bool(data) and hasattr(data[0], "shape")

@@ -1,0 +1,247 @@
+"""One evaluation: a walk through the validation data with the model's outputs."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import itertools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+from keras.tree import map_structure
+
+from wandb_eval.engine.evaluation.data import Batch, FirstWalk
+from wandb_eval.engine.evaluation.fingerprint import Fingerprint, same_content
+from wandb_eval.engine.evaluation.learning import Learning
+from wandb_eval.engine.evaluation.samples import EvaluatedSamples, KeptSample, MostWrong
+from wandb_eval.engine.evaluation.task import EvalTask
+from wandb_eval.engine.nested import (
+    concatenate,
+    copy_sample,
+    num_values,
+    select,
+    select_sample,
+    shapes_of_samples,
+    to_numpy,
+)
+from wandb_eval.engine.threads import Beside
+
+NUM_SUSPECTS = 50
+"""How many samples are kept whose label may be wrong."""
+
+MOST_VALUES = 2**22
+"""How many numbers, those in x included, are looked at together."""
+
+
+Read = Callable[[Any], Iterable[Batch]]
+"""Reads a batch as batches of even inputs: mostly one."""
+
+Decode = Callable[[Any, Any], Any]
+"""Makes outputs of a batch, and of what the model put out for it."""
+
+
+class Evaluation:
+    """What is known of a model after one walk through the validation data.
+
+    Batches are looked at in a thread beside the predicting of the next ones: small ones
+    several at a time, as one batch.
+
+    Args:
+        task: Reads and scores batches.
+        walk: The walk that the fixed samples were drawn in.
+        num_hardest: How many of the hardest samples to keep.
+        learning: What was known of the samples before; `None` where it is not kept.
+        is_refilled: Whether a batch must be copied, before the next one is read.
+        read: What makes batches of what is added; `None` if that is batches.
+        decode: What makes outputs to look at of what is added; `None` if they are.
+
+    Attributes:
+        metrics: What was measured; `None` if the task measures nothing.
+        fixed: The fixed samples.
+        hardest: The samples that the model gets most wrong, those first.
+        suspects: The samples whose label may be wrong, where the task can tell.
+        scores: What is known of all samples, by column, in their order.
+        not_finite: For how many samples the outputs are no numbers, as far as the task
+            says so: by a `wrongness` of NaN.
+        fingerprint: What the walk saw.
+        in_order: Whether the fixed samples were where they were before training.
+        has_fixed: Whether all fixed samples were there, wherever, with all they have in
+            their inputs.
+    """
+
+    def __init__(
+        self,
+        task: EvalTask,
+        walk: FirstWalk,
+        num_hardest: int,
+        learning: Learning | None,
+        *,
+        is_refilled: bool,
+        read: Read | None,
+        decode: Decode | None,
+    ) -> None:
+        self.metrics = task.new_metrics()
+        self.fixed = EvaluatedSamples()
+        self.hardest = EvaluatedSamples()
+        self.suspects = EvaluatedSamples()
+        self.scores: dict[str, list[Any]] = {}
+        self.not_finite = 0
+        self.fingerprint = Fingerprint()
+        self.in_order = self.has_fixed = False
+        self.learning = learning
+        self._task = task
+        self._samples = walk.samples
+        self._sums = walk.fingerprint.samples[walk.samples.index]
+        self._places = {place: i for i, place in enumerate(self._samples.index)}
+        self._missing: dict[int, list[int]] = {}
+        for i, checksum in enumerate(self._sums.tolist()):
+            self._missing.setdefault(checksum, []).append(i)
+        self._is_refilled = is_refilled
+        self._read = read
+        self._decode = decode
+        self._most_wrong = MostWrong(num_hardest)
+        self._suspects = MostWrong(NUM_SUSPECTS)
+        self._correct: list[Any] = []
+        self._confidence: list[Any] = []
+        self._beside = Beside(self._take)
+        self._waiting: list[tuple[Any, Any]] = []
+        self._values_waiting = 0.0
+
+    @property
+    def measures(self) -> bool:
+        """Whether a walk through all of the data is of any use."""
+        return self.metrics is not None or self._task.scores_samples
+
+    def add(self, raw: Any, outputs: Any) -> None:
+        """Takes in a batch of the data, and the outputs of the model for it.
+
+        Args:
+            raw: The batch, as the constructor's `read` takes it.
+            outputs: The outputs, of all parts that it is read as.
+        """
+        if self._is_refilled:
+            raw = copy.deepcopy(raw)
+        self._waiting.append((raw, outputs))
+        arrays = (raw.x, raw.y) if isinstance(raw, Batch) else raw
+        self._values_waiting += num_values((arrays, outputs))
+        if self._values_waiting > MOST_VALUES:
+            self._look_at_waiting()
+
+    def _look_at_waiting(self) -> None:
+        waiting, self._waiting, self._values_waiting = self._waiting, [], 0.0
+        if waiting:
+            self._beside(waiting)
+
+    def finish(self) -> None:
+        """Waits until all batches are looked at."""
+        try:
+            self._look_at_waiting()
+        finally:
+            self._beside.close()
+        self.in_order = len(self.fixed) == len(self._samples)
+        self.has_fixed = not any(self._missing.values())
+        for kept, evaluated in (
+            (self._most_wrong, self.hardest),
+            (self._suspects, self.suspects),
+        ):
+            for sample in kept.samples():
+                evaluated.add(sample)
+
+    def learn(self, epoch: int) -> None:
+        """Adds what was seen to what is known of the samples from before."""
+        if self.learning is not None and self._correct:
+            correct = np.concatenate(self._correct)
+            confidence = np.concatenate(self._confidence)
+            self.learning.update(correct, confidence, epoch)
+        else:
+            self.learning = None
+
+    def close(self) -> None:
+        """Lets go of an evaluation that comes to nothing."""
+        self._waiting = []
+        with contextlib.suppress(Exception):
+            self._beside.close()
+
+    def _take(self, waiting: list[tuple[Any, Any]]) -> None:
+        batches: list[tuple[Batch, Any]] = []
+        for raw, tensors in waiting:
+            parts = [raw] if self._read is None else list(self._read(raw))
+            decoded = self._decode(raw, tensors) if self._decode else tensors
+            outputs = map_structure(to_numpy, self._task.select_output(decoded))
+            start = 0
+            for part in parts:
+                whole = len(parts) == 1
+                stop = start + part.size
+                cut = outputs if whole else select(outputs, slice(start, stop))
+                batches.append((part, cut))
+                start = stop
+
+        def size(batch_and_outputs: tuple[Batch, Any]) -> list[tuple[int, ...]]:
+            return shapes_of_samples(batch_and_outputs[0].x)
+
+        # A task looks at samples of one size at a time.
+        for _, group in itertools.groupby(batches, size):
+            alike = list(group)
+            try:
+                y = concatenate([batch.y for batch, _ in alike])
+                together = concatenate([cut for _, cut in alike])
+            except ValueError:  # The targets are of several shapes, say: one by one.
+                for batch, cut in alike:
+                    self._take_batch([batch], batch.y, cut)
+            else:
+                self._take_batch([batch for batch, _ in alike], y, together)
+
+    def _take_batch(self, batches: list[Batch], y: Any, outputs: Any) -> None:
+        """Looks at batches together: their targets, and the outputs for them."""
+        first = self.fingerprint.count
+        sums = self.fingerprint.add([batch.x for batch in batches], y)
+        ends = np.cumsum([batch.size for batch in batches])
+        truth, predictions = self._task.read_batch(y, outputs)
+        if self.metrics is not None:
+            self.metrics.update(truth, predictions)
+        scores = self._task.score_samples(truth, predictions)
+
+        def inputs(i: int) -> Any:
+            at = int(np.searchsorted(ends, i, side="right"))
+            return select_sample(batches[at].x, i - int(ends[at]))  # From its end.
+
+        held: dict[int, Any] = {}
+
+        def keep(i: int) -> KeptSample:
+            return KeptSample(
+                first + i,
+                held[i] if i in held else copy_sample(inputs(i)),
+                copy_sample(select(y, i)),
+                copy.deepcopy(select(truth, i)),
+                copy.deepcopy(select(predictions, i)),
+                {} if scores is None else scores.row(i),
+            )
+
+        for i in np.flatnonzero(np.isin(sums, self._sums)).tolist():
+            fixed = self._places.get(first + i)
+            missing = self._missing[int(sums[i])]
+            if fixed is None and not missing:
+                continue
+            x, of_fixed = inputs(i), self._samples.x
+            missing[:] = [at for at in missing if not same_content(x, of_fixed[at])]
+            if fixed is not None and same_content(x, of_fixed[fixed]):
+                held[i] = of_fixed[fixed]
+                self.fixed.add(keep(i))
+        if scores is None:
+            return
+        for name, column in scores.columns.items():
+            values = column.tolist() if isinstance(column, np.ndarray) else column
+            self.scores.setdefault(name, []).extend(values)
+        wrongness = np.asarray(scores.wrongness, np.float64)
+        first_key = wrongness if wrongness.ndim == 1 else wrongness[:, 0]
+        self.not_finite += int(np.isnan(first_key).sum())
+        self._most_wrong.offer(wrongness, keep)
+        if scores.correct is None or scores.confidence is None:
+            return
+        self._correct.append(scores.correct)
+        self._confidence.append(scores.confidence)
+        if self.learning is not None:
+            mean = self.learning.mean_confidence(first, scores.confidence)
+            # What the model agrees with is no suspect.
+            self._suspects.offer(np.where(scores.correct, -np.inf, 1 - mean), keep)

@@ -1,0 +1,350 @@
+"""Evaluates a model: in the pass of `fit`'s own validation, or in one of its own."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from wandb_eval.core.processes import is_alone
+from wandb_eval.engine.evaluation import fit_pass
+from wandb_eval.engine.evaluation.data import FirstWalk, ValidationData
+from wandb_eval.engine.evaluation.evaluation import Decode, Evaluation, Read
+from wandb_eval.engine.evaluation.identities import Identities
+from wandb_eval.engine.evaluation.learning import Learning
+from wandb_eval.engine.evaluation.predict import Predictor
+from wandb_eval.engine.evaluation.preprocessing import (
+    Preprocessing,
+    is_unprocessed,
+    preprocessing,
+)
+from wandb_eval.engine.evaluation.samples import EvaluatedSamples, KeptSample, Samples
+from wandb_eval.engine.evaluation.task import EvalTask
+from wandb_eval.engine.nested import select, stack_or_list, to_numpy
+
+logger = logging.getLogger(__name__)
+
+_IS_RANDOM = (
+    "The validation data was not the same when it was walked again, as data that is "
+    "augmented. `fit` got the same object, so it is evaluated as `fit` saw it."
+)
+
+
+class Evaluator:
+    """Draws the fixed samples, and evaluates the model as often as it is asked to.
+
+    Args:
+        task: What to do with a batch.
+        data: The validation data.
+        num_samples: How many fixed samples to draw. `None` for all.
+        seed: The seed of the draw.
+        num_hardest: How many of the hardest samples to keep.
+        batch_size: The size of batches of shapes that were not seen in the data.
+        one_pass: Whether to take the outputs from the validation of `fit`.
+        in_frame: Whether data is looked at as the model's preprocessor makes it.
+
+    Attributes:
+        reason: Why the last evaluation had a pass of its own; `None` if it had none.
+    """
+
+    def __init__(
+        self,
+        task: EvalTask,
+        data: ValidationData,
+        *,
+        num_samples: int | None,
+        seed: int,
+        num_hardest: int,
+        batch_size: int,
+        one_pass: bool,
+        in_frame: bool,
+    ) -> None:
+        self.data = data
+        self.reason: str | None = None
+        self._task = task
+        self._num_samples = num_samples
+        self._seed = seed
+        self._num_hardest = num_hardest
+        self._batch_size = batch_size
+        self._one_pass = one_pass
+        self._in_frame = in_frame
+        self._walk: FirstWalk | None = None
+        self._identities: Identities | None = None
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._model: Any = None
+        self._learning = Learning()
+        self._predictor: Predictor | None = None
+        self._preprocessing: Preprocessing | None = None
+        self._fit_pass: fit_pass.FitPass | None = None
+        self._of_fit: Evaluation | None = None
+        self._unverified: tuple[Any, Any] | None = None
+        self._must_verify = self._is_given = self._is_random = False
+        self._why_not: str | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy knows no model, and draws its samples anew: the same ones."""
+        left_out = {"_model", "_walk", "_predictor", "_fit_pass", "_of_fit"}
+        left_out |= {"_unverified", "_learning", "_identities", "_preprocessing"}
+        return {k: v for k, v in vars(self).items() if k not in left_out}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Makes a copy that begins anew."""
+        self.__dict__.update(state)
+        self._walk = self._identities = None
+        self._begin_anew()
+
+    def set_model(self, model: Any) -> None:
+        """Evaluates this model from now on, and knows nothing of what was before."""
+        self._begin_anew()
+        self._model = model
+        self._must_verify = fit_pass.must_verify(model)
+        self._why_not = fit_pass.why_not(model)
+        self._preprocessing = preprocessing(model, self.data.source)
+        self.data.prepare = self._preprocessing if self._in_frame else None
+        if self._preprocessing is not None and not self._in_frame:
+            self._why_not = "`fit` sees inputs that the preprocessor has changed"
+        if not self._one_pass:
+            self._why_not = "`one_pass` is False"
+        elif not is_alone():
+            self._why_not = "several processes share the batches"
+
+    @property
+    def walk(self) -> FirstWalk:
+        """What the first walk found; the data is walked when it is first asked for."""
+        if self._walk is None:
+            self._walk = self.data.first_walk(
+                self._num_samples,
+                self._seed,
+                self._task.check_batch,
+                self._task.verbose,
+            )
+        return self._walk
+
+    @property
+    def identities(self) -> Identities:
+        """What tells samples from others."""
+        if self._identities is None:
+            self._identities = Identities(self.walk)
+        return self._identities
+
+    @property
+    def samples(self) -> Samples:
+        """The fixed samples."""
+        return self.walk.samples
+
+    @property
+    def predictor(self) -> Predictor:
+        """Predicts in batches of one size."""
+        if self._predictor is None:
+            prepared = self._preprocessing
+            self._predictor = Predictor(
+                self._model,
+                self.walk.shapes,
+                self._batch_size,
+                in_frame=self.data.prepare is not None or is_unprocessed(self._model),
+                prepare=None if prepared is None or self._in_frame else prepared.inputs,
+            )
+        return self._predictor
+
+    def check(self) -> None:
+        """Predicts a batch of each shape that there is.
+
+        Raises:
+            ValueError: If the model can't.
+        """
+        for x, _ in self.walk.shapes:
+            self.predictor.check(x)
+
+    def predict_samples(self, samples: Samples) -> Iterator[tuple[slice, Any]]:
+        """Predicts samples alone: which part of them, and the outputs as arrays."""
+        progress = self._task.progress("Predicting samples", len(samples))
+        size = self.predictor.size(
+            keras.tree.map_structure(lambda leaf: leaf[None], samples.x[0])
+        )
+        for part, x in samples.batches(size):
+            yield part, self.outputs(x)
+            progress.add(part.stop - part.start)
+        progress.close()
+
+    def outputs(self, x: Any) -> Any:
+        """The output of the model that is looked at, for a batch, as arrays."""
+        outputs = self._task.select_output(self.predictor(x))
+        return keras.tree.map_structure(to_numpy, outputs)
+
+    # --- The pass of fit --------------------------------------------------------------
+
+    def begin_validation(self) -> None:
+        """Looks on while `fit` validates."""
+        self.drop()
+        if self._why_not is not None:
+            return
+        if self._fit_pass is None:
+            self._fit_pass = fit_pass.FitPass(self._model)
+        evaluation = self._new_evaluation(
+            self.data.read, fit_pass.may_refill(), self._fit_pass.decode
+        )
+        if not evaluation.measures:
+            return
+        self._of_fit = evaluation
+        self._is_given = fit_pass.is_given(self.data.source)
+        self._fit_pass.begin(self._take_of_fit)
+
+    def end_validation(self) -> None:
+        """Looks on no longer."""
+        if self._fit_pass is not None:
+            self._fit_pass.end()
+
+    def drop(self) -> None:
+        """Forgets what is left of a validation; best when `fit` is through with it."""
+        evaluation, self._of_fit = self._of_fit, None
+        if evaluation is not None:
+            evaluation.close()
+        if self._fit_pass is not None:
+            self._fit_pass.let_go()
+
+    def _take_of_fit(self, raw: Any, outputs: Any) -> None:
+        if self._of_fit is None or self._fit_pass is None:
+            return
+        if outputs is None:
+            self._give_up("`test_step` of the model does not call `compute_metrics`")
+            return
+        try:
+            if self._must_verify and self._unverified is None:
+                decoded = self._fit_pass.decode(raw, outputs)
+                first = copy.deepcopy(raw) if fit_pass.may_refill() else raw
+                self._unverified = next(iter(self.data.read(first))).x, decoded
+            self._of_fit.add(raw, outputs)
+        except Exception as error:  # It is `fit` that would end.
+            logger.debug("What fit validates on can't be read", exc_info=error)
+            evaluation, self._of_fit = self._of_fit, None
+            evaluation.close()
+
+    def _give_up(self, reason: str) -> None:
+        self._why_not = reason
+        self.drop()
+
+    def _finished_of_fit(self) -> tuple[Evaluation | None, str | None]:
+        """The evaluation that came from `fit`, or why there is none."""
+        evaluation, self._of_fit = self._of_fit, None
+        if self._why_not is not None:
+            return None, self._why_not
+        if evaluation is None:
+            return None, "`fit` did not validate on this data"
+        try:
+            evaluation.finish()
+        except Exception as error:
+            return None, f"its batches could not be evaluated: {error}"
+        if not self._is_of_data(evaluation):
+            return None, "`fit` validates on other data"
+        unverified, self._unverified = self._unverified, None
+        if unverified is not None:
+            x, outputs = unverified
+            if not _are_close(self._task.select_output(outputs), self.outputs(x)):
+                self._why_not = "`test_step` does not put out what `predict` does"
+                return None, self._why_not
+            # What decodes may be exchanged while the model trains.
+            self._must_verify = fit_pass.decodes(self._model)
+        return evaluation, None
+
+    def _is_of_data(self, evaluation: Evaluation) -> bool:
+        """Whether an evaluation that came from `fit` is one of the validation data."""
+        order = evaluation.fingerprint.compare(self.walk.fingerprint)
+        if order != "other" and evaluation.has_fixed:
+            return True
+        if not self._is_given or (
+            evaluation.fingerprint.count != self.walk.fingerprint.count
+        ):
+            return False
+        if not self._is_random:
+            logger.info(_IS_RANDOM)
+        self._is_random = True
+        return True
+
+    # --- Evaluations ------------------------------------------------------------------
+
+    def evaluate(self, epoch: int) -> Evaluation:
+        """What is known of the model now."""
+        self.predictor.begin()
+        evaluation, reason = self._finished_of_fit()
+        if evaluation is None:
+            evaluation = self._new_evaluation(None, self.data.is_refilled)
+            if evaluation.measures:
+                if reason != self.reason:
+                    logger.info("The validation data is walked again: %s.", reason)
+                self._walk_through(evaluation)
+            evaluation.finish()
+        self.reason = reason
+        order = evaluation.fingerprint.compare(self.walk.fingerprint)
+        # Processes have to predict alike, whatever order each of them sees.
+        in_order = order == "same" and evaluation.in_order and is_alone()
+        if in_order:
+            evaluation.learn(epoch)
+        else:
+            evaluation.learning = None
+            evaluation.fixed = self._evaluate_alone(self.samples)
+        for kept in (evaluation.hardest, evaluation.suspects):
+            self.identities.give(kept, evaluation.fingerprint.samples, in_order)
+        evaluation.in_order = in_order
+        return evaluation
+
+    def _new_evaluation(
+        self, read: Read | None, is_refilled: bool, decode: Decode | None = None
+    ) -> Evaluation:
+        return Evaluation(
+            self._task,
+            self.walk,
+            self._num_hardest,
+            self._learning,
+            is_refilled=is_refilled,
+            read=read,
+            decode=decode,
+        )
+
+    def _walk_through(self, evaluation: Evaluation) -> None:
+        progress = self._task.progress(
+            "Evaluating validation_data", self.data.num_batches
+        )
+        try:
+            for batch in self.data:
+                evaluation.add(batch, self.predictor(batch.x))
+                progress.add()
+        except BaseException:
+            evaluation.close()
+            raise
+        progress.close()
+
+    def _evaluate_alone(self, samples: Samples) -> EvaluatedSamples:
+        evaluated = EvaluatedSamples()
+        for part, outputs in self.predict_samples(samples):
+            y = stack_or_list(samples.y[part])
+            truth, predictions = self._task.read_batch(y, outputs)
+            scores = self._task.score_samples(truth, predictions)
+            for i, place in enumerate(samples.index[part]):
+                evaluated.add(
+                    KeptSample(
+                        place,
+                        samples.x[part.start + i],
+                        samples.y[part.start + i],
+                        select(truth, i),
+                        select(predictions, i),
+                        {} if scores is None else scores.row(i),
+                    )
+                )
+        return evaluated
+
+
+def _are_close(outputs: Any, others: Any) -> bool:
+    leaves = [to_numpy(leaf) for leaf in keras.tree.flatten(outputs)]
+    other_leaves = keras.tree.flatten(others)
+    if len(leaves) != len(other_leaves):
+        return False
+    return all(
+        a.shape == np.shape(b) and np.allclose(a, b, rtol=1e-3, atol=1e-4)
+        for a, b in zip(leaves, other_leaves, strict=True)
+    )

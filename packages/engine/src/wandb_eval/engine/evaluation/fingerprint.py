@@ -1,0 +1,287 @@
+"""Tells whether two walks saw the same samples, and whether in the same order."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+import zlib
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from wandb_eval.engine.nested import (
+    copy_sample,
+    dense,
+    on_host,
+    select,
+    shapes_of_samples,
+    size_of,
+    to_numpy,
+)
+
+Comparison = Literal["same", "reordered", "other"]
+
+Checksums = NDArray[np.uint64]
+"""A checksum of each sample, of shape `(samples,)`."""
+
+_FEW_VALUES = 16
+_PLACES = 48
+_MORE_PLACES = 1024
+_FEW_CHANGES = 8
+
+
+class Fingerprint:
+    """How many samples a walk saw, and checksums of their inputs and targets.
+
+    Of the inputs of a sample, values at some fixed places are looked at, and the shape:
+    another image is noticed, but not each change of a pixel. Targets are looked at as a
+    whole. Checksums do not depend on how the samples were batched, on the backend, the
+    process or the machine, nor on dtypes and axes of length 1, because Keras changes
+    these on the way from the data to a step of `fit`.
+
+    Attributes:
+        count: How many samples there were.
+
+    Example:
+
+    >>> walks = [Fingerprint(), Fingerprint(), Fingerprint()]
+    >>> for walk, labels in zip(walks, ([3, 1, 2], [3, 2, 1], [3, 3, 1])):
+    ...     _ = walk.add([np.zeros((3, 8, 8))], np.array(labels))
+    >>> [walks[0].compare(walk) for walk in walks]
+    ['same', 'reordered', 'other']
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._inputs: list[Checksums] = []
+        self._samples: list[Checksums] = []
+
+    def add(self, inputs: Sequence[Any], y: Any) -> Checksums:
+        """Takes in some batches.
+
+        Args:
+            inputs: The inputs of each of the batches; their samples are of one shape.
+            y: The targets of all of them, one batch behind the other.
+
+        Returns:
+            A checksum of inputs and target of each sample.
+        """
+        of_inputs = _input_checksums(inputs)
+        of_samples = _mix(of_inputs ^ _mix(_checksums(y)))
+        self._inputs.append(of_inputs)
+        self._samples.append(of_samples)
+        self.count += len(of_inputs)
+        return of_samples
+
+    @property
+    def inputs(self) -> Checksums:
+        """A checksum of the inputs of each sample, of shape `(count,)`."""
+        return _joined(self._inputs)
+
+    @property
+    def samples(self) -> Checksums:
+        """A checksum of inputs and target of each sample, of shape `(count,)`."""
+        return _joined(self._samples)
+
+    def compare(self, other: Fingerprint) -> Comparison:
+        """Whether the other walk saw the same, the same in another order, or other."""
+        if self.count != other.count:
+            return "other"
+        if np.array_equal(self.samples, other.samples):
+            return "same"
+        is_alike = np.array_equal(np.sort(self.samples), np.sort(other.samples))
+        return "reordered" if is_alike else "other"
+
+    def hexdigest(self) -> str:
+        """The fingerprint as 48 hexadecimal digits, the same in every process.
+
+        The first 16 are the count, the next 16 do not depend on the order of the
+        samples, the last 16 do.
+
+        >>> walk = Fingerprint()
+        >>> _ = walk.add([np.eye(2)], np.array([0, 1]))
+        >>> len(walk.hexdigest()), walk.hexdigest()[:16]
+        (48, '0000000000000002')
+        """
+        places = _mix(np.arange(self.count, dtype=np.uint64))
+        unordered = int(self.samples.sum(dtype=np.uint64))
+        ordered = int(_mix(self.samples ^ places).sum(dtype=np.uint64))
+        return f"{self.count:016x}{unordered:016x}{ordered:016x}"
+
+
+def _joined(parts: list[Checksums]) -> Checksums:
+    """All parts as one array, which takes their place."""
+    if len(parts) != 1:
+        parts[:] = [np.concatenate(parts) if parts else np.zeros(0, np.uint64)]
+    return parts[0]
+
+
+def content_key(x: Any) -> tuple[int, ...]:
+    """What tells one sample from another: checksums of its arrays."""
+    return tuple(_crc(dense(leaf)) for leaf in keras.tree.flatten(x))
+
+
+def same_content(x: Any, other: Any) -> bool:
+    """Whether they have one `content_key`; faster, as it compares their bytes."""
+    leaves, other_leaves = keras.tree.flatten(x), keras.tree.flatten(other)
+    return len(leaves) == len(other_leaves) and all(
+        np.array_equal(_bytes(dense(a)), _bytes(dense(b)))
+        for a, b in zip(leaves, other_leaves, strict=True)
+    )
+
+
+def _input_checksums(batches: Sequence[Any]) -> Checksums:
+    """A checksum of the inputs of each sample, from values at fixed places."""
+    sums = np.zeros(sum(size_of(x) or 0 for x in batches), np.uint64)
+    shapes = shapes_of_samples(batches[0])
+    leaves = zip(*map(keras.tree.flatten, batches), strict=True)
+    for shape, parts in zip(shapes, leaves, strict=True):
+        sums = _mix(sums ^ _sparse_checksums([*map(on_host, parts)], math.prod(shape)))
+        lengths = np.array([n for n in shape if n != 1], np.uint64)
+        sums = _mix(sums ^ _row_checksums(lengths[None]))
+    return sums
+
+
+def _sparse_checksums(parts: list[Any], length: int) -> Checksums:
+    """A checksum of each sample of some arrays, from values at fixed places.
+
+    Samples that have the same value at nearly all places, as images on a black ground
+    have, are looked at in more of them.
+    """
+    if isinstance(parts[0], np.ndarray) and parts[0].dtype.kind not in "biufcV":
+        crcs = [_crc(dense(sample)) for part in parts for sample in part]
+        return np.array(crcs, np.uint64)
+    places, more = _places(length, _PLACES), _places(length, _MORE_PLACES)
+    words = _words(np.concatenate([_values_at(part, places) for part in parts]))
+    sums = _row_checksums(words)
+    if len(more) > len(places):
+        changes = np.count_nonzero(words[:, 1:] != words[:, :-1], axis=1)
+        starts = np.cumsum([0, *(part.shape[0] for part in parts)])
+        for i in np.flatnonzero(changes < _FEW_CHANGES).tolist():
+            which = int(np.searchsorted(starts, i, side="right")) - 1
+            at = i - int(starts[which])
+            values = _values_at(parts[which][at : at + 1], more)
+            sums[i] = _row_checksums(_words(values))[0]
+    return sums
+
+
+@functools.lru_cache(maxsize=64)
+def _places(length: int, most: int) -> NDArray[np.intp]:
+    """Places in a sample of so many values: one at no regular place of each part."""
+    if length <= most:
+        return np.arange(length)
+    at = np.arange(most)
+    return np.asarray((at + at * 0.6180339887498949 % 1) * length // most, np.intp)
+
+
+def _values_at(leaf: Any, places: NDArray[np.intp]) -> NDArray[Any]:
+    """The values of each sample at some places, of shape `(batch, places)`."""
+    size = leaf.shape[0]
+    if not isinstance(leaf, np.ndarray):  # On another device: not all of it is fetched.
+        rows = keras.ops.reshape(leaf, (size, -1))
+        return np.asarray(to_numpy(keras.ops.take(rows, places, axis=1)))
+    if leaf.flags.c_contiguous or leaf.ndim == 1:
+        rows = leaf.reshape(size, math.prod(leaf.shape[1:]))
+        values = rows if len(places) == rows.shape[1] else rows.take(places, axis=1)
+    else:  # Nor copied.
+        at: list[Any] = [slice(None), *np.unravel_index(places, leaf.shape[1:])]
+        values = leaf[tuple(at)]
+    return np.asarray(to_numpy(values))
+
+
+def _row_checksums(words: Checksums) -> Checksums:
+    """A checksum of each row."""
+    words = words * np.uint64(0x9E3779B97F4A7C15)
+    words ^= words >> np.uint64(32)
+    return _mix(words @ _weights(words.shape[1]))
+
+
+@functools.lru_cache(maxsize=64)
+def _weights(count: int) -> Checksums:
+    return _mix(np.arange(count, dtype=np.uint64)) | np.uint64(1)
+
+
+def _checksums(y: Any) -> Checksums:
+    """A checksum of each sample of a batch of targets, of shape `(batch,)`."""
+    size = size_of(y) or 0
+    if not _is_even(y):
+        samples = (copy_sample(select(y, i)) for i in range(size))
+        keys = [repr(content_key(sample)).encode() for sample in samples]
+        digests = [hashlib.blake2b(key, digest_size=8).digest() for key in keys]
+        return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
+    sums = np.zeros(size, np.uint64)
+    for leaf in keras.tree.flatten(y):
+        sums = _mix(sums ^ _array_checksums(leaf))
+    return sums
+
+
+def _is_even(y: Any) -> bool:
+    """Whether it is made of arrays alone, without lists or ragged tensors."""
+    if isinstance(y, (dict, tuple)):
+        return all(map(_is_even, y.values() if isinstance(y, dict) else y))
+    return isinstance(y, np.ndarray)
+
+
+def _array_checksums(array: NDArray[Any]) -> Checksums:
+    rows = array.reshape(len(array), math.prod(array.shape[1:]))
+    if array.dtype.kind in "biufc" and rows.shape[1] <= _FEW_VALUES:
+        return _row_checksums(_words(rows))
+    return np.array([_crc(row) for row in rows], np.uint64)
+
+
+def _words(values: NDArray[Any]) -> Checksums:
+    """Numbers as words of 64 bits; the same for equal numbers of any dtype."""
+    return _narrowed(values).astype(np.float64).view(np.uint64)
+
+
+def _narrowed(array: NDArray[Any]) -> NDArray[Any]:
+    """Numbers as Keras may have made them on the way to a step: of at most 32 bits."""
+    if array.dtype.kind == "c":
+        array = np.stack([array.real, array.imag], axis=-1).reshape(len(array), -1)
+    if array.dtype.kind in "biu":
+        return array.astype(np.int32, copy=False)
+    if keras.config.floatx() == "float16":
+        array = array.astype(np.float16, copy=False)
+    elif keras.config.floatx() == "bfloat16":
+        import ml_dtypes
+
+        array = array.astype(ml_dtypes.bfloat16)
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32, copy=False)
+
+
+def _crc(array: NDArray[Any]) -> int:
+    return zlib.crc32(_bytes(array).data)
+
+
+def _bytes(array: NDArray[Any]) -> NDArray[np.uint8]:
+    """What is in it, whatever shape and dtype it is in."""
+    if array.dtype.kind in "OUS":  # Strings.
+        return np.frombuffer(repr(_text(array.tolist())).encode(), np.uint8)
+    if array.dtype.kind in "biufc" and array.dtype not in (np.uint8, np.bool_):
+        array = _narrowed(np.atleast_1d(array))
+        is_whole = array.dtype.kind == "i" and array.size
+        if is_whole and array.min() >= 0 and array.max() <= 255:
+            array = array.astype(np.uint8)
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+
+def _text(value: Any) -> Any:
+    """Texts as bytes, which TensorFlow makes of them."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list):
+        return [_text(part) for part in value]
+    return value.encode() if isinstance(value, str) else value
+
+
+def _mix(words: Checksums) -> Checksums:
+    """Scatters 64 bits, as splitmix64 does (Steele et al. 2014)."""
+    words = words + np.uint64(0x9E3779B97F4A7C15)
+    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return words ^ (words >> np.uint64(31))

@@ -1,0 +1,273 @@
+"""The outputs of the model, out of the validation that `fit` does anyway.
+
+`evaluate` looks up `model.test_function` for each batch. While it runs, a function of
+ours is there: it takes a batch from the same iterator, and runs a step that Keras has
+compiled from the model's own `test_step`, with one more output: the `y_pred` that the
+step passes to `compute_metrics`. Logs, metrics and the progress bar are untouched.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from wandb_eval.engine.evaluation.predict import has_own_predict_step, is_nnx_enabled
+from wandb_eval.engine.evaluation.step_functions import (
+    made_by_keras,
+    make_function,
+    step_functions,
+    weakly,
+)
+from wandb_eval.engine.threads import let_go_beside
+
+Take = Callable[[Any, Any], None]
+"""Takes a batch as the step of `fit` got it, and the outputs of the model for it."""
+
+
+class FitPass:
+    """Hands on the batches that `fit` validates on, with the outputs for them.
+
+    Args:
+        model: The model.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self._original: Any = None
+        self._installed: Any = None
+        self._iterators: list[Any] = []
+        self._decode: Any = None
+
+    def decode(self, raw: Any, outputs: Any) -> Any:
+        """What `predict` makes of the outputs for a batch that was handed on.
+
+        Decoding is not a part of the step that is compiled for `fit`: KerasHub's
+        non-maximum suppression fails where the size of the batch is not known.
+        """
+        if self._decode is None:
+            return outputs
+        return self._decode(outputs, keras.utils.unpack_x_y_sample_weight(raw)[0])
+
+    def begin(self, take: Take) -> None:
+        """Puts our function in the place of `model.test_function`.
+
+        Args:
+            take: Called after each batch. What it raises would end `fit`.
+        """
+        self.end()
+        model = self.model
+        self._original = model.test_function
+        if self._original is None:  # Not `evaluate` has called: nobody will use it.
+            return
+        functions = step_functions(model)
+        step_function = functions.get("test", lambda: _make_step_function(model))
+        if decodes(model):
+            self._decode = functions.get("decode", lambda: _make_decode(model))
+        run = _RUNNERS[keras.backend.backend()]
+
+        def test_function(*args: Any) -> Any:
+            if keras.backend.backend() == "tensorflow":
+                self._iterators = [args[-1]]
+            try:
+                return run(step_function, take, *args)
+            except BaseException:  # The end of the data, too.
+                self.end()
+                raise
+
+        vars(test_function)["in_place_of"] = made_by_keras(self._original)
+        self._installed = model.test_function = test_function
+
+    def end(self) -> None:
+        """Gives `model.test_function` back."""
+        if self._installed is not None and (
+            self.model.test_function is self._installed
+        ):
+            self.model.test_function = self._original
+        self._installed = self._original = None
+
+    def let_go(self) -> None:
+        """Ends, and drops the iterator of a validation that `fit` is through with."""
+        self.end()
+        iterators, self._iterators = self._iterators, []
+        if iterators:
+            let_go_beside(iterators)
+
+
+def why_not(model: Any) -> str | None:
+    """Why the outputs can't be had from `fit`'s validation; `None` if they can."""
+    strategy = getattr(model, "distribute_strategy", None)
+    if getattr(strategy, "num_replicas_in_sync", 1) > 1 or (
+        keras.distribution.distribution() is not None
+    ):
+        return "several devices share the batches"
+    if getattr(model, "steps_per_execution", 1) > 1:
+        return "`steps_per_execution` is above 1"
+    if has_own_predict_step(model) and not decodes(model):
+        return "`predict_step` of the model does more than call it"
+    if is_nnx_enabled():
+        return "Keras runs on NNX"
+    if getattr(type(model), "make_test_function", None) is not (
+        keras.Model.make_test_function
+    ):
+        return "the model has a `make_test_function` of its own"
+    return None
+
+
+def may_refill() -> bool:
+    """Whether the batches that `fit` hands to a step may be the same arrays again.
+
+    TensorFlow's iterators make tensors of them.
+    """
+    return bool(keras.backend.backend() != "tensorflow")
+
+
+def must_verify(model: Any) -> bool:
+    """Whether the outputs may be others than those of `predict`."""
+    test_step = getattr(type(model), "test_step", None)
+    own = test_step is not keras.Model.test_step or "test_step" in vars(model)
+    return own or decodes(model)
+
+
+def validated_on() -> tuple[Any, Any] | None:
+    """The x and y that Keras validates on, as `fit` was given them.
+
+    To be called in `on_test_begin`. Keras tells no hook: but `evaluate`, which calls
+    it, has them as arguments; a data set is x, and y is `None`. `fit` of KerasHub's
+    tasks hands it a data set of its own, and keeps the arrays that this is made of.
+    What else calls `evaluate`, as a `fit` of the user's own, may have changed its data.
+    """
+    frame: Any = sys._getframe(1)
+    found: tuple[Any, Any] | None = None
+    while frame is not None:
+        module = str(frame.f_globals.get("__name__", ""))
+        called, values = frame.f_code.co_name, frame.f_locals
+        if found is None:
+            if module.startswith("keras.") and called == "evaluate":
+                found = values.get("x"), values.get("y")
+        elif not module.startswith(("keras.", "keras_hub.")):
+            break
+        elif module.startswith("keras_hub.") and called == "fit" and "vx" in values:
+            found = values["vx"], values["vy"]
+        frame = frame.f_back
+    return found
+
+
+def is_given(data: Any) -> bool:
+    """Whether Keras validates on the very objects that data is made of, or is.
+
+    To be called in `on_test_begin`, as `validated_on`.
+    """
+    given = validated_on()
+    if given is None:
+        return False
+    x, y = given
+    if isinstance(data, (tuple, list)):
+        own = [*data[:2], None, None]  # Of a list of batches: no match.
+        return _is_same(own[0], x) and _is_same(own[1], y)
+    return data is x and y is None
+
+
+def _is_same(node: Any, other: Any) -> bool:
+    """Whether they are one object, or tuples, lists or dicts of the same ones."""
+    if isinstance(node, dict) and isinstance(other, dict):
+        return node.keys() == other.keys() and all(
+            _is_same(node[key], other[key]) for key in node
+        )
+    if isinstance(node, (tuple, list)) and isinstance(other, (tuple, list)):
+        return len(node) == len(other) and all(map(_is_same, node, other))
+    return node is other
+
+
+def decodes(model: Any) -> bool:
+    """Whether `predict_step` is that of KerasHub's detectors.
+
+    They make boxes of the outputs in it, by `decode_predictions`.
+    """
+    owners = (kind for kind in type(model).__mro__ if "predict_step" in vars(kind))
+    owner = next(owners, keras.Model)
+    return owner.__module__.startswith("keras_hub.") and (
+        "decode_predictions" in vars(owner)
+    )
+
+
+def _make_step_function(model: Any) -> Any:
+    """What Keras makes of a `test_step` that also returns the outputs."""
+    step = _with_outputs(model)
+    if keras.backend.backend() == "torch":  # Nothing is traced there.
+        return step
+    return make_function(model, "test", step)
+
+
+def _make_decode(model: Any) -> Any:
+    decode = weakly(model, "decode_predictions")
+    if keras.backend.backend() != "jax":
+        return decode
+    import jax
+
+    return jax.jit(decode)
+
+
+def _with_outputs(model: Any) -> Callable[..., Any]:
+    """`test_step` with logs that come with what was passed to `compute_metrics`."""
+    reference = weakref.ref(model)
+
+    def step(*args: Any) -> Any:
+        model: Any = reference()
+        seen: list[Any] = []
+        compute_metrics = model.compute_metrics
+        own = vars(model)
+        before = own.get("compute_metrics")
+
+        def noting(x: Any, y: Any, y_pred: Any, *more: Any, **named: Any) -> Any:
+            seen.append(y_pred)
+            return compute_metrics(x, y, y_pred, *more, **named)
+
+        own["compute_metrics"] = noting
+        try:
+            result = model.test_step(*args)
+        finally:
+            if before is None:
+                del own["compute_metrics"]
+            else:
+                own["compute_metrics"] = before
+        outputs = seen[0] if len(seen) == 1 else None
+        if keras.backend.backend() == "jax":  # It returns the state, too.
+            logs, state = result
+            return (logs, outputs), state
+        return result, outputs
+
+    return step
+
+
+def _run_tensorflow(function: Any, take: Take, iterator: Any) -> Any:
+    data = next(iterator)
+    logs, outputs = function([data])
+    take(data, outputs)
+    return logs
+
+
+def _run_jax(function: Any, take: Take, state: Any, iterator: Any) -> Any:
+    data = next(iterator)
+    (logs, outputs), state = function(state, iter([data]))
+    take(data, outputs)
+    return logs, state
+
+
+def _run_torch(function: Any, take: Take, batches: Any) -> Any:
+    import torch
+
+    with torch.no_grad():
+        logs, outputs = function(batches[0])
+    take(batches[0], outputs)
+    return logs
+
+
+_RUNNERS: dict[str, Callable[..., Any]] = {
+    "tensorflow": _run_tensorflow,
+    "jax": _run_jax,
+    "torch": _run_torch,
+}

@@ -1,0 +1,220 @@
+"""Predicts batches, all of one size: a model may be made for one alone."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from wandb_eval.engine.evaluation.step_functions import (
+    as_predict_function,
+    make_function,
+    step_functions,
+    weakly,
+)
+from wandb_eval.engine.nested import (
+    describe,
+    resize,
+    shapes_of,
+    shapes_of_samples,
+    size_of,
+)
+
+
+class Predictor:
+    """Predicts batches of any size by such of one size.
+
+    A batch is filled up with its last sample, and the outputs are cut; a larger one is
+    predicted in parts. So a model is traced or compiled once for each shape of image,
+    and one that takes a single size of batch gets that.
+
+    Args:
+        model: The model.
+        shapes: An input of each shape there is, and how many samples of it a batch has
+            at most: what `FirstWalk.shapes` is.
+        default: The size of batches of other shapes.
+        in_frame: Whether inputs went through the model's preprocessor already.
+        prepare: Preprocesses inputs that did not; `None` for a model that has nothing
+            to do it with.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        shapes: list[tuple[Any, int]],
+        default: int,
+        in_frame: bool,
+        prepare: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self._model = model
+        self._prepare = prepare
+        # A model with a preprocessor applies it in methods of its own class.
+        is_prepared = in_frame or prepare is not None
+        self._owner = keras.Model if is_prepared else type(model)
+        self._default = default
+        self._fixed = _fixed_size(model)
+        self._sizes = {str(shapes_of(x)): size for x, size in shapes}
+        # `predict_on_batch` hands `(x,)` to `predict_step` where `predict` hands x:
+        # KerasHub's object detectors fail on that. And it would have every replica
+        # predict the whole batch.
+        strategy = getattr(model, "distribute_strategy", None)
+        replicas = getattr(strategy, "num_replicas_in_sync", 1)
+        self._by_predict = replicas > 1 or has_own_predict_step(model)
+        self._own_functions: dict[tuple[int, int], Any] = {}
+        self.begin()
+
+    def begin(self) -> None:
+        """To be called before a walk: the model may be another since the last one."""
+        self._functions = step_functions(self._model)
+
+    def size(self, x: Any) -> int:
+        """How many samples a batch of these inputs has when it is predicted."""
+        if self._fixed is not None:
+            return self._fixed
+        return self._sizes.get(str(shapes_of_samples(x)), self._default)
+
+    def __call__(self, x: Any) -> Any:
+        """The outputs of the model for a batch, as arrays or tensors."""
+        count, size = size_of(x) or 0, self.size(x)
+        parts = [
+            self._cut(_part(x, start, size), min(size, count - start), size)
+            for start in range(0, count, size)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        return keras.tree.map_structure(
+            lambda *leaves: keras.ops.concatenate(leaves), *parts
+        )
+
+    def check(self, x: Any) -> None:
+        """Predicts a batch of one sample again and again, before training needs it.
+
+        Raises:
+            ValueError: If the model can't.
+        """
+        batch = keras.tree.map_structure(lambda leaf: leaf[None], x)
+        size = self.size(batch)
+        try:
+            self(resize(batch, size))
+        except Exception as error:
+            fed = describe(resize(batch, size))
+            raise ValueError(
+                "The model can't predict a batch of `validation_data`. It was given "
+                f"{fed}. Received: {type(error).__name__}: {error}"
+            ) from error
+
+    def _cut(self, x: Any, count: int, size: int) -> Any:
+        outputs = self._predict(resize(x, size), size)
+        if count == size:
+            return outputs
+        return keras.tree.map_structure(lambda leaf: leaf[:count], outputs)
+
+    def _predict(self, x: Any, size: int) -> Any:
+        if self._prepare is not None:
+            x = self._prepare(x)
+        if _can_be_compiled(self._model, self._owner):
+            make = lambda: _CompiledOnJax(self._model)  # noqa: E731
+            return self._functions.get("predict on jax", make)(self._model, x)
+        with as_predict_function(self._model, self._function(size)):
+            if self._by_predict:
+                return self._owner.predict(self._model, x, batch_size=size, verbose=0)
+            return self._owner.predict_on_batch(self._model, x)
+
+    def _function(self, size: int) -> Any:
+        """A `predict_function` for batches of one size.
+
+        TensorFlow traces a function that saw two sizes for any size, and KerasHub's
+        non-maximum suppression fails where the size is not known.
+        """
+        model = self._model
+        if type(model).make_predict_function is keras.Model.make_predict_function:
+            return self._functions.get(
+                ("predict", size),
+                lambda: make_function(model, "predict", weakly(model, "predict_step")),
+            )
+        key = self._functions.generation, size
+        if key not in self._own_functions:
+            with as_predict_function(model, None):
+                model.make_predict_function()
+                self._own_functions[key] = model.predict_function
+        return self._own_functions[key]
+
+
+class _CompiledOnJax:
+    """`model.predict_on_batch` on JAX, which waits for nothing and moves no weights.
+
+    That one assigns every weight of the model anew for each batch, and waits for the
+    outputs.
+
+    Args:
+        model: The model. It is not held.
+    """
+
+    def __init__(self, model: Any) -> None:
+        import jax
+
+        self._model = weakref.ref(model)
+        self._step = jax.jit(self._stateless)
+
+    def __call__(self, model: Any, x: Any) -> Any:
+        """The outputs, which may be under way still."""
+        model.jax_state_sync()  # `fit` may have newer weights than the model.
+        variables = model.non_trainable_variables
+        outputs, changed = self._step(
+            [variable.value for variable in model.trainable_variables],
+            [variable.value for variable in variables],
+            x,
+        )
+        for i, value in changed.items():
+            variables[i].assign(value)
+        return outputs
+
+    def _stateless(self, trainable: Any, others: Any, x: Any) -> Any:
+        """What is compiled: the outputs, and the state that changes, of an RNN, say."""
+        model: Any = self._model()
+        data = keras.utils.pack_x_y_sample_weight(x)  # As `predict` hands it over.
+        outputs, others_after = model.predict_step((trainable, others), data)
+        pairs = enumerate(zip(others, others_after, strict=True))
+        return outputs, {i: new for i, (old, new) in pairs if new is not old}
+
+
+def _can_be_compiled(model: Any, owner: Any) -> bool:
+    """Whether the model is predicted by Keras' own `predict_on_batch`, compiled."""
+    return bool(
+        keras.backend.backend() == "jax"
+        and owner.predict_on_batch is keras.Model.predict_on_batch
+        and owner.predict is keras.Model.predict
+        and keras.distribution.distribution() is None
+        and not is_nnx_enabled()
+        and model.built
+        and model.jit_compile
+        and not model.run_eagerly
+    )
+
+
+def is_nnx_enabled() -> bool:
+    """Whether Keras keeps the state of models in Flax' NNX."""
+    config = getattr(keras, "config", None)
+    is_enabled = getattr(config, "is_nnx_enabled", None)
+    return bool(is_enabled and is_enabled())
+
+
+def has_own_predict_step(model: Any) -> bool:
+    """Whether predicting is more than calling the model."""
+    predict_step = getattr(type(model), "predict_step", None)
+    return predict_step is not keras.Model.predict_step
+
+
+def _fixed_size(model: Any) -> int | None:
+    """The size of batches that the inputs of a model are declared with."""
+    inputs = getattr(model, "inputs", None) or []
+    sizes = {tensor.shape[0] for tensor in inputs if len(tensor.shape)}
+    return next((int(size) for size in sizes if size), None)
+
+
+def _part(x: Any, start: int, size: int) -> Any:
+    if start == 0 and (size_of(x) or 0) <= size:
+        return x
+    return keras.tree.map_structure(lambda leaf: leaf[start : start + size], x)

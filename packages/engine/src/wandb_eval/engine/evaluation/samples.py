@@ -1,0 +1,242 @@
+"""Samples: the fixed ones, and those that a model gets most wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from wandb_eval.engine.nested import alike, copy_sample, select, select_sample, stack
+
+
+@dataclass(frozen=True, repr=False)
+class Samples:
+    """Samples of the validation data.
+
+    Attributes:
+        index: Where in the validation data each one was, counted from 0.
+        x: The inputs of each sample, without a batch dimension.
+        y: The targets of each sample.
+    """
+
+    index: list[int]
+    x: list[Any]
+    y: list[Any]
+    _batches: dict[int, list[tuple[slice, Any]]] = field(
+        default_factory=dict, init=False, compare=False
+    )
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __repr__(self) -> str:
+        """Which they are, not what is in them."""
+        places = ", ".join(map(str, self.index[:3]))
+        return f"<{len(self)} samples: {places}{', ...' if len(self) > 3 else ''}>"
+
+    def batches(self, size: int) -> list[tuple[slice, Any]]:
+        """The inputs in batches that a model takes, stacked once for all epochs.
+
+        Args:
+            size: How many samples a batch has at most; fewer where their shape changes.
+
+        Returns:
+            Which samples, and their inputs with a batch dimension. `x` has views of
+            these from then on, so that each sample is in memory once.
+        """
+        if size not in self._batches:
+            batches = self._batches[size] = []
+            for part in list(alike(self.x, size)):
+                stacked = stack(self.x[part])
+                count = part.stop - part.start
+                self.x[part] = [select(stacked, i) for i in range(count)]
+                batches.append((part, stacked))
+        return self._batches[size]
+
+
+class DrawnSamples:
+    """Draws samples from batches: each with the same probability, without replacement.
+
+    Args:
+        num_samples: How many to draw. `None` for all.
+        seed: The seed. The draw depends on it and on the order of the samples, not on
+            how they are batched.
+    """
+
+    def __init__(self, num_samples: int | None, seed: int) -> None:
+        self._num_samples = num_samples
+        self._rng = np.random.default_rng(seed)
+        self._drawn: list[tuple[float, int, Any, Any]] = []
+        self._worst = np.inf
+        self._offered = 0
+
+    def offer(self, x: Any, y: Any, size: int) -> None:
+        """Draws from a batch of so many samples."""
+        priorities = self._rng.random(size)
+        chosen = np.flatnonzero(priorities < self._worst)
+        if self._num_samples is not None:  # Of a large batch, not all are copied.
+            best = np.argsort(priorities[chosen], kind="stable")[: self._num_samples]
+            chosen = chosen[np.sort(best)]
+        for i in chosen.tolist():
+            sample = copy_sample(select_sample(x, i)), copy_sample(select(y, i))
+            self._drawn.append((float(priorities[i]), self._offered + i, *sample))
+        self._offered += size
+        if self._num_samples is not None and len(self._drawn) > 2 * self._num_samples:
+            self._drawn = self._best()
+            self._worst = self._drawn[-1][0]
+
+    def samples(self) -> Samples:
+        """What is drawn, in the order in which it was offered."""
+        drawn = sorted(self._best(), key=lambda sample: sample[1])
+        _, index, xs, ys = zip(*drawn, strict=True)
+        return Samples(list(index), list(xs), list(ys))
+
+    def _best(self) -> list[tuple[float, int, Any, Any]]:
+        return sorted(self._drawn, key=lambda sample: sample[0])[: self._num_samples]
+
+
+@dataclass(frozen=True)
+class SampleScores:
+    """How a model did on each sample of a batch.
+
+    Args:
+        columns: What is known of the samples, by name: a sequence with an entry for
+            each, plain values or lists of such.
+        wrongness: How wrong the model is, of shape `(batch,)`: the more, the harder
+            the sample. NaN is the most, and says that the outputs are no numbers: a
+            version with such a sample is never the best one. Of shape `(batch, keys)`,
+            the later keys decide where those before are equal.
+        correct: Whether each sample is right, of shape `(batch,)`, where a task can
+            say that. How samples are learned and forgotten is told by it.
+        confidence: The probability of each sample's true label, of shape `(batch,)`.
+
+    Example:
+
+    >>> error = np.array([0.5, 2.0])
+    >>> scores = SampleScores({"error": error}, wrongness=error)
+    >>> scores.row(1)
+    {'error': 2.0}
+    """
+
+    columns: Mapping[str, Sequence[Any] | NDArray[Any]]
+    wrongness: ArrayLike
+    correct: NDArray[np.bool_] | None = None
+    confidence: NDArray[np.floating[Any]] | None = None
+
+    def row(self, i: int) -> dict[str, Any]:
+        """The columns of one sample, as Python's own values."""
+        return {name: plain(column[i]) for name, column in self.columns.items()}
+
+
+def plain(value: Any) -> Any:
+    """A NumPy scalar as Python's own; anything else as it is."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+@dataclass
+class EvaluatedSamples:
+    """Some samples, with what the model made of them: what rows are made of.
+
+    Attributes:
+        index: What tells each one from the others: its place in the validation data.
+        x: The inputs of each sample; empty where the model has looked at them alone.
+        y: The targets of each sample, as they came.
+        truth: The targets of each sample, as `read_batch` gives them.
+        predictions: The predictions for each sample, as `read_batch` gives them.
+        scores: What `score_samples` says of each, by column.
+        rows: Their rows of the table of ground truth. Media in them are references.
+    """
+
+    index: list[int] = field(default_factory=list)
+    x: list[Any] = field(default_factory=list)
+    y: list[Any] = field(default_factory=list)
+    truth: list[Any] = field(default_factory=list)
+    predictions: list[Any] = field(default_factory=list)
+    scores: dict[str, list[Any]] = field(default_factory=dict)
+    rows: list[list[Any]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def add(self, sample: KeptSample) -> None:
+        """Adds a sample behind the others."""
+        self.index.append(sample.index)
+        self.x.append(sample.x)
+        self.y.append(sample.y)
+        self.truth.append(sample.truth)
+        self.predictions.append(sample.prediction)
+        for name, value in sample.scores.items():
+            self.scores.setdefault(name, []).append(value)
+
+
+@dataclass(frozen=True)
+class KeptSample:
+    """One sample that is kept of a batch, in memory of its own."""
+
+    index: int
+    x: Any
+    y: Any
+    truth: Any
+    prediction: Any
+    scores: dict[str, Any]
+
+
+class MostWrong:
+    """Keeps the k samples with the highest keys, of any number that are offered.
+
+    Ties go to the sample that came first. No more than k are held at a time.
+
+    Args:
+        k: How many to keep.
+
+    Example:
+
+    >>> most_wrong = MostWrong(2)
+    >>> for place, keys in enumerate([[0.1, 0.7], [0.9, 0.2]]):
+    ...     most_wrong.offer(np.array(keys), lambda i: (place, i))
+    >>> most_wrong.samples()
+    [(1, 0), (0, 1)]
+    """
+
+    def __init__(self, k: int) -> None:
+        self._k = k
+        self._offered = 0
+        self._kept: list[tuple[tuple[float, ...], Any]] = []
+
+    def offer(self, keys: ArrayLike, take: Callable[[int], Any]) -> None:
+        """Offers the samples of a batch.
+
+        Args:
+            keys: The more, the sooner it is kept, of shape `(batch,)`; NaN is the most,
+                and what is minus infinity is not kept. Of shape `(batch, keys)`, later
+                keys decide between equals.
+            take: Gets one of them, if it is to be kept.
+        """
+        ranks = np.asarray(keys, np.float64)
+        ranks = ranks[:, None] if ranks.ndim == 1 else ranks
+        ranks = np.where(np.isnan(ranks), np.inf, ranks)
+        first, self._offered = self._offered, self._offered + len(ranks)
+        least = -np.inf
+        if len(self._kept) == self._k and self._k:
+            least = -self._kept[-1][0][0]
+        worth_it = (ranks[:, 0] >= least) & (ranks[:, 0] > -np.inf)
+        # Of a large batch, only its own best are worth a look.
+        order = sorted(
+            ((*(-ranks[i]).tolist(), first + int(i)), int(i))
+            for i in np.flatnonzero(worth_it)
+        )[: self._k]
+        merged = sorted(
+            [(rank, None, sample) for rank, sample in self._kept]
+            + [(rank, i, None) for rank, i in order],
+            key=lambda entry: entry[0],
+        )[: self._k]
+        self._kept = [
+            (rank, sample if i is None else take(i)) for rank, i, sample in merged
+        ]
+
+    def samples(self) -> list[Any]:
+        """Those that are kept, the most wrong one first."""
+        return [sample for _, sample in self._kept]

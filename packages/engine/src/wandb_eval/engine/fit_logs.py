@@ -1,0 +1,129 @@
+"""The numbers that go into the logs of `fit`, and all of them by epoch."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Collection, Sequence
+from typing import Any, Literal
+
+from wandb_eval.core.run_log import RunLog
+from wandb_eval.engine.fit_callbacks import Neighbours
+from wandb_eval.engine.monitor import Monitor
+
+InLogs = Literal["all"] | Sequence[str] | None
+
+
+class FitLogs:
+    """Chooses the numbers that `fit` prints and its other callbacks see.
+
+    Args:
+        names: What a user has asked for: `"all"`, a list of names, with or without the
+            prefix, or `None` for the headline numbers of the task.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+
+    def __init__(self, names: Any) -> None:
+        is_list = isinstance(names, (list, tuple, set, frozenset))
+        if not (
+            names is None
+            or (isinstance(names, str) and names == "all")
+            or (is_list and all(isinstance(name, str) for name in names))
+        ):
+            raise ValueError(
+                "`in_logs` must be 'all', a list of names of numbers, or None for the "
+                f"headline numbers of the task. Received: {names!r:.200}"
+            )
+        self._names = list(names) if is_list else names
+        self._checked = False
+
+    def choose(
+        self,
+        numbers: dict[str, float],
+        prefix: str,
+        headline: Sequence[str] | None,
+        used: Collection[str],
+    ) -> dict[str, float]:
+        """Returns those of an evaluation's numbers that go into the logs.
+
+        Args:
+            numbers: All of them, by key.
+            prefix: What the keys begin with.
+            headline: The names of the task's headline numbers. `None`: all of them.
+            used: The keys of numbers that a callback of this `fit` needs.
+        """
+        names = self._names if self._names is not None else headline
+        if names is None or names == "all":
+            return dict(numbers)
+        wanted = {_key(name, prefix) for name in names} | set(used)
+        return {key: value for key, value in numbers.items() if key in wanted}
+
+    def check(self, numbers: dict[str, float], prefix: str) -> None:
+        """Checks the names of the list, once: when the first numbers are known.
+
+        Raises:
+            ValueError: If there is no such number.
+        """
+        if self._checked or not numbers or not isinstance(self._names, list):
+            return
+        self._checked = True
+        unknown = [name for name in self._names if _key(name, prefix) not in numbers]
+        if unknown:
+            known = ", ".join(sorted(key.removeprefix(f"{prefix}/") for key in numbers))
+            raise ValueError(
+                f"`in_logs` names {', '.join(map(repr, unknown))}, which the first "
+                f"evaluation did not measure. It measured: {known}"
+            )
+
+
+class KeepsNumbers:
+    """A callback that keeps the numbers of all epochs, and shows some of them to `fit`.
+
+    Attributes:
+        history: All numbers of the training as lists by epoch, by their keys.
+    """
+
+    headline: Sequence[str] | None
+    prefix: str
+    history: dict[str, list[float]]
+    _fit_logs: FitLogs
+    _monitor: Monitor
+    _neighbours: Neighbours
+    _run_log: RunLog
+
+    @abstractmethod
+    def _evaluate(
+        self, epoch: int, logs: dict[str, Any], batch: int | None = None
+    ) -> dict[str, float]:
+        """Evaluates the model."""
+
+    def _evaluate_epoch(self, epoch: int, logs: dict[str, Any]) -> dict[str, float]:
+        """Evaluates the model at the end of an epoch, and keeps the numbers."""
+        numbers = self._evaluate(epoch, logs)
+        if numbers:
+            add_epoch(self.history, {f"{self.prefix}/epoch": epoch, **numbers})
+        return numbers
+
+    def _shown_by_fit(self, numbers: dict[str, float]) -> dict[str, float]:
+        """The numbers that go into the logs of `fit`."""
+        what = "Numbers that were asked for are not in the logs"
+        with self._run_log.reports.reported(what, ValueError):
+            self._fit_logs.check(numbers, self.prefix)
+        used = self._neighbours.used(f"{self.prefix}/") | {str(self._monitor.name)}
+        return self._fit_logs.choose(numbers, self.prefix, self.headline, used)
+
+
+def add_epoch(history: dict[str, list[float]], numbers: dict[str, float]) -> None:
+    """Adds the numbers of an epoch to lists by epoch, all of one length.
+
+    Where a number is missing in an epoch, its list has NaN.
+    """
+    count = max(map(len, history.values()), default=0)
+    for key in {**history, **numbers}:
+        history.setdefault(key, [math.nan] * count).append(numbers.get(key, math.nan))
+
+
+def _key(name: str, prefix: str) -> str:
+    return name if name.startswith(f"{prefix}/") else f"{prefix}/{name}"

@@ -1,0 +1,268 @@
+"""Charts of W&B's own kinds, made of numbers that were counted batch by batch."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import wandb
+from numpy.typing import NDArray
+
+from wandb_eval.core._wandb.media import image_from_array
+from wandb_eval.core._wandb.tables import add_rows
+from wandb_eval.engine.kit.opencv import cv2
+
+MANY_CLASSES = 100
+"""From so many classes on, a confusion matrix is shown in part, and as an image."""
+
+MAX_CURVES = 20
+"""Curves are drawn for at most so many classes."""
+
+_MOST_CONFUSED = 40
+_MOST_PIXELS = 2048
+_POINTS = 10_000  # What W&B shows of a chart's table.
+_POINTS_OF_A_CURVE = 300  # More than the eye tells apart in a chart.
+
+
+@dataclass(frozen=True, eq=False)
+class PairCounts:
+    """A confusion matrix as the pairs of classes that occur.
+
+    So its size depends on the samples, not on the square of the number of classes.
+
+    Args:
+        actual: The true class of each pair, of shape `(pairs,)`.
+        predicted: The class that it is taken for, likewise.
+        counts: How often each pair occurs, likewise. No pair is there twice.
+        num_classes: How many classes there are.
+
+    Example:
+
+    >>> pairs = PairCounts.of(np.array([0, 2, 2]), np.array([0, 1, 1]), num_classes=3)
+    >>> pairs.counts
+    array([1, 2])
+    >>> pairs.dense()
+    array([[1, 0, 0],
+           [0, 0, 0],
+           [0, 2, 0]])
+    """
+
+    actual: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    counts: NDArray[Any]
+    num_classes: int
+
+    @classmethod
+    def of(
+        cls,
+        actual: NDArray[Any],
+        predicted: NDArray[Any],
+        num_classes: int,
+        counts: NDArray[Any] | None = None,
+    ) -> PairCounts:
+        """Counts pairs, each of which may occur several times.
+
+        Args:
+            actual: True classes, of shape `(n,)`.
+            predicted: The classes that they are taken for, likewise.
+            num_classes: How many classes there are.
+            counts: How often each counts. `None`: once.
+        """
+        codes = actual.astype(np.int64) * num_classes + predicted
+        codes, places = np.unique(codes, return_inverse=True)
+        if counts is None:
+            counts = np.ones(len(places), np.int64)
+        sums = np.zeros(len(codes), counts.dtype)
+        np.add.at(sums, places, counts)
+        return cls(codes // num_classes, codes % num_classes, sums, num_classes)
+
+    @classmethod
+    def of_matrix(cls, matrix: NDArray[Any]) -> PairCounts:
+        """The same of counts of shape `(num_classes, num_classes)`."""
+        actual, predicted = np.nonzero(matrix)
+        return cls(actual, predicted, matrix[actual, predicted], len(matrix))
+
+    def row_sums(self) -> NDArray[Any]:
+        """How many samples each true class has, of shape `(num_classes,)`."""
+        return self._sums(self.actual, self.counts)
+
+    def shares(self) -> NDArray[np.float64]:
+        """The share of each pair in the samples of its true class."""
+        return np.asarray(self.counts / self.row_sums()[self.actual])
+
+    def confused(self) -> PairCounts:
+        """The pairs of two classes that differ."""
+        kept = self.actual != self.predicted
+        sides = self.actual[kept], self.predicted[kept], self.counts[kept]
+        return PairCounts(*sides, self.num_classes)
+
+    def mistakes(self) -> NDArray[Any]:
+        """How often each class is taken for another one, or another one for it."""
+        wrong = self.confused()
+        rows, columns = wrong.actual, wrong.predicted
+        of_both = self._sums(rows, wrong.counts) + self._sums(columns, wrong.counts)
+        return np.asarray(of_both)
+
+    def dense(self, bins: int = 1) -> NDArray[Any]:
+        """The matrix, with so many neighbouring classes in one row and one column."""
+        side = -(-self.num_classes // bins)
+        matrix = np.zeros((side, side), self.counts.dtype)
+        np.add.at(matrix, (self.actual // bins, self.predicted // bins), self.counts)
+        return matrix
+
+    def part(self, classes: NDArray[np.int64]) -> NDArray[Any]:
+        """The rows and columns of some classes, of shape `(classes, classes)`."""
+        place = np.full(self.num_classes, -1)
+        place[classes] = np.arange(len(classes))
+        row, column = place[self.actual], place[self.predicted]
+        kept = (row >= 0) & (column >= 0)
+        matrix = np.zeros((len(classes), len(classes)), self.counts.dtype)
+        matrix[row[kept], column[kept]] = self.counts[kept]
+        return matrix
+
+    def _sums(self, classes: NDArray[Any], counts: NDArray[Any]) -> NDArray[Any]:
+        sums = np.zeros(self.num_classes, counts.dtype)
+        np.add.at(sums, classes, counts)
+        return sums
+
+
+def confusion_matrix(
+    matrix: NDArray[Any] | PairCounts,
+    class_names: Sequence[str],
+    key: str = "confusion_matrix",
+    title: str = "Confusion matrix",
+    normalize: bool = False,
+) -> dict[str, Any]:
+    """A confusion matrix as W&B's chart, and as an image if there are many classes.
+
+    With `MANY_CLASSES` or more the chart has the rows and columns of the classes that
+    are confused most, counted over their row and their column, and `<key>_image` the
+    whole matrix, each row divided by its sum.
+
+    Args:
+        matrix: Counts of shape `(num_classes, num_classes)`; rows are true classes. Or
+            those that are not 0, as `PairCounts`.
+        class_names: The name of each class.
+        key: The key of the chart.
+        title: The title of the chart.
+        normalize: Whether the chart shows shares of each row, not counts.
+
+    Returns:
+        What to log, by key.
+    """
+    pairs = _as_pairs(matrix)
+    count = pairs.num_classes
+    charts: dict[str, Any] = {}
+    shown = np.arange(count)
+    if count >= MANY_CLASSES:
+        order = np.argsort(-pairs.mistakes(), kind="stable")
+        shown = np.sort(order[:_MOST_CONFUSED])
+        charts |= _image_of_all(pairs, key, title)
+        title = f"{title} (the {_MOST_CONFUSED} most confused of {count} classes)"
+    if normalize:
+        pairs = replace(pairs, counts=pairs.shares())
+    values = pairs.part(shown)
+    names = [class_names[int(index)] for index in shown]
+    charts[key] = wandb.plot_table(
+        data_table=table(
+            ["Actual", "Predicted", "nPredictions"],
+            [
+                [actual, predicted, float(value)]
+                for actual, row in zip(names, values, strict=True)
+                for predicted, value in zip(names, row, strict=True)
+            ],
+        ),
+        vega_spec_name="wandb/confusion_matrix/v1",
+        fields={name: name for name in ("Actual", "Predicted", "nPredictions")},
+        string_fields={"title": title},
+    )
+    return charts
+
+
+def _as_pairs(matrix: NDArray[Any] | PairCounts) -> PairCounts:
+    if isinstance(matrix, PairCounts):
+        return matrix
+    return PairCounts.of_matrix(np.asarray(matrix))
+
+
+def _image_of_all(pairs: PairCounts, key: str, title: str) -> dict[str, Any]:
+    caption = f"{title}: rows are true classes"
+    try:
+        return {f"{key}_image": image_from_array(confusion_image(pairs), caption)}
+    except OSError as error:  # The numbers are not to be lost for it.
+        wandb.termwarn(f"The image of the confusion matrix is left out: {error}")
+        return {}
+
+
+def row_shares(matrix: NDArray[Any]) -> NDArray[np.float64]:
+    """Each row divided by its sum; a row of zeros stays one."""
+    sums = matrix.sum(axis=1, keepdims=True)
+    shares = np.zeros(matrix.shape, np.float64)
+    np.divide(matrix, sums, out=shares, where=sums > 0)
+    return shares
+
+
+def confusion_image(matrix: NDArray[Any] | PairCounts) -> NDArray[np.uint8]:
+    """A confusion matrix as an RGB image of 512 to 2,048 pixels a side.
+
+    Each row is divided by its sum; brighter is more, on the scale of the square root,
+    because confusions are small beside what is right. With more classes than pixels,
+    classes that are neighbours share one.
+    """
+    pairs = _as_pairs(matrix)
+    shares = row_shares(pairs.dense(bins=-(-pairs.num_classes // _MOST_PIXELS)))
+    shares = np.rint(255 * np.sqrt(shares)).astype(np.uint8)
+    scale = -(-512 // len(shares))
+    large = np.kron(shares, np.ones((scale, scale), np.uint8))
+    colored = cv2.applyColorMap(large, cv2.COLORMAP_VIRIDIS)
+    return np.asarray(cv2.cvtColor(colored, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def curves(
+    points: Mapping[str, tuple[NDArray[Any], NDArray[Any]]],
+    x_name: str,
+    y_name: str,
+    title: str,
+) -> Any:
+    """Curves by class, as W&B's chart for ROC and PR curves.
+
+    Args:
+        points: The x and y values of each curve, by class name. Of more than 300,
+            or more than W&B shows of all, every so many are left out.
+        x_name: The name of the x axis.
+        y_name: The name of the y axis.
+        title: The title of the chart.
+    """
+    most = min(_POINTS_OF_A_CURVE, _POINTS // max(len(points), 1))
+    rows: list[list[Any]] = []
+    for name, (x, y) in points.items():
+        kept = np.arange(len(x))
+        if len(x) > most:
+            kept = np.unique(np.linspace(0, len(x) - 1, most).round().astype(int))
+        xs, ys = (np.asarray(values, np.float64)[kept].tolist() for values in (x, y))
+        rows += map(list, zip(itertools.repeat(name), xs, ys))
+    return wandb.plot_table(
+        data_table=table(["class", x_name, y_name], rows),
+        vega_spec_name="wandb/area-under-curve/v0",
+        fields={"x": x_name, "y": y_name, "class": "class"},
+        string_fields={
+            "title": title,
+            "x-axis-title": x_name.capitalize(),
+            "y-axis-title": y_name.capitalize(),
+        },
+    )
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> wandb.Table:
+    """`wandb.Table(columns, rows)`, faster for many rows.
+
+    Args:
+        columns: The names of the columns.
+        rows: The cells of each row.
+    """
+    made = wandb.Table(columns=list(columns))
+    add_rows(made, rows)
+    return made

@@ -1,0 +1,278 @@
+"""Arrays to images: what a model takes as input, shown as its user would expect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import wandb
+from numpy.typing import NDArray
+
+from wandb_eval.core._wandb.files import Folder
+from wandb_eval.core._wandb.media import (
+    IMAGE_FOLDER,
+    MASK_FOLDER,
+    image_from_file,
+    mask_from_file,
+)
+from wandb_eval.engine.kit.image_rule import ImageRule, why_not
+from wandb_eval.engine.kit.input_images import is_channels_first
+from wandb_eval.engine.kit.opencv import cv2
+from wandb_eval.engine.nested import to_numpy
+from wandb_eval.engine.threads import map_in_threads
+
+ImageFormat = Literal["png", "jpg"]
+Image = NDArray[np.uint8]
+
+# Pillow's files are the measure. On photographs PNG's row filters leave next to nothing
+# for zlib to find but runs; looking for runs alone takes a quarter of the time, for a
+# file of the same size. Masks of class ids compress best unfiltered. JPEG has Pillow's
+# own default quality.
+_RUNS = [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+_ENCODING = {
+    "png": [cv2.IMWRITE_PNG_COMPRESSION, 1, *_RUNS],
+    "jpg": [cv2.IMWRITE_JPEG_QUALITY, 75],
+}
+_MASK_ENCODING = list(_ENCODING["png"])
+if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # OpenCV 4.12
+    _MASK_ENCODING += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
+
+
+def to_images(samples: Sequence[Any]) -> list[Image]:
+    """Shows samples as images, by one rule for all of them.
+
+    | dtype, range over all the samples | shown as |
+    |---|---|
+    | bool, and integers that are only 0 and 1 | black and white |
+    | other integers, 0 to 255 | it is |
+    | floats, 0 to 1 | times 255 |
+    | floats, -1 to 1 | (x + 1) times 127.5 |
+    | floats, 0 to 255, of which one is 64 or more | rounded |
+    | any other range | stretched from its lowest value (black) to its highest (white) |
+
+    A range may be left by a quarter, which is clipped: bicubic resizing, contrast and
+    noise do that. But floats are stretched, too, where
+
+    - they would be flat: where all of them would be within 16 of 255 levels;
+    - they are standardised: some are negative, their mean is within 0.5 of 0, and
+      their standard deviation is 0.5 to 4. On a black background they may go from -0.4
+      to 5 (no value is 64 or more), or to 100, if few pixels are bright;
+    - 0 to 1 is the range, but they go nearly as far below 0 as above: by more than
+      half of the highest value. From -1 on, these are taken for -1 to 1.
+
+    Stretched color images keep their colors, if their channels are much alike. Where
+    the means of two channels are more than two standard deviations apart, or one
+    channel has less than an eighth of the range of all, each channel is stretched by
+    itself.
+
+    Of several frames, the middle one is shown; of two channels the first, of more than
+    four the first three, which alone tell the range. Four channels are RGBA if the
+    fourth is fully opaque or transparent nearly everywhere, and opaque somewhere in
+    each image, and the range is not stretched; else it is no opacity (but near
+    infrared, say), and not shown. The log says once what was stretched or left out.
+
+    Args:
+        samples: One sample of x each: an array of shape `(height, width)`, `(height,
+            width, channels)` or `(frames, height, width, channels)`; channels before
+            height and width if `keras.config.image_data_format()` is
+            `"channels_first"`. A sample of several inputs (a tuple or dict) is shown by
+            the one that is an image; of several by the largest, or the first.
+
+    Returns:
+        For each sample a uint8 array of shape `(height, width)`, `(height, width, 3)`
+        or `(height, width, 4)`.
+
+    Raises:
+        ValueError: If a sample is no image, or has NaN or infinity in it. The message
+            names `image_fn`.
+
+    Example:
+
+    >>> [image] = to_images([np.array([[0.0, 1.0]])])
+    >>> image
+    array([[  0, 255]], dtype=uint8)
+    """
+    rule = ImageRule(samples)
+    images: list[Image] = []
+    for sample in samples:
+        image = rule(sample)
+        if image is None:
+            raise ValueError(why_not(sample))
+        images.append(image)
+    return images
+
+
+def map_to_image(
+    values: Any, low: float | None = None, high: float | None = None
+) -> Image:
+    """Shows a map of numbers, such as depth, as an image in false colours.
+
+    Args:
+        values: Numbers of any range, of shape `(height, width)` or `(height, width,
+            1)`; channels first if `keras.config.image_data_format()` says so. What is
+            not finite is black.
+        low: The value that is shown darkest. `None`: the lowest one of this map. Give
+            it where several maps are to be compared.
+        high: The value that is shown brightest, likewise.
+
+    Returns:
+        uint8 array of shape `(height, width, 3)`, RGB, in the colours of Viridis.
+
+    Raises:
+        ValueError: If the shape is another, or `low` is above `high`.
+
+    Example:
+
+    As `image_fn`, for depth in metres: `image_fn=lambda x: map_to_image(x, 0, 80)`.
+
+    >>> map_to_image(np.array([[0.5, 80.0]]), low=0, high=80).shape
+    (1, 2, 3)
+    """
+    array: NDArray[Any] = _channels_last(to_numpy(values))
+    if array.ndim != 2 or not array.size or array.dtype.kind not in "buif":
+        raise ValueError(
+            "`values` must be numbers, an image of one channel. Received: "
+            f"{array.dtype} of shape {array.shape}"
+        )
+    if low is not None and high is not None and not low <= high:
+        raise ValueError(f"`low` must not be above `high`. Received: {low} and {high}")
+    array = array.astype(np.float64)
+    finite = np.isfinite(array)
+    known = array[finite] if finite.any() else np.zeros(1)
+    if low is None:
+        low = float(known.min() if high is None else min(known.min(), high))
+    high = max(float(known.max()), low) if high is None else high
+    shares = (np.where(finite, array, low) - low) / max(high - low, 1e-300)
+    levels = np.rint(255 * np.clip(shares, 0, 1)).astype(np.uint8)
+    colored = cv2.cvtColor(
+        cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB
+    )
+    colored[~finite] = 0
+    return np.asarray(colored, np.uint8)
+
+
+def _channels_last(array: NDArray[Any]) -> NDArray[Any]:
+    if array.ndim == 3 and is_channels_first():
+        array = np.moveaxis(array, 0, -1)
+    return array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
+
+
+def check_image(image: Any) -> Image:
+    """Validates what a user's `image_fn` returned.
+
+    Raises:
+        ValueError: If it is not a uint8 image.
+    """
+    array = np.asarray(image)
+    shown = array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in (1, 3, 4))
+    if array.dtype != np.uint8 or not shown or array.size == 0:
+        raise ValueError(
+            "`image_fn` must return a uint8 array of shape (height, width) or (height, "
+            "width, 1, 3 or 4), text, or media of W&B. "
+            f"Received: {array.dtype} of shape {array.shape}"
+        )
+    return array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
+
+
+def to_rgb(image: Any) -> Image:
+    """An image to draw on: gray, RGB or RGBA as RGB.
+
+    Args:
+        image: uint8 array of shape `(height, width)` or `(height, width, 1, 3 or 4)`.
+
+    Returns:
+        uint8 array of shape `(height, width, 3)`.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    array = np.asarray(image)
+    gray = array.ndim == 2 or (array.ndim == 3 and array.shape[-1] == 1)
+    color = array.ndim == 3 and array.shape[-1] in (3, 4)
+    if array.dtype != np.uint8 or not (gray or color):
+        raise ValueError(
+            "`image` must be a uint8 array of shape (height, width) or (height, width, "
+            f"1, 3 or 4). Received: {array.dtype} of shape {array.shape}"
+        )
+    if gray:
+        return np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=-1)
+    return array[..., :3]
+
+
+def check_image_format(image_format: str) -> None:
+    """Raises a ValueError unless images can be written in that format."""
+    if not isinstance(image_format, str) or image_format not in _ENCODING:
+        raise ValueError(
+            "`image_format` must be 'png' (lossless) or 'jpg'. "
+            f"Received: {image_format!r}"
+        )
+
+
+def encode(image: Image, image_format: str) -> bytes:
+    """Encodes a uint8 image, gray, RGB or RGBA, as a PNG or JPEG file."""
+    if image.ndim == 3:
+        opaque = image.shape[-1] == 3 or image_format == "jpg"
+        code = cv2.COLOR_RGBA2BGRA
+        if opaque:
+            code = cv2.COLOR_RGB2BGR if image.shape[-1] == 3 else cv2.COLOR_RGBA2BGR
+        image = np.asarray(cv2.cvtColor(np.ascontiguousarray(image), code), np.uint8)
+    return _imencode(f".{image_format}", image, _ENCODING[image_format])
+
+
+def _imencode(suffix: str, image: Image, parameters: list[int]) -> bytes:
+    try:
+        done, content = cv2.imencode(suffix, image, parameters)
+    except cv2.error:  # As older releases of OpenCV say it.
+        done = False
+    if not done:
+        raise ValueError(f"OpenCV could not encode an image of shape {image.shape}")
+    return content.tobytes()
+
+
+def encode_images(
+    images: Sequence[Image],
+    folder: Folder,
+    image_format: str = "png",
+    done: Callable[[], None] = lambda: None,
+) -> list[wandb.Image]:
+    """Encodes images in a pool of threads; OpenCV lets them run side by side.
+
+    Args:
+        images: uint8 arrays of shape `(height, width[, 3 or 4])`.
+        folder: Where to write the files.
+        image_format: `"png"` or `"jpg"`.
+        done: Called after each image.
+    """
+
+    def encoded(image: Image) -> wandb.Image:
+        content = encode(image, image_format)
+        file = folder.store(content, IMAGE_FOLDER, f".{image_format}")
+        return image_from_file(file, image.shape[1], image.shape[0])
+
+    return map_in_threads(encoded, images, done)
+
+
+def encode_masks(
+    masks: Sequence[NDArray[np.uint8]],
+    folder: Folder,
+    key: str,
+    class_labels: dict[int, str],
+    done: Callable[[], None] = lambda: None,
+) -> list[wandb.data_types.ImageMask]:
+    """Encodes masks of class ids as 8-bit PNG files, in a pool of threads.
+
+    Args:
+        masks: uint8 arrays of shape `(height, width)`.
+        folder: Where to write the files.
+        key: The name of the layer, such as `"predictions"`.
+        class_labels: The names of the class ids.
+        done: Called after each mask.
+    """
+
+    def encoded(mask: NDArray[np.uint8]) -> wandb.data_types.ImageMask:
+        content = _imencode(".png", mask, _MASK_ENCODING)
+        file = folder.store(content, MASK_FOLDER, ".mask.png")
+        return mask_from_file(file, key, class_labels)
+
+    return map_in_threads(encoded, masks, done)

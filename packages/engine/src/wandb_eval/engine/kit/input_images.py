@@ -1,0 +1,238 @@
+"""Which image an input of a model holds, and where in its shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import wandb
+from numpy.typing import NDArray
+
+from wandb_eval.engine.nested import describe, to_numpy
+
+_MOST_NUMBERS = 100
+"""So many numbers are shown as text."""
+
+_MANY = 16
+"""So many channels are doubted, where another axis may be that of the channels."""
+
+
+class _Axes(NamedTuple):
+    """Which axis of an array is which; `None` where it has none of the kind."""
+
+    frames: int | None
+    height: int
+    width: int
+    channels: int | None
+
+
+def image_size(shapes: Sequence[Sequence[int]]) -> tuple[int, int] | None:
+    """Returns the size of the image that a sample is shown by.
+
+    Args:
+        shapes: The shape of each input of the sample, without the batch dimension.
+
+    Returns:
+        Height and width; `None` if none of the inputs is an image.
+
+    Example:
+
+    >>> image_size([(4,), (48, 80, 3)])
+    (48, 80)
+    """
+    for place in _main_images(shapes):
+        axes = _axes(shapes[place])
+        if axes is not None:
+            return int(shapes[place][axes.height]), int(shapes[place][axes.width])
+    return None
+
+
+def image_of(sample: Any) -> NDArray[Any] | None:
+    """Takes the image out of a sample of x, with its values as they are.
+
+    Args:
+        sample: An array, or a tuple or dict of such.
+
+    Returns:
+        Array of shape `(height, width)` or `(height, width, 3 or 4)`; `None` if there
+        is no image. What is left out of it, the log says once.
+    """
+    if isinstance(sample, np.ndarray):
+        arrays = [to_numpy(sample)]
+    else:
+        arrays = [to_numpy(leaf) for leaf in keras.tree.flatten(sample)]
+    arrays = [array for array in arrays if _is_numeric(array)]
+    places = _main_images([array.shape for array in arrays])
+    axes = _axes(arrays[places[0]].shape) if places else None
+    if axes is None:
+        return None
+    array: NDArray[Any] = arrays[places[0]]
+    if len(places) > 1:
+        say(
+            "The samples of `validation_data` have several images: the largest is "
+            "shown, of equal ones the first. `image_fn` shows another, as "
+            "`image_fn=lambda x: x[1]`, scaled to uint8."
+        )
+    if array.ndim == 3 and axes.channels == (2 if is_channels_first() else 0):
+        say(
+            "The images of `validation_data` have their channels "
+            f"{'first' if axes.channels == 0 else 'last'}, other than "
+            f"`keras.config.image_data_format()`, {keras.config.image_data_format()!r}:"
+            " they are shown like that. `image_fn` shows them otherwise."
+        )
+    order = [axes.height, axes.width]
+    if axes.channels is not None:
+        order.append(axes.channels)
+    if axes.frames is not None:
+        array = array.transpose([axes.frames, *order])
+        array = array[len(array) // 2]
+        say(
+            "Samples of `validation_data` with several frames are shown by the middle "
+            "one. `image_fn` shows another one, as `image_fn=lambda x: x[0]`, or a "
+            "video, `wandb.Video`."
+        )
+    else:
+        array = array.transpose(order)
+    return _few_channels(array)
+
+
+def _few_channels(array: NDArray[Any]) -> NDArray[Any]:
+    """Of an image with its channels last: those that can be shown."""
+    channels = array.shape[2] if array.ndim == 3 else 1
+    if channels in (3, 4) or array.ndim == 2:
+        return array
+    if channels == 1:
+        return array[..., 0]
+    kept, name = (1, "first one") if channels == 2 else (3, "first three")
+    say(
+        f"The images of `validation_data` have {channels} channels: they are shown by "
+        f"their {name}. `image_fn` shows others, as `image_fn=lambda x: "
+        f"x[..., {'1' if kept == 1 else '[3, 2, 1]'}]`, scaled to uint8."
+    )
+    return array[..., 0] if kept == 1 else array[..., :3]
+
+
+def text_of(sample: Any) -> str | None:
+    r"""Shows a sample of x as text: strings, and a few numbers.
+
+    Args:
+        sample: An array, or a tuple or dict of such.
+
+    Returns:
+        The text, with a line for each string, or for each input that has numbers;
+        `None` if there is something else among it, or more than 100 numbers.
+
+    Example:
+
+    >>> text_of({"age": np.array(31), "size": np.array([1.5, 2.25])})
+    'age: 31\nsize: 1.5, 2.25'
+    """
+    lines = _lines(sample, "")
+    return None if lines is None else "\n".join(lines)
+
+
+def _lines(node: Any, name: str) -> list[str] | None:
+    if isinstance(node, (Mapping, tuple, list)):
+        parts = node.items() if isinstance(node, Mapping) else (("", x) for x in node)
+        found = [_lines(x, f"{name}.{key}" if name else str(key)) for key, x in parts]
+        lines = [line for part in found if part is not None for line in part]
+        is_all = bool(found) and None not in found and len(lines) <= _MOST_NUMBERS
+        return lines if is_all else None
+    array = to_numpy(node)
+    label = f"{name}: " if name else ""
+    if not isinstance(array, np.ndarray):
+        return None
+    if array.dtype.kind in "OUS":
+        items = array.ravel().tolist()
+        if not all(isinstance(item, (str, bytes)) for item in items):
+            return None
+        return [label + _decoded(item) for item in items]
+    if array.dtype.kind not in "buifc" or not 0 < array.size <= _MOST_NUMBERS:
+        return None
+    is_whole = array.dtype.kind in "bui"
+    values = array.ravel().tolist()
+    return [label + ", ".join(str(v) if is_whole else f"{v:g}" for v in values)]
+
+
+def _decoded(item: str | bytes) -> str:
+    return item.decode("utf-8", "replace") if isinstance(item, bytes) else item
+
+
+def received(sample: Any) -> str:
+    """Describes a sample, for messages."""
+    arrays = [to_numpy(leaf) for leaf in keras.tree.flatten(sample)]
+    found = " and ".join(
+        f"{x.dtype} of shape {x.shape}" if isinstance(x, np.ndarray) else describe(x)
+        for x in arrays
+    )
+    return found or "nothing"
+
+
+def say(text: str) -> None:
+    """Warns of something, once."""
+    wandb.termwarn(text, repeat=False)
+
+
+# --- Shapes -----------------------------------------------------------------------
+
+
+def _is_numeric(array: Any) -> bool:
+    return isinstance(array, np.ndarray) and array.dtype.kind in "buif"
+
+
+def _main_images(shapes: Sequence[Sequence[int]]) -> list[int]:
+    """Returns which of several inputs are the image to show: the first one, and others.
+
+    What has the shape of an image in itself is preferred to videos and to many
+    channels; then color images are; then the largest.
+    """
+    ranks: dict[int, tuple[bool, bool, int]] = {}
+    for place, shape in enumerate(shapes):
+        axes = _axes(shape)
+        if axes is not None:
+            channels = 1 if axes.channels is None else shape[axes.channels]
+            is_plain = axes.frames is None and channels in (1, 3, 4)
+            area = shape[axes.height] * shape[axes.width]
+            ranks[place] = (is_plain, is_plain and len(shape) == 3, area)
+    order = sorted(ranks, key=lambda place: ranks[place], reverse=True)
+    return [place for place in order if ranks[place][:2] == ranks[order[0]][:2]]
+
+
+def _axes(shape: Sequence[int]) -> _Axes | None:
+    """Tells the axes of an image, of a video or of a volume; `None` if it is none."""
+    first = is_channels_first()
+    if 0 in shape:
+        return None
+    if len(shape) == 2:
+        return _Axes(None, 0, 1, None)
+    if len(shape) == 3:
+        return _three_axes(shape, first)
+    if len(shape) == 4:
+        if not first:
+            return _Axes(0, 1, 2, 3)
+        # As `Conv3D` has it, or as `ConvLSTM2D` and `TimeDistributed`.
+        is_few = [length in (1, 3, 4) for length in shape]
+        return _Axes(1, 2, 3, 0) if is_few[0] and not is_few[1] else _Axes(0, 2, 3, 1)
+    return None
+
+
+def _three_axes(shape: Sequence[int], first: bool) -> _Axes:
+    """Tells the axes of three.
+
+    Where Keras' `image_data_format` would have more channels than is usual, and the
+    other format would have 1, 3 or 4, it is the other one. If the last two axes are
+    equally long, and the first one is not, they are frames without channels.
+    """
+    if shape[0 if first else 2] > _MANY:
+        if shape[2 if first else 0] in (1, 3, 4):
+            first = not first
+        elif not first and shape[0] != shape[1] == shape[2]:
+            return _Axes(0, 1, 2, None)
+    return _Axes(None, 1, 2, 0) if first else _Axes(None, 0, 1, 2)
+
+
+def is_channels_first() -> bool:
+    """Returns whether Keras has the channels before height and width."""
+    return bool(keras.config.image_data_format() == "channels_first")

@@ -1,0 +1,187 @@
+"""Whether the outputs of a model are logits: told by the model, or by the outputs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import keras
+import numpy as np
+
+from wandb_eval.engine.nested import to_numpy
+
+FromLogits = bool | Literal["auto"]
+"""`True`: before softmax or sigmoid. `False`: probabilities. `"auto"`: to be told."""
+
+# Activations by name; operations and layers by the name of their class.
+_ARE_LOGITS = {
+    **dict.fromkeys(("softmax", "sigmoid", "hard_sigmoid"), False),
+    **dict.fromkeys(("Softmax", "Sigmoid", "HardSigmoid"), False),
+    **dict.fromkeys(("linear", "log_softmax", "LogSoftmax"), True),
+}
+
+# Behind these, probabilities are probabilities, and logits are logits.
+_KEEP_VALUES = {
+    *("Cast", "Cropping2D", "Dropout", "Flatten", "GlobalAveragePooling2D"),
+    *("Identity", "InputLayer", "Permute", "Reshape", "Resizing", "Squeeze"),
+    *("Transpose", "UpSampling2D"),
+}
+
+
+def check_from_logits(value: Any) -> FromLogits:
+    """Returns the argument `from_logits`.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, str) and value == "auto":
+        return "auto"
+    raise ValueError(
+        f"`from_logits` must be True, False or 'auto'. Received: {value!r:.200}"
+    )
+
+
+def told_from_logits(model: Any, output_key: str | int | None = None) -> bool | None:
+    """Whether the outputs of a model are logits, as far as the model tells.
+
+    The loss that it is compiled with says it, by `from_logits`; else the activation of
+    the layer that makes the output does. A softmax or sigmoid there makes probabilities
+    whatever the loss says: KerasHub's tasks are compiled for logits with it, too.
+
+    Layers behind that one which resize or reshape are looked through. Of a model that
+    is no graph of layers, a subclass with a `call` of its own, it is not known.
+
+    Args:
+        model: The model.
+        output_key: Which output, of a model that has several.
+
+    Returns:
+        `None` where neither tells it.
+
+    Example:
+
+    >>> inputs = keras.Input((8,))
+    >>> model = keras.Model(inputs, keras.layers.Dense(3)(inputs))
+    >>> told_from_logits(model)
+    True
+    >>> model.compile(loss="categorical_crossentropy")
+    >>> told_from_logits(model)
+    False
+    """
+    by_activation = _told_by_activation(model, output_key)
+    if by_activation is False:
+        return False
+    by_loss = _told_by_loss(_pick(getattr(model, "loss", None), output_key, model))
+    return by_activation if by_loss is None else by_loss
+
+
+def look_like_probabilities(outputs: Any, one_class: bool = True) -> bool:
+    """Whether outputs are what softmax or sigmoid puts out.
+
+    They are if all that are finite are from 0 to 1 and, where they are of several
+    classes of which one is right, have the sum 1.
+
+    Args:
+        outputs: Of shape `(batch, ..., num_classes)`, or `(batch,)`.
+        one_class: Whether the classes exclude each other.
+    """
+    scores = to_numpy(outputs).astype(np.float32)
+    scores = scores[:, None] if scores.ndim == 1 else scores
+    finite = scores[np.isfinite(scores).all(axis=-1)]
+    low, high = finite.min(initial=np.inf), finite.max(initial=-np.inf)
+    if not (low >= 0 and 0 < high <= 1):
+        return False
+    if one_class and finite.shape[-1] > 1:
+        return bool((np.abs(finite.sum(axis=-1) - 1) <= 0.02).all())
+    return True
+
+
+def check_probabilities(outputs: Any) -> None:
+    """Raises a ValueError if outputs that should be probabilities can't be.
+
+    Args:
+        outputs: Of any shape. What is not finite is not looked at.
+    """
+    scores = to_numpy(outputs)
+    finite = scores[np.isfinite(scores)]
+    low, high = finite.min(initial=np.inf), finite.max(initial=-np.inf)
+    if low < -1e-3 or high > 1 + 1e-3:
+        raise ValueError(
+            f"The outputs of the model are not probabilities: they are {low:.3g} to "
+            f"{high:.3g}. If its last layer has no softmax or sigmoid, pass "
+            "`from_logits=True`."
+        )
+
+
+def _told_by_loss(loss: Any) -> bool | None:
+    if isinstance(loss, str):
+        try:
+            loss = keras.losses.get(loss)
+        except ValueError:  # Not a loss of Keras: `fit` will say so.
+            return None
+    told = getattr(loss, "from_logits", None)
+    if told is None:  # Losses of Keras keep it among the arguments of their function.
+        told = getattr(loss, "_fn_kwargs", {}).get("from_logits")
+    if told is None and callable(function := getattr(loss, "fn", loss)):
+        try:
+            argument = inspect.signature(function).parameters.get("from_logits")
+        except ValueError:  # A function that does not tell its arguments.
+            return None
+        told = None if argument is None else argument.default
+    return bool(told) if isinstance(told, (bool, np.bool_)) else None
+
+
+def _told_by_activation(model: Any, output_key: str | int | None) -> bool | None:
+    for operation in _operations(model, output_key):
+        layer = getattr(operation, "layer", operation)  # As in `TimeDistributed`.
+        activation = getattr(layer, "activation", None)
+        for known in (type(layer), activation, type(activation)):
+            told = _ARE_LOGITS.get(getattr(known, "__name__", ""))
+            if told is not None:
+                break
+        is_kept = type(layer).__name__ in _KEEP_VALUES
+        if not is_kept and not (told and isinstance(layer, keras.layers.Activation)):
+            return told
+    return None
+
+
+def _operations(model: Any, output_key: str | int | None = None) -> Iterator[Any]:
+    """The operations that make an output, the last one first, while it is a chain."""
+    if isinstance(model, keras.Sequential):
+        for layer in reversed(model.layers):
+            yield from _operations(layer) if isinstance(layer, keras.Model) else [layer]
+        return
+    outputs = getattr(model, "_outputs_struct", None)
+    yield from _behind(_pick(outputs, output_key, model))
+
+
+def _behind(tensor: Any) -> Iterator[Any]:
+    while hasattr(tensor, "_keras_history"):
+        operation, node_index, tensor_index = tensor._keras_history
+        if isinstance(operation, keras.Sequential):
+            yield from _operations(operation)
+        elif hasattr(operation, "_outputs_struct"):
+            yield from _behind(operation.outputs[tensor_index])
+        else:
+            yield operation
+        inputs = operation._inbound_nodes[node_index].input_tensors
+        tensor = inputs[0] if len(inputs) == 1 else None
+
+
+def _pick(parts: Any, key: str | int | None, model: Any) -> Any:
+    """What belongs to the output, of a list or a dict with something for each."""
+    if not isinstance(parts, (Mapping, list, tuple)):
+        return parts
+    if key is None:
+        values = list(parts.values() if isinstance(parts, Mapping) else parts)
+        return values[0] if len(values) == 1 else None
+    names = list(getattr(model, "output_names", None) or [])
+    try:
+        if isinstance(parts, Mapping):
+            return parts[key if isinstance(key, str) else names[key]]
+        return parts[names.index(key) if isinstance(key, str) else key]
+    except (IndexError, KeyError, ValueError):
+        return None

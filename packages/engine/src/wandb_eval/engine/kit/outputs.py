@@ -1,0 +1,78 @@
+"""Which of several outputs, and of several targets, is evaluated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wandb_eval.core.arguments import is_integer
+from wandb_eval.engine.nested import describe
+
+
+def check_output_key(key: Any) -> None:
+    """Raises a ValueError unless a key can name an output."""
+    if not (key is None or isinstance(key, str) or is_integer(key)):
+        raise ValueError(
+            f"`output_key` must be a string, an integer or None. Received: {key!r}"
+        )
+
+
+def select_output(outputs: Any, key: str | int | None, model: Any) -> Any:
+    """The output that `output_key` names.
+
+    Raises:
+        ValueError: If there is none of that name.
+    """
+    if key is None:
+        return outputs
+    wanted = key
+    names = list(getattr(model, "output_names", []))
+    if hasattr(outputs, "shape"):
+        if key in (0, -1) or [key] == names:
+            return outputs
+        raise ValueError(
+            f"`output_key` is {key!r}, but the model has a single output. Leave it out."
+        )
+    if isinstance(outputs, (list, tuple)) and key in names:
+        key = names.index(str(key))
+    try:
+        return outputs[key]
+    except (KeyError, IndexError, TypeError) as error:
+        found = list(outputs) if isinstance(outputs, dict) else names
+        raise ValueError(
+            f"`output_key` is {wanted!r}, but the model has the outputs {found}."
+        ) from error
+
+
+def select_target(y: Any, key: str | int | None, model: Any) -> Any:
+    """The target that goes with the output: of a tuple or a dict of targets.
+
+    Raises:
+        ValueError: If it can't be told yet.
+    """
+    if isinstance(y, tuple) and isinstance(key, str) and model is None:
+        raise ValueError(
+            f"`output_key` is {key!r}, but y of `validation_data` is {len(y)} targets "
+            "without names. Pass an index, or make y a dict."
+        )
+    several = isinstance(y, tuple) or (isinstance(y, dict) and key in y)
+    return select_output(y, key, model) if several else y
+
+
+def check_single(outputs: Any) -> None:
+    """Raises a ValueError if a model has several outputs."""
+    if not hasattr(outputs, "shape"):
+        found = list(outputs) if isinstance(outputs, dict) else describe(outputs)
+        raise ValueError(
+            f"The model has several outputs: {found}. Pass `output_key`, a key or an "
+            "index, to name the one to evaluate."
+        )
+
+
+def check_single_target(y: Any, what: str) -> None:
+    """Raises a ValueError if targets, called `what`, are those of several outputs."""
+    if isinstance(y, (dict, tuple)):
+        found = f"a dict of {list(y)}" if isinstance(y, dict) else f"{len(y)} of them"
+        raise ValueError(
+            f"There are {what} for several outputs: {found}. Pass `output_key` to name "
+            "the one to evaluate."
+        )

@@ -1,0 +1,98 @@
+"""Rows of samples in a task's tables, whichever columns those have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import wandb
+
+from wandb_eval.engine.evaluation.samples import EvaluatedSamples, Samples
+
+MakeRows = Callable[[Samples], Sequence[Sequence[Any]]]
+"""Makes rows of ground truth, with images that are written to the run's folder."""
+
+
+class SampleRows:
+    """Gives any sample its row of ground truth, and each sample the same one again.
+
+    So an image is encoded once in a run, however often its sample turns up.
+
+    Args:
+        make: Makes the rows of samples that have none yet.
+    """
+
+    def __init__(self, make: MakeRows) -> None:
+        self.make = make
+        self._rows: dict[int, list[Any]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy has no rows: they belong to a run."""
+        return {"make": self.make, "_rows": {}}
+
+    def forget(self) -> None:
+        """Makes all rows anew: those that there are belong to another run."""
+        self._rows = {}
+
+    def know(self, index: Sequence[int], rows: Sequence[Sequence[Any]]) -> None:
+        """Takes over rows that are there already: of the fixed samples."""
+        self._rows |= {place: list(row) for place, row in zip(index, rows, strict=True)}
+
+    def give(self, evaluated: EvaluatedSamples) -> None:
+        """Gives samples their rows, as `evaluated.rows`."""
+        new = [i for i, at in enumerate(evaluated.index) if at not in self._rows]
+        if new:
+            samples = Samples(
+                [evaluated.index[i] for i in new],
+                [evaluated.x[i] for i in new],
+                [evaluated.y[i] for i in new],
+            )
+            self.know(samples.index, self.make(samples))
+        evaluated.rows = [self._rows[at] for at in evaluated.index]
+
+
+@dataclass
+class TaskColumns:
+    """The columns of a task's tables; a subclass may have added others.
+
+    Attributes:
+        num_data: How many the table of ground truth has.
+        predictions: The names of those that a row of predictions has cells for.
+    """
+
+    num_data: int
+    predictions: list[str]
+
+    def added(self, data_table: wandb.Table) -> list[str]:
+        """The columns that were added to the table of ground truth."""
+        return list(map(str, data_table.columns[self.num_data :]))
+
+    def with_added(self, columns: list[str], data_table: wandb.Table) -> list[str]:
+        """Columns of predictions with those behind them."""
+        added = self.added(data_table)
+        return [*columns, *(name for name in added if name not in columns)]
+
+    def rows(
+        self,
+        table: wandb.Table,
+        data_table: wandb.Table,
+        cells: Sequence[Sequence[Any]],
+        ground_truth: Sequence[Sequence[Any]],
+    ) -> list[list[Any]]:
+        """Rows for a table of predictions.
+
+        Args:
+            table: The table, for its columns.
+            data_table: The table of ground truth, likewise.
+            cells: The task's cells of each row.
+            ground_truth: The row of ground truth of each sample.
+        """
+        added = self.added(data_table)
+        rows = []
+        for predicted, truth in zip(cells, ground_truth, strict=True):
+            row = dict(zip(self.predictions, predicted, strict=False))
+            more = truth[self.num_data :] or [None] * len(added)
+            row |= dict(zip(added, more, strict=False))
+            rows.append([row[str(n)] for n in table.columns if str(n) in row])
+        return rows
