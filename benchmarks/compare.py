@@ -32,7 +32,6 @@ from typing import Any
 import tables
 
 HERE = Path(__file__).parent
-SUPPORT = HERE.parent / "tests" / "support"
 TASKS = ("classification", "detection", "segmentation")
 _PACKAGES = (
     "wandb",
@@ -42,6 +41,7 @@ _PACKAGES = (
     "opencv-python",
     "pillow",
     "wandb-eval-core",
+    "wandb-eval-engine",
 )
 
 
@@ -252,8 +252,7 @@ def run(args: argparse.Namespace) -> None:
     """Measures the parts, and keeps and prints each of them."""
     load = os.getloadavg()[0]
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), str(SUPPORT)])
-    sys.path.append(str(SUPPORT))
+    os.environ["PYTHONPATH"] = str(HERE)
     from loopback import spawn
 
     context = multiprocessing.get_context("forkserver")

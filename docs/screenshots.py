@@ -15,11 +15,10 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests/support"))
+import browser
+from wandb_eval.report import write_report
 
-import browser  # noqa: E402
-from wandb_eval.report import write_report  # noqa: E402
+ROOT = Path(__file__).parents[1]
 
 MOST_BYTES = 200_000
 SIZE = {"width": 1200, "height": 820}

@@ -15,8 +15,9 @@ MODULES = [
 ]
 WITH_EXAMPLES = {
     *(f"classification.{name}" for name in ("calibration", "metrics")),
-    *(f"core.{name}" for name in ("class_names", "images", "legend", "thresholds")),
-    *(f"core.evaluation.{n}" for n in ("data", "fingerprint", "learning", "samples")),
+    "core.colors",
+    *(f"engine.kit.{n}" for n in ("class_names", "images", "legend", "thresholds")),
+    *(f"engine.evaluation.{n}" for n in ("data", "fingerprint", "learning", "samples")),
     *(f"detection.{name}" for name in ("boxes", "drawing", "layers", "metrics")),
     *(f"segmentation.{n}" for n in ("drawing", "masks", "metrics", "multi_label")),
 }

@@ -44,12 +44,13 @@ def test_a_page_runs_as_it_stands(loopback, monkeypatch, page):
 
 
 @pytest.mark.parametrize(
-    "part", ["core", "classification", "detection", "segmentation", "report"]
+    "part", ["core", "engine", "classification", "detection", "segmentation"]
 )
 def test_all_say_in_the_same_words_how_to_install(part):
     """What a release changes is in these words, and nowhere else."""
-    task = "" if part == "core" else f" ./packages/{part}"
-    command = f'pip install "./packages/core[tensorflow]"{task}'
+    folders = {"core": [], "engine": ["engine"]}.get(part, ["engine", part])
+    more = "".join(f" ./packages/{folder}" for folder in folders)
+    command = f'pip install "./packages/core[tensorflow]"{more}'
     words = f"""from a clone of the repository:
 
 ```bash
@@ -58,7 +59,7 @@ def test_all_say_in_the_same_words_how_to_install(part):
 
 `[jax]` instead of `[tensorflow]` brings JAX, which Keras takes with \
 `KERAS_BACKEND=jax`; without either,
-you have a backend of Keras already.
+Keras uses the backend that you have installed already.
 """
     readme = (ROOT / f"packages/{part}/README.md").read_text()
     assert f"The package is on no index yet. F{words[1:]}" in readme

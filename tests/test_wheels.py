@@ -17,7 +17,8 @@ from packaging.version import Version
 pytestmark = pytest.mark.tensorflow
 
 ROOT = Path(__file__).parents[1]
-PARTS = ["core", "classification", "detection", "segmentation", "report"]
+PARTS = ["core", "engine", "classification", "detection", "segmentation", "report"]
+BELOW = {"core": [], "engine": ["core"], "report": ["core"]}  # Of a task: both.
 
 FIT = """
     import json
@@ -45,7 +46,23 @@ FIT = """
 """
 FITS = {
     "core": """
-        from wandb_eval.core import SampleScores, WandbTaskEvalCallback
+        from wandb_eval.core import WandbEvalCallback
+
+        class Evaluation(WandbEvalCallback):
+            def add_ground_truth(self):
+                for idx, image in enumerate(x):
+                    self.data_table.add_data(idx, wandb.Image(image))
+
+            def add_model_predictions(self, epoch):
+                for idx, image in self.data_table_ref.data:
+                    self.pred_table.add_data(epoch, idx, image)
+
+        callback = Evaluation(["idx", "image"], ["epoch", "idx", "image"])
+        layers = [keras.layers.Flatten(), keras.layers.Dense(1)]
+        fit(callback, keras.Sequential(layers), np.zeros((6, 1)))
+    """,
+    "engine": """
+        from wandb_eval.engine import SampleScores, WandbTaskEvalCallback
 
         class Evaluation(WandbTaskEvalCallback):
             def score_samples(self, truth, predictions):
@@ -137,24 +154,29 @@ def requirements_of(wheels, part):
     return [Requirement(line) for line in lines]
 
 
-def lowest_core(wheels, part, folder):
-    """The wheel of the lowest core that a task declares: of its tag, if it is older."""
+def below(part):
+    """The distributions of ours that a part needs."""
+    return BELOW.get(part, ["core", "engine"])
+
+
+def lowest(wheels, part, other, folder):
+    """The wheel of the lowest release that a part declares: of its tag, if older."""
     (declared,) = (
         r.specifier
         for r in requirements_of(wheels, part)
-        if r.name == "wandb-eval-core" and r.marker is None
+        if r.name == f"wandb-eval-{other}" and r.marker is None
     )
     (lowest,) = (Version(s.version) for s in declared if s.operator == ">=")
-    if Version(metadata_of(wheels, "core")["Version"]) == lowest:
-        return wheel_of(wheels, "core")
+    if Version(metadata_of(wheels, other)["Version"]) == lowest:
+        return wheel_of(wheels, other)
     if not (ROOT / ".git").exists():
         pytest.skip("has no tags")
-    tag = f"core-{'.'.join(map(str, (lowest.major, lowest.minor, lowest.micro)))}"
+    tag = f"{other}-{'.'.join(map(str, (lowest.major, lowest.minor, lowest.micro)))}"
     archive = folder / f"{tag}.tar"
-    run("git", "archive", "--output", archive, tag, "packages/core", cwd=ROOT)
+    run("git", "archive", "--output", archive, tag, f"packages/{other}", cwd=ROOT)
     shutil.unpack_archive(archive, folder / tag)
-    uv("build", "--wheel", "--out-dir", folder, folder / tag / "packages/core")
-    return wheel_of(folder, "core")
+    uv("build", "--wheel", "--out-dir", folder, folder / tag / "packages" / other)
+    return wheel_of(folder, other)
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -181,21 +203,22 @@ def test_a_wheel_says_what_it_is(wheels, part):
     assert metadata["Description-Content-Type"] == "text/markdown"
     readme = (folder / "README.md").read_text(encoding="utf-8")
     assert metadata.get_payload(decode=True).decode() == readme
-    assert set(metadata.get_all("Provides-Extra")) == {"jax", "tensorflow"}
+    extras = set() if part == "report" else {"jax", "tensorflow"}
+    assert set(metadata.get_all("Provides-Extra") or []) == extras
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_a_wheel_asks_for_no_other_task_and_a_compatible_core(wheels, part):
+def test_a_wheel_asks_for_no_other_task_and_for_compatible_packages(wheels, part):
     ours = [r for r in requirements_of(wheels, part) if "wandb-eval-" in r.name]
-    if part == "core":
-        assert ours == []
-        return
-    assert {r.name for r in ours} == {"wandb-eval-core"}
-    (core,) = (r.specifier for r in ours if r.marker is None)
-    version = Version(metadata_of(wheels, "core")["Version"])
-    assert version in core
-    assert Version(f"{version.major}.{version.minor}.{version.micro + 1}") in core
-    assert Version(f"{version.major}.{version.minor + 1}") not in core
+    assert {r.name for r in ours} == {f"wandb-eval-{other}" for other in below(part)}
+    for requirement in (r for r in ours if r.marker is None):
+        other = requirement.name.removeprefix("wandb-eval-")
+        version = Version(metadata_of(wheels, other)["Version"])
+        later = f"{version.major}.{version.minor}.{version.micro + 1}"
+        assert version in requirement.specifier
+        assert Version(later) in requirement.specifier
+        next_minor = Version(f"{version.major}.{version.minor + 1}")
+        assert next_minor not in requirement.specifier
 
 
 @pytest.mark.slow
@@ -203,27 +226,28 @@ def test_a_wheel_asks_for_no_other_task_and_a_compatible_core(wheels, part):
     ("part", "backend"),
     [
         ("core", "jax"),
+        ("engine", "jax"),
         ("classification", "tensorflow"),
         ("detection", "jax"),
         ("segmentation", "jax"),
     ],
 )
-def test_a_fit_from_a_wheel_and_the_lowest_core_in_a_clean_environment(
+def test_a_fit_from_a_wheel_and_the_lowest_packages_in_a_clean_environment(
     wheels, locked, tmp_path, part, backend
 ):
     venv = tmp_path / "venv"
     python = venv / ("Scripts" if os.name == "nt" else "bin") / "python"
     uv("venv", "--python", sys.executable, venv)
     install = [f"{wheel_of(wheels, part)}[{backend}]"]
-    if part != "core":
-        install.append(f"wandb-eval-core @ {lowest_core(wheels, part, tmp_path)}")
+    for other in below(part):
+        install.append(f"wandb-eval-{other} @ {lowest(wheels, part, other, tmp_path)}")
     options = ["--find-links", wheels, "--constraint", locked]
     uv("pip", "install", "--python", python, *options, *install, cwd=tmp_path)
 
     listed = uv("pip", "list", "--python", python, "--format", "json", cwd=tmp_path)
     installed = {package["name"] for package in json.loads(listed)}
     ours = {name for name in installed if name.startswith("wandb-eval-")}
-    assert ours == {"wandb-eval-core", f"wandb-eval-{part}"}
+    assert ours == {f"wandb-eval-{name}" for name in (part, *below(part))}
     assert installed & {"tensorflow", "jax"} == {backend}
 
     script = tmp_path / "fit.py"

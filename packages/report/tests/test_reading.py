@@ -13,9 +13,8 @@ import wandb
 
 import recorded_runs
 from loopback.environment import ENTITY, PROJECT
-from wandb_eval import core
 from wandb_eval.core import offline_log
-from wandb_eval.report import colors, write_report, writing
+from wandb_eval.report import write_report, writing
 
 
 class Page(html.parser.HTMLParser):
@@ -262,12 +261,6 @@ def test_a_run_without_tables(loopback, tmp_path):
     page = Page(write_report(run, tmp_path / "page.html"))
     assert page.run["tables"] == []
     assert "The run has no tables." in page.text
-
-
-def test_classes_have_the_colours_of_the_callbacks():
-    for class_id in range(-1, 300):
-        expected = "#{:02x}{:02x}{:02x}".format(*core.class_color(class_id))
-        assert colors.class_color(class_id) == expected
 
 
 def test_the_command(folder, tmp_path):

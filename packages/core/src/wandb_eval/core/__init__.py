@@ -1,96 +1,50 @@
-"""What all wandb-eval callbacks share, and what new ones are built from."""
+"""The abstract `WandbEvalCallback`, and its artifacts in Weights & Biases.
 
-from wandb_eval.core import charts, offline_log
-from wandb_eval.core._wandb.media import with_layers
-from wandb_eval.core.arguments import (
-    check_bool,
-    check_positive,
-    is_integer,
-    is_number,
+Media and tables for rows: `Folder`, `write_image`, `write_mask`, `with_layers`,
+`image_from_array`, `add_rows`, `class_color`. What a run has logged: `RunLog` while it
+runs, `offline_log` and `sync` afterwards.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from wandb_eval.core import offline_log
+from wandb_eval.core._wandb.artifacts import artifact_name
+from wandb_eval.core._wandb.files import Folder, WriteError
+from wandb_eval.core._wandb.media import (
+    image_from_array,
+    with_layers,
+    write_image,
+    write_mask,
 )
-from wandb_eval.core.callback import WandbEvalCallback
-from wandb_eval.core.class_names import (
-    check_class_names,
-    class_color,
-    name_classes,
-)
-from wandb_eval.core.evaluation.data import (
-    NOT_BATCHED,
-    Batch,
-    ValidationData,
-)
-from wandb_eval.core.evaluation.evaluation import Evaluation
-from wandb_eval.core.evaluation.samples import (
-    EvaluatedSamples,
-    Samples,
-    SampleScores,
-)
-from wandb_eval.core.evaluation.task import Metrics
-from wandb_eval.core.evaluation.trees import to_numpy
-from wandb_eval.core.images import (
-    encode_images,
-    encode_masks,
-    map_to_image,
-    to_images,
-    to_rgb,
-)
-from wandb_eval.core.input_images import image_size
-from wandb_eval.core.legend import SWATCH, class_swatches, color_swatch, legend_strip
-from wandb_eval.core.logits import (
-    FromLogits,
-    check_from_logits,
-    told_from_logits,
-)
-from wandb_eval.core.opencv import cv2
-from wandb_eval.core.outputs import check_single, check_single_target
-from wandb_eval.core.progress import Progress
-from wandb_eval.core.task import TaskArguments, WandbTaskEvalCallback
-from wandb_eval.core.threads import WORKERS, map_in_threads
-from wandb_eval.core.thresholds import at_least
-from wandb_eval.core.version_tables import VersionOnly
+from wandb_eval.core._wandb.tables import add_rows
+from wandb_eval.core.colors import class_color
+from wandb_eval.core.run_log import RunLog
+
+if TYPE_CHECKING:
+    from wandb_eval.core.callback import WandbEvalCallback
 
 __all__ = [
-    "NOT_BATCHED",
-    "SWATCH",
-    "WORKERS",
-    "Batch",
-    "EvaluatedSamples",
-    "Evaluation",
-    "FromLogits",
-    "Metrics",
-    "Progress",
-    "SampleScores",
-    "Samples",
-    "TaskArguments",
-    "ValidationData",
-    "VersionOnly",
+    "Folder",
+    "RunLog",
     "WandbEvalCallback",
-    "WandbTaskEvalCallback",
-    "at_least",
-    "charts",
-    "check_bool",
-    "check_class_names",
-    "check_from_logits",
-    "check_positive",
-    "check_single",
-    "check_single_target",
+    "WriteError",
+    "add_rows",
+    "artifact_name",
     "class_color",
-    "class_swatches",
-    "color_swatch",
-    "cv2",
-    "encode_images",
-    "encode_masks",
-    "image_size",
-    "is_integer",
-    "is_number",
-    "legend_strip",
-    "map_in_threads",
-    "map_to_image",
-    "name_classes",
+    "image_from_array",
     "offline_log",
-    "to_images",
-    "to_numpy",
-    "to_rgb",
-    "told_from_logits",
     "with_layers",
+    "write_image",
+    "write_mask",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports Keras where a callback is asked for, and not to read a run's log."""
+    if name != "WandbEvalCallback":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from wandb_eval.core.callback import WandbEvalCallback
+
+    return WandbEvalCallback

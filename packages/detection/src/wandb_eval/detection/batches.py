@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from wandb_eval.core import image_size
+from wandb_eval.engine import image_size
 
 _KEYS = {"boxes", "labels", "classes", "iscrowd", "area"}
 

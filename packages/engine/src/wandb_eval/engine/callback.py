@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, TypedDict
 
@@ -10,8 +9,7 @@ import keras
 import numpy as np
 import wandb
 
-from wandb_eval.core._wandb.artifacts import MAX_NAME_LENGTH, artifact_name
-from wandb_eval.core._wandb.tables import add_rows
+from wandb_eval.core import add_rows, artifact_name
 from wandb_eval.core.arguments import check_bool, check_positive, is_integer
 from wandb_eval.engine.evaluating import EvaluatingCallback
 from wandb_eval.engine.evaluation.data import ValidationData
@@ -31,8 +29,6 @@ from wandb_eval.engine.monitor import Mode, Monitor
 from wandb_eval.engine.nested import stack_or_list
 from wandb_eval.engine.sample_display import Shown
 from wandb_eval.engine.sample_rows import SampleRows, TaskColumns
-
-_NAME = rf"[a-zA-Z0-9_\-.]{{1,{MAX_NAME_LENGTH}}}"  # Of an artifact.
 
 
 class TaskArguments(TypedDict, total=False):
@@ -177,7 +173,7 @@ class WandbTaskEvalCallback(EvaluatingCallback):
         _check_from_0("seed", seed)
         _check_from_0("num_hardest", num_hardest)
         check_output_key(output_key)
-        if not isinstance(name, str) or not re.fullmatch(_NAME, name):
+        if not isinstance(name, str) or not name or artifact_name(name) != name:
             raise ValueError(
                 "`name` may have letters, digits, dashes, underscores and dots, 128 at "
                 f"most. Received: {name!r}"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import wandb
 
-from wandb_eval.core._wandb.files import Folder
+from wandb_eval.core import Folder
 from wandb_eval.engine.evaluation.preprocessing import before_rescaling
 from wandb_eval.engine.evaluation.samples import Samples
 from wandb_eval.engine.kit.image_rule import HINT, ImageRule

@@ -7,7 +7,7 @@ from typing import Any
 
 import wandb
 
-from wandb_eval.core._wandb.tables import add_rows
+from wandb_eval.core import add_rows
 from wandb_eval.engine.evaluation.evaluation import Evaluation
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from wandb_eval.core import class_color
 from wandb_eval.report.cells import (
     as_text,
     class_names,
@@ -24,7 +25,6 @@ from wandb_eval.report.cells import (
     read_box,
     read_histogram,
 )
-from wandb_eval.report.colors import class_color
 from wandb_eval.report.custom_charts import read_chart, spread, table_of, thin_out
 from wandb_eval.report.left_out import ODD, describe
 from wandb_eval.report.media import Media
@@ -132,7 +132,8 @@ class Page:
             for i, n in names.items()
         }
         colors = {
-            i: _MEANT.get(name) or class_color(int(i)) for i, name in names.items()
+            i: _MEANT.get(name) or "#{:02x}{:02x}{:02x}".format(*class_color(int(i)))
+            for i, name in names.items()
         }
         return {
             "runs": self.runs,

@@ -13,10 +13,7 @@ from numpy.typing import NDArray
 from wandb.sdk.data_types._private import MEDIA_TMP
 from wandb.sdk.data_types.base_types.media import Media
 
-from wandb_eval.core._wandb.files import StoredFile
-
-IMAGE_FOLDER = "media/images"
-MASK_FOLDER = "media/images/mask"
+from wandb_eval.core._wandb.files import Folder, StoredFile
 
 
 class _LazyPixels:
@@ -47,14 +44,20 @@ class _LazyPixels:
             return image
 
 
-def image_from_file(file: StoredFile, width: int, height: int) -> wandb.Image:
-    """A `wandb.Image` on a file that `Folder.store` wrote, which is not opened again.
+def write_image(
+    content: bytes, image_format: str, width: int, height: int, folder: Folder
+) -> wandb.Image:
+    """Writes an encoded image once, as a `wandb.Image` that is not decoded again.
 
     Args:
-        file: The encoded image.
-        width: Its width in pixels.
-        height: Its height in pixels.
+        content: The image, encoded.
+        image_format: The format that it is encoded in: `"png"` or `"jpg"`.
+        width: The width in pixels.
+        height: The height in pixels.
+        folder: The folder to write to: `data_folder` or `prediction_folder` of a
+            `WandbEvalCallback`.
     """
+    file = folder.store(content, "media/images", f".{image_format}")
     image = wandb.Image.__new__(wandb.Image)
     Media.__init__(image)
     image._grouping = image._classes = image._boxes = image._masks = None
@@ -72,10 +75,18 @@ def image_from_array(array: NDArray[np.uint8], caption: str) -> wandb.Image:
     return wandb.Image(array, caption=caption)
 
 
-def mask_from_file(
-    file: StoredFile, key: str, class_labels: dict[int, str]
+def write_mask(
+    content: bytes, key: str, class_labels: dict[int, str], folder: Folder
 ) -> wandb.data_types.ImageMask:
-    """A `wandb.ImageMask` on an 8-bit image file that `Folder.store` wrote."""
+    """Writes an encoded mask once, as a layer for `wandb.Image`.
+
+    Args:
+        content: A PNG file with one channel of 8 bits, the class ids.
+        key: The name of the layer, such as `"predictions"`.
+        class_labels: The names of the class ids.
+        folder: The folder to write to, as for `write_image`.
+    """
+    file = folder.store(content, "media/images/mask", ".mask.png")
     mask = wandb.data_types.ImageMask.__new__(wandb.data_types.ImageMask)
     Media.__init__(mask)
     mask._val = {"class_labels": class_labels}

@@ -11,8 +11,7 @@ import numpy as np
 import wandb
 from numpy.typing import NDArray
 
-from wandb_eval.core._wandb.media import image_from_array
-from wandb_eval.core._wandb.tables import add_rows
+from wandb_eval.core import add_rows, image_from_array
 from wandb_eval.engine.kit.opencv import cv2
 
 MANY_CLASSES = 100

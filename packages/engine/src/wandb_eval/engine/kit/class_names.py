@@ -1,30 +1,16 @@
-"""Class names and class colours."""
+"""Class names."""
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wandb_eval.core.arguments import is_integer
 
 _MAX_ID = 10**6
-_MOST_COLORS = 256
-_FIRST_COLOR = (240, 60, 60)
-
-# From linear sRGB to XYZ, and the white of D65 (IEC 61966-2-1).
-_XYZ = np.array(
-    [
-        [0.4124, 0.3576, 0.1805],
-        [0.2126, 0.7152, 0.0722],
-        [0.0193, 0.1192, 0.9505],
-    ]
-)
-_WHITE = _XYZ.sum(axis=1)
 
 
 def check_class_names(
@@ -126,50 +112,3 @@ def name_classes(
             f"for {num_classes} classes. Give one name for each of them."
         )
     return class_names
-
-
-def class_color(class_id: int) -> tuple[int, int, int]:
-    """The colour of a class id, as RGB values of 0 to 255, the same in every picture.
-
-    Each colour is as far as can be from all those before it, by how eyes tell colours
-    apart, and neither nearly white nor nearly black. From 256 on they come again.
-
-    Example:
-
-    >>> class_color(0)
-    (238, 68, 68)
-    """
-    red, green, blue = _palette()[int(class_id) % _MOST_COLORS]
-    return red, green, blue
-
-
-@functools.cache
-def _palette() -> list[list[int]]:
-    """Colours, each the one that is farthest, in CIELAB, from those before it."""
-    levels = np.linspace(0, 255, 16)
-    colors = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(-1, 3)
-    lab = _cielab(colors)
-    light, chroma = lab[:, 0], np.hypot(lab[:, 1], lab[:, 2])
-    is_seen = (light >= 40) & (light <= 85) & (chroma >= 30)  # On white and on black.
-    colors, lab = colors[is_seen], lab[is_seen]
-    chosen = [int(np.abs(colors - _FIRST_COLOR).sum(axis=1).argmin())]
-    distances = np.full(len(lab), np.inf)
-    while len(chosen) < _MOST_COLORS:
-        last = np.linalg.norm(lab - lab[chosen[-1]], axis=1)
-        distances = np.minimum(distances, last)
-        chosen.append(int(distances.argmax()))
-    return [[round(value) for value in color] for color in colors[chosen].tolist()]
-
-
-def _cielab(colors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """RGB of 0 to 255 (sRGB, D65) as CIELAB, by the formulas of the CIE."""
-    shares = colors / 255
-    linear = np.where(
-        shares > 0.04045, ((shares + 0.055) / 1.055) ** 2.4, shares / 12.92
-    )
-    x, y, z = _XYZ @ linear.T / _WHITE[:, None]
-    x, y, z = (
-        np.where(v > (6 / 29) ** 3, np.cbrt(v), v / (3 * (6 / 29) ** 2) + 4 / 29)
-        for v in (x, y, z)
-    )
-    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)

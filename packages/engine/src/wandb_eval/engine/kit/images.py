@@ -9,13 +9,7 @@ import numpy as np
 import wandb
 from numpy.typing import NDArray
 
-from wandb_eval.core._wandb.files import Folder
-from wandb_eval.core._wandb.media import (
-    IMAGE_FOLDER,
-    MASK_FOLDER,
-    image_from_file,
-    mask_from_file,
-)
+from wandb_eval.core import Folder, write_image, write_mask
 from wandb_eval.engine.kit.image_rule import ImageRule, why_not
 from wandb_eval.engine.kit.input_images import is_channels_first
 from wandb_eval.engine.kit.opencv import cv2
@@ -247,8 +241,8 @@ def encode_images(
 
     def encoded(image: Image) -> wandb.Image:
         content = encode(image, image_format)
-        file = folder.store(content, IMAGE_FOLDER, f".{image_format}")
-        return image_from_file(file, image.shape[1], image.shape[0])
+        height, width = image.shape[:2]
+        return write_image(content, image_format, width, height, folder)
 
     return map_in_threads(encoded, images, done)
 
@@ -272,7 +266,6 @@ def encode_masks(
 
     def encoded(mask: NDArray[np.uint8]) -> wandb.data_types.ImageMask:
         content = _imencode(".png", mask, _MASK_ENCODING)
-        file = folder.store(content, MASK_FOLDER, ".mask.png")
-        return mask_from_file(file, key, class_labels)
+        return write_mask(content, key, class_labels, folder)
 
     return map_in_threads(encoded, masks, done)

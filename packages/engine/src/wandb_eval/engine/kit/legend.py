@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wandb_eval.engine.kit.class_names import class_color
+from wandb_eval.core import class_color
 from wandb_eval.engine.kit.images import Image
 from wandb_eval.engine.kit.opencv import cv2
 

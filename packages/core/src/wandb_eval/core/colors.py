@@ -1,9 +1,7 @@
-"""The colours of classes: those of the callbacks' legends."""
+"""The colors of classes, the same in every picture."""
 
 from __future__ import annotations
 
-# Of `class_color` for the ids 0 to 255: a hexadecimal digit for each of red, green and
-# blue. A table, because reports need nothing of what computes it.
 _COLORS = (
     "e440e004f0df561faffc0f0e0ea06bfb9b07ad5a6007695684bac90809bff60f79a0fba428a16ef7"
     "f97b5e60cbe064a6853f85f01b0ad9bf90a5fcd0a42c6aa8ff0a791fb68d0a34c76c906850bf0b5b"
@@ -16,15 +14,27 @@ _COLORS = (
     "a847049675f6cbd082dda818af769f08983ab7db875ad7cd8499293bd4d5c07c835ca5d47bb25071"
     "87d9463842d874cdaf954e0b6cdaae5cac8fa5b7a0ad9b8d"
 )
+"""256 colors: a hexadecimal digit for red, green and blue each, which stands for two.
+Each color is as far as possible, in CIELAB, from those before it, with a lightness of
+40 to 85 and a chroma above 30, seen on white and on black."""
 
 
-def class_color(class_id: int) -> str:
-    """Returns the colour of a class id, for CSS.
+def class_color(class_id: int) -> tuple[int, int, int]:
+    """Returns the color of a class id, the same in every picture.
+
+    The colors of small ids differ most. From 256 on they repeat.
+
+    Args:
+        class_id: The class id, from 0.
+
+    Returns:
+        Red, green and blue, from 0 to 255.
 
     Example:
 
     >>> class_color(0)
-    '#ee4444'
+    (238, 68, 68)
     """
-    start = 3 * (class_id % 256)
-    return "#" + "".join(2 * digit for digit in _COLORS[start : start + 3])
+    start = 3 * (int(class_id) % (len(_COLORS) // 3))
+    red, green, blue = (17 * int(digit, 16) for digit in _COLORS[start : start + 3])
+    return red, green, blue

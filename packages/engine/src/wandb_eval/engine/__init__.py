@@ -1,0 +1,67 @@
+"""Evaluates Keras models while they train: what the callbacks of tasks are built from.
+
+A task is a subclass of `WandbTaskEvalCallback`.
+"""
+
+from wandb_eval.core import WandbEvalCallback, class_color, with_layers
+from wandb_eval.engine.callback import TaskArguments, WandbTaskEvalCallback
+from wandb_eval.engine.evaluation.data import NOT_BATCHED, Batch, ValidationData
+from wandb_eval.engine.evaluation.evaluation import Evaluation
+from wandb_eval.engine.evaluation.samples import (
+    EvaluatedSamples,
+    Samples,
+    SampleScores,
+)
+from wandb_eval.engine.evaluation.task import Metrics
+from wandb_eval.engine.kit import charts
+from wandb_eval.engine.kit.class_names import check_class_names, name_classes
+from wandb_eval.engine.kit.images import (
+    encode_images,
+    encode_masks,
+    map_to_image,
+    to_images,
+    to_rgb,
+)
+from wandb_eval.engine.kit.input_images import image_size
+from wandb_eval.engine.kit.legend import class_swatches, color_swatch, legend_strip
+from wandb_eval.engine.kit.logits import FromLogits, check_from_logits, told_from_logits
+from wandb_eval.engine.kit.outputs import check_single, check_single_target
+from wandb_eval.engine.kit.thresholds import at_least
+from wandb_eval.engine.nested import to_numpy
+from wandb_eval.engine.threads import map_in_threads
+
+__all__ = [
+    "NOT_BATCHED",
+    "Batch",
+    "EvaluatedSamples",
+    "Evaluation",
+    "FromLogits",
+    "Metrics",
+    "SampleScores",
+    "Samples",
+    "TaskArguments",
+    "ValidationData",
+    "WandbEvalCallback",
+    "WandbTaskEvalCallback",
+    "at_least",
+    "charts",
+    "check_class_names",
+    "check_from_logits",
+    "check_single",
+    "check_single_target",
+    "class_color",
+    "class_swatches",
+    "color_swatch",
+    "encode_images",
+    "encode_masks",
+    "image_size",
+    "legend_strip",
+    "map_in_threads",
+    "map_to_image",
+    "name_classes",
+    "to_images",
+    "to_numpy",
+    "to_rgb",
+    "told_from_logits",
+    "with_layers",
+]

@@ -1,0 +1,1 @@
+"""The kit that tasks are built from: images, charts, names, outputs."""
