@@ -46,10 +46,10 @@ def make(side: str, case: Case) -> keras.callbacks.Callback:
         def new_metrics(self) -> Any:
             return super().new_metrics() if side == "measuring" else None
 
-        def explain(self, evaluation: Any) -> dict[str, Any]:
+        def extra_results(self, evaluation: Any) -> dict[str, Any]:
             return {}
 
-        def sum_up(self, evaluation: Any) -> dict[str, Any]:
+        def summarize(self, evaluation: Any) -> dict[str, Any]:
             return {}
 
         def log_pred_table(self, *args: Any, **options: Any) -> None:

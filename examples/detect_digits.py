@@ -21,7 +21,7 @@ from keras import layers, ops
 from scenes import CLASS_NAMES, IMAGE_SIZE, Scenes, make_scenes
 
 from wandb_eval.detection import (
-    KINDS,
+    ERROR_TYPES,
     WandbDetectionEvalCallback,
     draw_detections,
     draw_legend,
@@ -151,7 +151,7 @@ def in_words(
     callback: WandbDetectionEvalCallback, history: dict[str, list[float]]
 ) -> list[str]:
     """How many predictions are wrong in which way, and the hardest scenes."""
-    kinds = [*KINDS[1:], "missed"]
+    kinds = [*ERROR_TYPES[1:], "missed"]
     counts = (f"{kind} {history[f'eval/errors/{kind}'][-1]}" for kind in kinds)
     hardest = ", ".join(map(str, callback.evaluation.hardest.index[:5]))
     return [f"errors: {', '.join(counts)}", f"hardest scenes: {hardest}"]

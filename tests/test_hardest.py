@@ -111,7 +111,7 @@ def test_a_version_that_fails_takes_no_image_of_the_hardest_with_it(
         log_version = evaluation._run_log.log_version
 
         def fail_once(tables, *args):
-            if evaluation._run_log.reports.epoch == 1:
+            if evaluation._run_log.failures.epoch == 1:
                 monkeypatch.setattr(evaluation._run_log, "log_version", log_version)
                 with evaluation._run_log.version(OSError):
                     raise OSError("No space left on device")

@@ -28,7 +28,7 @@ from wandb_eval.core._wandb import files as wandb_files
 from wandb_eval.core._wandb import history
 from wandb_eval.core._wandb.files import Folder, WriteError
 from wandb_eval.core._wandb.uploads import UploadError
-from wandb_eval.core.reports import logger
+from wandb_eval.core.failures import logger
 from wandb_eval.engine import encode_images
 
 EPOCHS = 5

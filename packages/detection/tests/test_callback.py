@@ -8,7 +8,7 @@ from keras import ops
 
 from detectors import retinanet
 from wandb_eval.detection import (
-    KINDS,
+    ERROR_TYPES,
     BoxFormat,
     Detections,
     WandbDetectionEvalCallback,
@@ -956,4 +956,4 @@ def test_kinds_against_the_paper(seed):
     found = Detections(near, rng.integers(0, 3, 30), rng.uniform(0.3, 1, 30))
     image = count_image(truth, found)
     expected = kinds_by_hand(truth, found, image.pairs)
-    assert [KINDS[kind] for kind in image.kinds] == expected
+    assert [ERROR_TYPES[kind] for kind in image.kinds] == expected

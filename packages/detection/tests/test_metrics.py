@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from wandb_eval.detection import (
-    KINDS,
+    ERROR_TYPES,
     BoxFormat,
     DetectionMetrics,
     Detections,
@@ -566,7 +566,7 @@ def test_what_errors_cost_is_ap_of_pycocotools_without_them(seed):
     results = measure(scene, batch_size=5).compute()
     before = average_precisions(scene)
     assert (before > 0).all()
-    for kind in KINDS[1:]:
+    for kind in ERROR_TYPES[1:]:
         assert any(error[2] == kind for error in errors)
         fixed = []
         for number, (truth, found) in enumerate(scene):
@@ -666,7 +666,7 @@ def test_without_predictions_what_is_there_is_missed():
         "recall",
         "f1",
         "best_f1",
-        *(f"errors/{kind}_AP_cost" for kind in KINDS[1:]),
+        *(f"errors/{kind}_AP_cost" for kind in ERROR_TYPES[1:]),
     }
 
 

@@ -12,7 +12,7 @@ import wandb
 from wandb_eval.core import run_log
 from wandb_eval.core._wandb.artifacts import artifact_name
 from wandb_eval.engine import WandbTaskEvalCallback, encode_masks, progress
-from wandb_eval.engine.garbage import collected_less
+from wandb_eval.engine.garbage import relaxed_gc
 
 X = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 1), dtype=np.uint8)
 Y = np.arange(6.0)
@@ -100,7 +100,7 @@ def test_probabilities_in_place_of_logits_are_noticed(
         for activation in ("sigmoid", None):
             layer = keras.layers.Dense(1, activation=activation)
             evaluation.set_model(keras.Sequential([layer]))
-            evaluation.outputs_are_logits(True, outputs, one_class)
+            evaluation.resolve_from_logits(True, outputs, one_class)
             noticed += [activation] * len(said)
             assert all("pass `from_logits=False`" in text for text in said)
             said.clear()
@@ -227,7 +227,7 @@ def test_garbage_is_collected_less_while_rows_are_made(loopback, threshold):
     seen = []
 
     class Explains(Evaluation):
-        def explain(self, evaluation):
+        def extra_results(self, evaluation):
             seen.append(gc.get_threshold())
             return {}
 
@@ -237,7 +237,7 @@ def test_garbage_is_collected_less_while_rows_are_made(loopback, threshold):
         with wandb.init():
             fit(Explains([{"a": 1.0}]))
         after = gc.get_threshold()
-        with pytest.raises(ArithmeticError), collected_less():
+        with pytest.raises(ArithmeticError), relaxed_gc():
             raise ArithmeticError
         assert gc.get_threshold() == after
     finally:

@@ -170,7 +170,7 @@ def given(identities, x, y, places, in_order=False):
 
 
 def new_identities(x, y, num_samples=5):
-    return Identities(ValidationData((x, y)).first_walk(num_samples, 0))
+    return Identities(ValidationData((x, y)).scan(num_samples, 0))
 
 
 def test_ids_are_places_in_the_first_walk_in_whatever_order_samples_come():

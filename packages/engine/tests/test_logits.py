@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import layers, losses, ops
 
-from wandb_eval.engine import check_from_logits, told_from_logits
+from wandb_eval.engine import check_from_logits, infer_from_logits
 from wandb_eval.engine.kit.logits import check_probabilities, look_like_probabilities
 
 X = np.random.default_rng(0).random((4, 8, 8, 3)).astype("float32")
@@ -72,10 +72,10 @@ def test_the_compiled_loss_tells_it(loss, expected):
     for activation in (None, "relu"):
         model = graph(activation=activation)
         model.compile(loss=loss)
-        assert told_from_logits(model) is expected
+        assert infer_from_logits(model) is expected
     model = graph(activation="softmax")  # These are probabilities, whatever it says.
     model.compile(loss=loss)
-    assert told_from_logits(model) is False
+    assert infer_from_logits(model) is False
 
 
 @pytest.mark.parametrize("loss", [None, "mse", losses.Dice(), own_crossentropy])
@@ -83,7 +83,7 @@ def test_a_loss_that_does_not_tell_it_leaves_it_to_the_activation(loss):
     for activation, expected in (("softmax", False), (None, True), ("relu", None)):
         model = graph(activation=activation)
         model.compile(loss=loss)
-        assert told_from_logits(model) is expected
+        assert infer_from_logits(model) is expected
 
 
 LOGITS = losses.CategoricalCrossentropy(from_logits=True)
@@ -102,22 +102,22 @@ def test_of_several_losses_it_is_that_of_the_output(loss):
     model.compile(loss=loss)
     model.fit(np.ones((2, 4)), [np.eye(3)[:2]] * 2, verbose=0)
     for key, expected in ((0, False), ("head_0", False), (1, True), (-1, True)):
-        assert told_from_logits(model, key) is expected
-    assert told_from_logits(model, "head_1") is True
-    assert told_from_logits(model) is None
+        assert infer_from_logits(model, key) is expected
+    assert infer_from_logits(model, "head_1") is True
+    assert infer_from_logits(model) is None
 
 
 def test_an_output_without_a_loss_has_its_activation():
     model = several(("softmax", None))
     model.compile(loss={"head_1": LOGITS})
-    assert told_from_logits(model, "head_0") is False
-    assert told_from_logits(model, "head_1") is True
+    assert infer_from_logits(model, "head_0") is False
+    assert infer_from_logits(model, "head_1") is True
 
 
 def test_a_loss_that_there_is_not():
     model = graph()
     model.loss = "no_such_loss"
-    assert told_from_logits(model) is True
+    assert infer_from_logits(model) is True
 
 
 # --- The activation -----------------------------------------------------------------
@@ -171,7 +171,7 @@ def test_the_activation_of_the_output_tells_it(model, expected):
     model = model()
     model.compile(loss=losses.MeanSquaredError())
     outputs = model.predict(X, verbose=0)
-    assert told_from_logits(model) is expected
+    assert infer_from_logits(model) is expected
     if expected is False:  # It is so.
         assert look_like_probabilities(outputs, one_class=False)
 
@@ -179,11 +179,11 @@ def test_the_activation_of_the_output_tells_it(model, expected):
 def test_an_output_of_a_model_within_a_model():
     inputs = keras.Input((4,))
     first, second = several(("softmax", None))(inputs)
-    assert told_from_logits(keras.Model(inputs, first)) is False
-    assert told_from_logits(keras.Model(inputs, second)) is True
+    assert infer_from_logits(keras.Model(inputs, first)) is False
+    assert infer_from_logits(keras.Model(inputs, second)) is True
     both = keras.Model(inputs, {"a": second, "b": first})
-    assert told_from_logits(both, "a") is True
-    assert told_from_logits(both, "b") is False
+    assert infer_from_logits(both, "a") is True
+    assert infer_from_logits(both, "b") is False
 
 
 class Own(keras.Model):
@@ -201,13 +201,13 @@ class Own(keras.Model):
 def test_a_call_of_its_own_is_not_looked_into():
     model = Own()
     outputs = model.predict(X, verbose=0)
-    assert told_from_logits(model) is None
+    assert infer_from_logits(model) is None
     assert look_like_probabilities(outputs)
     model.compile(loss=LOGITS)
-    assert told_from_logits(model) is True
-    assert told_from_logits(keras.Sequential([Own()])) is None
+    assert infer_from_logits(model) is True
+    assert infer_from_logits(keras.Sequential([Own()])) is None
     inputs = keras.Input((4,))
-    assert told_from_logits(keras.Model(inputs, Own()(inputs))) is None
+    assert infer_from_logits(keras.Model(inputs, Own()(inputs))) is None
 
 
 @pytest.mark.parametrize("activation", [None, "softmax"])
@@ -225,7 +225,7 @@ def test_a_classifier_of_kerashub(activation):
     model = keras_hub.models.ImageClassifier(
         backbone=backbone, num_classes=3, activation=activation
     )
-    assert told_from_logits(model) is (activation is None)
+    assert infer_from_logits(model) is (activation is None)
 
 
 # --- The outputs --------------------------------------------------------------------

@@ -44,7 +44,7 @@ def test_what_predicting_changes_is_changed_and_weights_are_the_newest(
     model, other = make(), make()
     for each in (model, other):
         each.compile("sgd", "mse", run_eagerly=run_eagerly)
-    predictor = Predictor(model, [(X[0], 4)], 4, in_frame=False)
+    predictor = Predictor(model, [(X[0], 4)], 4, preprocesses=False)
     for x in (X[:4], X[4:8], X[:4]):
         expected = other.predict_on_batch(x)
         np.testing.assert_array_equal(np.asarray(predictor(x)), expected)
@@ -58,7 +58,7 @@ def test_what_predicting_changes_is_changed_and_weights_are_the_newest(
 def test_a_part_is_filled_up_and_a_large_batch_is_cut():
     layer = keras.layers.Dense(2)
     model = keras.Sequential([keras.Input((3,), batch_size=4), layer])
-    predictor = Predictor(model, [(X[0], 4)], 4, in_frame=False)
+    predictor = Predictor(model, [(X[0], 4)], 4, preprocesses=False)
     kernel, bias = layer.get_weights()
     for size in (1, 3, 4, 7, 10):
         outputs = np.asarray(predictor(X[:size]))

@@ -291,7 +291,7 @@ def test_all_samples_are_images_or_none_is():
 @pytest.mark.usefixtures("loopback")
 @pytest.mark.parametrize("image_fn", [as_text, as_html])
 def test_where_targets_lie_in_the_image_it_must_be_one(monkeypatch, image_fn):
-    monkeypatch.setattr(Regression, "looks_as_model", True)
+    monkeypatch.setattr(Regression, "uses_model_preprocessing", True)
     refuses("`image_fn` must return a uint8 image here", image_fn=image_fn)
 
 

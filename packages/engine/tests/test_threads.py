@@ -4,7 +4,11 @@ import threading
 
 import pytest
 
-from wandb_eval.engine.threads import Beside, let_go_beside, map_in_threads
+from wandb_eval.engine.threads import (
+    BackgroundWorker,
+    map_in_threads,
+    release_in_background,
+)
 
 
 def running():
@@ -20,7 +24,7 @@ def test_results_are_in_the_order_of_the_items():
 
 def test_calls_run_in_order_in_one_other_thread():
     calls = []
-    with Beside(lambda i: calls.append((i, threading.get_ident()))) as beside:
+    with BackgroundWorker(lambda i: calls.append((i, threading.get_ident()))) as beside:
         for i in range(20):
             beside(i)
     assert [i for i, _ in calls] == list(range(20))
@@ -34,7 +38,7 @@ def fail(number):
 
 def test_an_error_is_raised_once_by_the_next_call():
     before = running()
-    beside = Beside(fail)
+    beside = BackgroundWorker(fail)
     beside(1)
     with pytest.raises(ValueError, match="number 1"):
         beside(2)  # Which is not begun.
@@ -45,7 +49,7 @@ def test_an_error_is_raised_once_by_the_next_call():
 
 def test_an_error_of_the_last_call_is_raised_at_the_end_and_the_thread_ends():
     before = running()
-    beside = Beside(fail)
+    beside = BackgroundWorker(fail)
     beside(1)
     with pytest.raises(ValueError, match="number 1"):
         beside.close()
@@ -57,7 +61,7 @@ def test_an_error_beside_it_is_not_hidden_by_one_within():
     before = running()
 
     def predict():
-        with Beside(fail) as beside:
+        with BackgroundWorker(fail) as beside:
             beside(1)
             raise KeyError("predicting")
 
@@ -76,7 +80,7 @@ def test_what_is_let_go_is_waited_for_by_nobody():
             dropped_in.append(threading.current_thread())
 
     before = set(threading.enumerate())
-    let_go_beside([Slow()])
+    release_in_background([Slow()])
     threads = set(threading.enumerate()) - before
     waiting = not dropped_in
     may_end.set()

@@ -106,7 +106,7 @@ def tf_dataset_of_unknown_length():
     return tf.data.Dataset.from_generator(lambda: BATCHES, output_signature=signature)
 
 
-KINDS = {
+ERROR_TYPES = {
     "arrays": lambda: (X, Y),
     "arrays and weights": lambda: (X, Y, np.ones(N)),
     "arrays and no weights": lambda: (X, Y, None),
@@ -138,9 +138,9 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ERROR_TYPES)
 def test_every_kind_has_all_samples_twice_in_order(kind):
-    data = ValidationData(KINDS[kind](), batch_size=4)
+    data = ValidationData(ERROR_TYPES[kind](), batch_size=4)
     for _ in range(2):
         batches = list(data)
         assert [batch.size for batch in batches] == [4, 4, 2]
@@ -171,13 +171,13 @@ def test_every_kind_has_all_samples_twice_in_order(kind):
     ],
 )
 def test_num_batches(kind, expected):
-    assert ValidationData(KINDS[kind](), batch_size=4).num_batches == expected
+    assert ValidationData(ERROR_TYPES[kind](), batch_size=4).num_batches == expected
 
 
 @pytest.mark.parametrize(("batch_size", "sizes"), [(1, [1] * 10), (3, [3, 3, 3, 1])])
 @pytest.mark.parametrize("kind", ["arrays", "tensors"])
 def test_arrays_are_cut_by_batch_size(kind, batch_size, sizes):
-    data = ValidationData(KINDS[kind](), batch_size)
+    data = ValidationData(ERROR_TYPES[kind](), batch_size)
     assert [len(batch.x) for batch in data] == sizes
     assert data.num_batches == len(sizes)
 
@@ -533,7 +533,7 @@ def test_the_draw_is_uniform():
 
 @pytest.mark.parametrize("kind", ["arrays", "tensors", "list of batches"])
 def test_samples_do_not_keep_batches_alive(kind):
-    samples = ValidationData(KINDS[kind](), batch_size=4).draw(3, 0)
+    samples = ValidationData(ERROR_TYPES[kind](), batch_size=4).draw(3, 0)
     for sample in (*samples.x, *samples.y):
         assert isinstance(sample, np.ndarray)
         assert sample.base is None
@@ -562,24 +562,22 @@ def test_batches_are_let_go_while_drawing():
     assert 0 < most < 10
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ERROR_TYPES)
 def test_every_sample_is_checked(kind):
     seen = []
-    data = ValidationData(KINDS[kind](), 4)
+    data = ValidationData(ERROR_TYPES[kind](), 4)
     data.draw(1, 0, lambda batch: seen.extend(np.ravel(batch.y).tolist()))
     assert seen == np.ravel(Y).tolist()
 
 
 def test_small_arrays_are_checked_several_batches_at_once():
     sizes = []
-    walk = ValidationData((X, Y), 2).first_walk(
-        1, 0, lambda batch: sizes.append(batch.size)
-    )
+    walk = ValidationData((X, Y), 2).scan(1, 0, lambda batch: sizes.append(batch.size))
     assert sizes == [N]
     assert [size for _, size in walk.shapes] == [2]
     uneven = [np.zeros((4, 4 + i // 5)) for i in range(N)]
     sizes.clear()
-    walk = ValidationData((uneven, Y), 2).first_walk(
+    walk = ValidationData((uneven, Y), 2).scan(
         1, 0, lambda batch: sizes.append(batch.size)
     )
     assert sum(sizes) == N

@@ -154,7 +154,7 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
     def check_outputs(self, outputs: Any) -> None:
         """Checks the outputs against the labels and the class names."""
         check_single(outputs)
-        self._are_logits = self.outputs_are_logits(
+        self._are_logits = self.resolve_from_logits(
             self.from_logits, outputs, one_class=not self.multi_label
         )
         probabilities = read_outputs(outputs, self._are_logits, self.multi_label)
@@ -234,7 +234,7 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
             rows.append([*row[:3], *values, names, each[i][top].tolist()])
         return rows
 
-    def explain(self, evaluation: Evaluation) -> dict[str, Any]:
+    def extra_results(self, evaluation: Evaluation) -> dict[str, Any]:
         """The pairs of classes that are confused most."""
         metrics = evaluation.metrics
         if not isinstance(metrics, ClassificationMetrics):  # A subclass has its own.
@@ -242,7 +242,7 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
         held = [evaluation.hardest, evaluation.fixed]
         return confused_pairs(metrics.confused(), self._names, held, self._shown_as)
 
-    def sum_up(self, evaluation: Evaluation) -> dict[str, Any]:
+    def summarize(self, evaluation: Evaluation) -> dict[str, Any]:
         """The samples whose label may be wrong."""
         return suspect_labels(evaluation, self._shown_as)
 

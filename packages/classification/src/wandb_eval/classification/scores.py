@@ -183,7 +183,7 @@ def by_sample(labels: Labels, scores: Scores, class_names: list[str]) -> SampleS
             "correct": scores.correct,
             "loss": scores.loss,
         },
-        wrongness=scores.loss,
+        difficulty=scores.loss,
         correct=scores.correct,
         confidence=scores.confidence,
     )

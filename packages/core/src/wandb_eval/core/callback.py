@@ -108,7 +108,7 @@ class WandbEvalCallback(ClosesRows, CopiedCallback, abc.ABC):
         self.on_error = on_error
         self.prefix = "eval"
         self._reset()
-        self._run_log.give(run)
+        self._run_log.set_run(run)
 
     def _reset(self) -> None:
         super()._reset()
@@ -124,9 +124,9 @@ class WandbEvalCallback(ClosesRows, CopiedCallback, abc.ABC):
         """Whether this process logs anything: not if W&B is disabled."""
         return self._run_log.writes
 
-    def _take_run(self) -> None:
+    def _bind_run(self) -> None:
         """Logs to the run that is active now."""
-        if self._run_log.take_run():
+        if self._run_log.bind_run():
             self._begin_run()
 
     def _begin_run(self) -> None:
@@ -134,19 +134,19 @@ class WandbEvalCallback(ClosesRows, CopiedCallback, abc.ABC):
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Logs the ground truth, once."""
-        self._take_run()
+        self._bind_run()
         self._close_row()  # Of a training that was interrupted.
-        self._run_log.reports.begin_epoch(0)
+        self._run_log.failures.begin_epoch(0)
         self.init_pred_table(column_names=self.pred_table_columns)
         self._log_ground_truth(logs)
-        self._run_log.reports.begin_epoch(0)  # What fails in it is to be said, too.
+        self._run_log.failures.begin_epoch(0)  # What fails in it is to be said, too.
 
     def _log_ground_truth(self, logs: dict[str, float] | None = None) -> None:
         self._run_log.begin_ground_truth()
         self._reference, self._lacks_ground_truth = None, True
         self.init_data_table(column_names=self.data_table_columns)
         what = "The ground truth could not be written"
-        with self._run_log.reports.reported(what, WriteError) as failures:
+        with self._run_log.failures.tolerate(what, WriteError) as failures:
             if not self._run_log.skips:
                 call(self.add_ground_truth, logs=logs)
             self._lacks_ground_truth = False  # A `log_data_table` of a subclass' own.
@@ -156,7 +156,7 @@ class WandbEvalCallback(ClosesRows, CopiedCallback, abc.ABC):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Logs the predictions, as a new version."""
-        self._run_log.reports.epoch = epoch
+        self._run_log.failures.epoch = epoch
         self.init_pred_table(column_names=self.pred_table_columns)
         with self._run_log.version():
             try:
@@ -164,7 +164,7 @@ class WandbEvalCallback(ClosesRows, CopiedCallback, abc.ABC):
             except WriteError:
                 if not is_alone():  # The others wait for this one to predict with them.
                     what = "The predictions failed for it"
-                    with self._run_log.reports.reported(what):
+                    with self._run_log.failures.tolerate(what):
                         call(self.add_model_predictions, epoch, logs=logs)
                 raise
             if not self._run_log.skips:
@@ -260,7 +260,7 @@ class WandbEvalCallback(ClosesRows, CopiedCallback, abc.ABC):
             table_name: The name of the table in the artifact.
         """
         if wandb.run is not None or self._run_log.given is not None:
-            self._take_run()
+            self._bind_run()
         self._reference, self._lacks_ground_truth = None, False
         if self.is_logging:
             self._reference = self._run_log.log_ground_truth(

@@ -19,7 +19,7 @@ class ClosesRows(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Notes which epoch it is, and closes the row of the epoch before."""
-        self._run_log.reports.epoch = epoch
+        self._run_log.failures.epoch = epoch
         self._close_row()
 
     def on_train_batch_begin(
@@ -39,5 +39,5 @@ class ClosesRows(keras.callbacks.Callback):  # type: ignore[misc]
     def _close_row(self) -> None:
         log = self._run_log
         if log.run is not None and log.writes:
-            with log.reports.reported("The metrics could not be logged"):
+            with log.reports.tolerate("The metrics could not be logged"):
                 close_row(log.run)

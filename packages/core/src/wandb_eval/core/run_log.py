@@ -14,8 +14,8 @@ from wandb_eval.core._wandb.files import RunFolders, WriteError, offline
 from wandb_eval.core._wandb.ground_truth import GroundTruth
 from wandb_eval.core._wandb.history import History, table_cell
 from wandb_eval.core._wandb.uploads import Upload
+from wandb_eval.core.failures import Failures, Owner, Uploads
 from wandb_eval.core.processes import is_alone, is_chief
-from wandb_eval.core.reports import Owner, Reports, Uploads
 from wandb_eval.core.versions import BestVersion, MissingVersions
 
 
@@ -31,7 +31,7 @@ class RunLog:
     Attributes:
         given: The run that the callback was given; `None` for the active one.
         run: The run that is logged to; `None` in a process that logs nothing.
-        reports: Reports failures, and knows which epoch it is.
+        failures: Reports failures, and knows which epoch it is.
         uploads: The artifacts that are under way.
         folders: Where files are written.
         missing: The epochs whose version is missing.
@@ -47,9 +47,9 @@ class RunLog:
     def __init__(self, owner: Owner) -> None:
         self.given: wandb.Run | None = None
         self.run: wandb.Run | None = None
-        self.reports = Reports(owner)
+        self.failures = Failures(owner)
         self.best: BestVersion | None = None
-        self.uploads = Uploads(self.reports)
+        self.uploads = Uploads(self.failures)
         self._owner = owner
         self._began: wandb.Run | None = None
         self.missing = MissingVersions(None, "")
@@ -62,7 +62,7 @@ class RunLog:
 
     # --- The run ------------------------------------------------------------------
 
-    def give(self, run: wandb.Run | None) -> None:
+    def set_run(self, run: wandb.Run | None) -> None:
         """Logs to this run; `None`: to the one that is active."""
         self.given = run
         self.run = self.current_run()
@@ -82,14 +82,14 @@ class RunLog:
             )
         return run
 
-    def take_run(self) -> bool:
+    def bind_run(self) -> bool:
         """Logs to the run that is active now; whether that is another one."""
         run = self.run = self.current_run()
         if run is self._began:
             return False
         self._began = run
         self.missing = MissingVersions(run, self._owner.prefix)
-        self.missing.recall(self.recall)
+        self.missing.restore(self.restore)
         self._history = None
         if run is not self.folders.run:
             self.folders = RunFolders(run)
@@ -102,7 +102,7 @@ class RunLog:
             )
         return True
 
-    def recall(self, key: str) -> Any:
+    def restore(self, key: str) -> Any:
         """What the run's summary has of us: from another callback, or a resumed run."""
         with contextlib.suppress(Exception):
             if self.writes and self.run is not None:
@@ -142,7 +142,7 @@ class RunLog:
         Returns:
             A table to take cells from for predictions; `None` if it failed.
         """
-        with self.reports.reported(f"The artifact '{name}' could not be logged"):
+        with self.failures.tolerate(f"The artifact '{name}' could not be logged"):
             artifact = EvalArtifact(name, type, self.folders.data)
             entry = artifact.add_table(table, table_name)
             upload = self._log(artifact, "the ground truth", use=True)
@@ -156,7 +156,7 @@ class RunLog:
     def ground_truth_is_gone(self) -> bool:
         """Whether somebody has deleted files of it that are still to be uploaded."""
         what = "Files that were to be uploaded are gone"
-        with self.reports.reported(what) as failures:
+        with self.failures.tolerate(what) as failures:
             for truth in self._ground_truths:
                 truth.check_files()
         return bool(failures)
@@ -179,7 +179,7 @@ class RunLog:
             metadata: The metadata of the version.
         """
         self.uploads.raise_given_up()
-        run, epoch = self.run, self.reports.epoch
+        run, epoch = self.run, self.failures.epoch
         assert run is not None
         with self.version(Exception) as failures:
             folder = self.folders.version
@@ -229,19 +229,19 @@ class RunLog:
         """Logs values to the run's history, against the epoch."""
         if not self.writes or not values:
             return
-        failed = self.reports.reported("The metrics could not be logged")
+        failed = self.failures.tolerate("The metrics could not be logged")
         with failed, self.one_row(epoch) as row:
             row.update(self._rows().cells(values, self._log, self._find))
 
     def log_table_cells(self, tables: dict[str, wandb.Table]) -> None:
         """Logs to the history what refers to tables of a version that was logged."""
-        with self.reports.reported("The predictions are not in the run's history"):
+        with self.failures.tolerate("The predictions are not in the run's history"):
             assert self.run is not None
             named = {f"{self._owner.prefix}/{k}": table for k, table in tables.items()}
             cells = {
                 key: table_cell(self.run, table, key) for key, table in named.items()
             }
-            self.log_values(cells, self.reports.epoch)
+            self.log_values(cells, self.failures.epoch)
 
     @contextlib.contextmanager
     def one_row(self, epoch: int) -> Iterator[dict[str, Any]]:
@@ -256,7 +256,7 @@ class RunLog:
         finally:
             self._open_row = None
             if row:
-                with self.reports.reported("The metrics could not be logged"):
+                with self.failures.tolerate("The metrics could not be logged"):
                     self._rows().log(row, epoch)
 
     def _find(self, path: str) -> Any:
@@ -292,10 +292,10 @@ class RunLog:
     @contextlib.contextmanager
     def version(self, kind: type[Exception] = WriteError) -> Iterator[list[Exception]]:
         """Marks this epoch's version as missing if it fails, and deletes its files."""
-        epoch = self.reports.epoch
+        epoch = self.failures.epoch
         what = f"The predictions of epoch {epoch} could not be logged"
         try:
-            with self.reports.reported(what, kind) as failures:
+            with self.failures.tolerate(what, kind) as failures:
                 yield failures
         except BaseException:
             self.folders.discard()
@@ -312,7 +312,7 @@ class RunLog:
             return  # That run is over.
         self.missing.mark(epoch, missing)
         if missing and self.best is not None and self.best.forget(epoch):
-            self.best.say(run)
+            self.best.write_summary(run)
 
     def mark_what_is_gone(self) -> None:
         """Marks the versions of an offline run that somebody has deleted files of."""

@@ -31,7 +31,7 @@ class MissingVersions:
         self.epochs: list[int] = []
         self._lock = threading.Lock()  # Uploads are given up in another thread.
 
-    def recall(self, of_summary: Callable[[str], Any]) -> None:
+    def restore(self, of_summary: Callable[[str], Any]) -> None:
         """Reads what another callback, or the run before, has left in the summary."""
         self.epochs = list(of_summary("missing_versions") or [])
 
@@ -63,7 +63,7 @@ class BestVersion:
         self._values: dict[int, float] = {}
         self._key = f"best_{str(monitor.name).rpartition('/')[2]}"
 
-    def recall(self, of_summary: Callable[[str], Any]) -> None:
+    def restore(self, of_summary: Callable[[str], Any]) -> None:
         """Reads what another callback, or the run before, has left in the summary."""
         epoch, value = of_summary("best_epoch"), of_summary(self._key)
         if is_integer(epoch) and is_number(value) and not math.isnan(value):
@@ -85,7 +85,7 @@ class BestVersion:
         """Forgets a version that did not arrive; whether it was known."""
         return self._values.pop(epoch, None) is not None
 
-    def say(self, run: wandb.Run | None) -> None:
+    def write_summary(self, run: wandb.Run | None) -> None:
         """Writes it to the run's summary, also for a run that resumes this one."""
         entries = list(self._values.items())
         epoch, value = max(entries, key=lambda item: item[1], default=(None, None))

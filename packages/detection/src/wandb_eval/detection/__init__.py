@@ -5,14 +5,14 @@ from wandb_eval.detection.callback import WandbDetectionEvalCallback
 from wandb_eval.detection.detections import Detections
 from wandb_eval.detection.drawing import draw_detections, draw_legend
 from wandb_eval.detection.layers import box_layer
-from wandb_eval.detection.matching import KINDS, ImageMatch
+from wandb_eval.detection.matching import ERROR_TYPES, ImageMatch
 from wandb_eval.detection.metrics import DetectionMetrics, count_image
 
 ImageCounts = ImageMatch
 """The name that 0.1.0 had for it."""
 
 __all__ = [
-    "KINDS",
+    "ERROR_TYPES",
     "BoxFormat",
     "DetectionMetrics",
     "Detections",

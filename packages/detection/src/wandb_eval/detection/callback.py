@@ -22,7 +22,7 @@ from wandb_eval.detection.boxes import (
 )
 from wandb_eval.detection.detections import Detections
 from wandb_eval.detection.layers import box_layer
-from wandb_eval.detection.matching import KINDS, BatchMatch
+from wandb_eval.detection.matching import ERROR_TYPES, BatchMatch
 from wandb_eval.detection.metrics import DetectionMetrics
 from wandb_eval.detection.objects import worst_objects
 from wandb_eval.engine import (
@@ -113,7 +113,7 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
     ```
     """
 
-    looks_as_model = True
+    uses_model_preprocessing = True
     headline = ("mAP", "AP50", "f1")
 
     def __init__(
@@ -154,7 +154,7 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
             pred_table_columns=[
                 *("epoch", "idx", "image", "num_boxes", "num_predictions"),
                 *("true_positives", "false_positives", "false_negatives", "mean_iou"),
-                *(f"{kind}_errors" for kind in KINDS[1:]),
+                *(f"{kind}_errors" for kind in ERROR_TYPES[1:]),
                 *("predicted_classes", "mean_scores"),
             ],
             **kwargs,
@@ -251,9 +251,9 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
             "false_negatives": missed,
             "mean_iou": matches.mean_ious,
         }
-        wrongness = np.column_stack([1 - f1, matches.surest_mistakes])
-        wrongness[matches.image[is_lost(matches.predicted)], 0] = np.nan
-        return SampleScores(columns, wrongness)
+        difficulty = np.column_stack([1 - f1, matches.surest_mistakes])
+        difficulty[matches.image[is_lost(matches.predicted)], 0] = np.nan
+        return SampleScores(columns, difficulty)
 
     def ground_truth_rows(
         self, samples: Samples, images: Sequence[Any]
@@ -285,7 +285,7 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
             layer = self._layer(index, found, evaluated.y[i][_SIZES], kinds)
             labels, inverse = np.unique(found.labels, return_inverse=True)
             sums = np.bincount(inverse, weights=found.scores)
-            errors = np.bincount(image.kinds, minlength=len(KINDS))[1:].tolist()
+            errors = np.bincount(image.kinds, minlength=len(ERROR_TYPES))[1:].tolist()
             rows.append(
                 [
                     index,
@@ -300,7 +300,7 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
             )
         return rows
 
-    def explain(self, evaluation: Evaluation) -> dict[str, Any]:
+    def extra_results(self, evaluation: Evaluation) -> dict[str, Any]:
         """The worst mistakes, cut out of the images that are held."""
         if not self.is_logging:
             return {}
@@ -325,7 +325,7 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
             height,
             width,
             self.score_threshold,
-            kinds=None if kinds is None else [KINDS[kind] for kind in kinds],
+            kinds=None if kinds is None else [ERROR_TYPES[kind] for kind in kinds],
         )
 
     def _read_truth(self, y: Any) -> tuple[list[Detections], Counter[str]]:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wandb_eval.detection.detections import Bools, Ints
-from wandb_eval.detection.matching import KINDS
+from wandb_eval.detection.matching import ERROR_TYPES
 from wandb_eval.detection.ranking import Labels, Ranked
 
 _RECALLS = np.linspace(0, 1, 101)  # COCO's.
@@ -38,7 +38,7 @@ def error_costs(ranked: Ranked, true: Ints, out_of_reach: Ints) -> dict[str, flo
     has_true = true > 0
     before = _mean_ap(ranked.labels, right, true, has_true)
     costs = {}
-    for kind, name in enumerate(KINDS[1:], start=1):
+    for kind, name in enumerate(ERROR_TYPES[1:], start=1):
         wrong = ranked.kinds == kind
         kept = ~wrong | (ranked.fixed < len(true))
         labels = np.where(wrong, ranked.fixed, ranked.labels)[kept]

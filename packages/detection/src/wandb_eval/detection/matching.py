@@ -16,13 +16,13 @@ from wandb_eval.engine import at_least
 NO_MATCH = -1
 CROWD = -2
 
-KINDS = ("right", "class", "location", "both", "duplicate", "background")
+ERROR_TYPES = ("right", "class", "location", "both", "duplicate", "background")
 """What a prediction is, in TIDE's terms: right, or wrong in one of five ways."""
 
 BACKGROUND_THRESHOLD = 0.1
 """Up to which IoU with all true boxes a prediction is of background."""
 
-_RIGHT, _CLASS, _LOCATION, _BOTH, _DUPLICATE, _BACKGROUND = range(len(KINDS))
+_RIGHT, _CLASS, _LOCATION, _BOTH, _DUPLICATE, _BACKGROUND = range(len(ERROR_TYPES))
 
 
 class BatchMatch(Sequence["ImageMatch"]):
@@ -142,7 +142,7 @@ class BatchMatch(Sequence["ImageMatch"]):
 
     @cached_property
     def kinds(self) -> Ints:
-        """What each prediction is, as a place in `KINDS`.
+        """What each prediction is, as a place in `ERROR_TYPES`.
 
         As in TIDE (Bolya et al. 2020, https://arxiv.org/abs/2008.08115, section 2.2),
         with `iou_threshold` in the place of its foreground threshold: of the right
@@ -352,7 +352,7 @@ class ImageMatch:
 
     @property
     def kinds(self) -> Ints:
-        """What each shown prediction is, as a place in `KINDS`, of shape `(shown,)`."""
+        """The place in `ERROR_TYPES` of each shown prediction, of shape `(shown,)`."""
         return self._parts.kinds
 
     @property

@@ -12,7 +12,7 @@ from wandb_eval.core.arguments import is_number
 from wandb_eval.detection.coco import CocoEvaluation
 from wandb_eval.detection.detections import Detections, Floats, Ints
 from wandb_eval.detection.error_costs import error_costs
-from wandb_eval.detection.matching import CROWD, KINDS, BatchMatch, ImageMatch
+from wandb_eval.detection.matching import CROWD, ERROR_TYPES, BatchMatch, ImageMatch
 from wandb_eval.detection.ranking import Ranking
 from wandb_eval.detection.score_curves import ScoreCurve, score_curves
 from wandb_eval.engine import charts, check_class_names
@@ -46,7 +46,8 @@ class DetectionMetrics:
     wrong; these classes have no curve and no best F1 of their own. Where nothing
     matches, the best F1 is 0, and there is no best threshold.
 
-    `errors/<kind>` counts the predictions that are wrong in one way, see `KINDS`, and
+    `errors/<kind>` counts the predictions that are wrong in one way, see
+    `ERROR_TYPES`, and
     `errors/<kind>_AP_cost` says how much higher AP at `iou_threshold`, over predictions
     of any score, would be without these errors, as in TIDE. `errors/missed` counts what
     `errors/missed_AP_cost` is the cost of: true boxes that no prediction finds, of
@@ -100,7 +101,7 @@ class DetectionMetrics:
         self._predicted: Ints = np.zeros(num_classes, np.int64)
         self._matched: Ints = np.zeros(num_classes, np.int64)
         self._ious: list[Floats] = []
-        self._kinds: Ints = np.zeros(len(KINDS), np.int64)
+        self._kinds: Ints = np.zeros(len(ERROR_TYPES), np.int64)
         self._ranking = Ranking(num_classes)
         self._coco = CocoEvaluation(self.class_names)
 
@@ -133,7 +134,7 @@ class DetectionMetrics:
         counted = matches.shown & (matches.found != CROWD)
         self._predicted += _histogram(labels[counted], num_classes)
         self._matched += _histogram(labels[matches.hits], num_classes)
-        self._kinds += _histogram(matches.kinds[matches.shown], len(KINDS))
+        self._kinds += _histogram(matches.kinds[matches.shown], len(ERROR_TYPES))
 
         found = matches.found_of_any_class[matches.shown]
         missed = ~true.iscrowd
@@ -178,7 +179,7 @@ class DetectionMetrics:
             results |= numbers
         results |= {
             f"errors/{kind}": int(count)
-            for kind, count in zip(KINDS[1:], self._kinds[1:], strict=True)
+            for kind, count in zip(ERROR_TYPES[1:], self._kinds[1:], strict=True)
         }
         results["errors/missed"] = int(self._ranking.out_of_reach.sum())
         sums = [counts.sum() for counts in (self._matched, self._predicted, self._true)]

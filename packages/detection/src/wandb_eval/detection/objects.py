@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wandb_eval.detection.boxes import is_lost
 from wandb_eval.detection.detections import Floats
-from wandb_eval.detection.matching import KINDS, NO_MATCH, ImageMatch
+from wandb_eval.detection.matching import ERROR_TYPES, NO_MATCH, ImageMatch
 from wandb_eval.engine import EvaluatedSamples, charts
 
 MAX_OBJECTS = 50
@@ -106,7 +106,7 @@ def _describe(
     """The box, and the cells of `kind`, `class`, `score` and `iou`."""
     image: ImageMatch = mistake.samples.predictions[mistake.sample]
     boxes = image.truth if mistake.missed else image.shown
-    kind = "missed" if mistake.missed else KINDS[image.kinds[mistake.box]]
+    kind = "missed" if mistake.missed else ERROR_TYPES[image.kinds[mistake.box]]
     score = None if mistake.missed else mistake.rank
     nearest = image.pairs.max(axis=0 if mistake.missed else 1, initial=0.0)
     name = class_names[boxes.labels[mistake.box]]

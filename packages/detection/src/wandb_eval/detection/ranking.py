@@ -20,7 +20,7 @@ class Ranked:
     Attributes:
         labels: Their classes.
         scores: Their scores.
-        kinds: What they are, as places in `KINDS`.
+        kinds: What they are, as places in `ERROR_TYPES`.
         fixed: The class of the true box that each one finds once its error is put
             right; the number of classes where it finds none.
     """

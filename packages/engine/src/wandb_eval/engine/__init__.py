@@ -24,7 +24,11 @@ from wandb_eval.engine.kit.images import (
 )
 from wandb_eval.engine.kit.input_images import image_size
 from wandb_eval.engine.kit.legend import class_swatches, color_swatch, legend_strip
-from wandb_eval.engine.kit.logits import FromLogits, check_from_logits, told_from_logits
+from wandb_eval.engine.kit.logits import (
+    FromLogits,
+    check_from_logits,
+    infer_from_logits,
+)
 from wandb_eval.engine.kit.outputs import check_single, check_single_target
 from wandb_eval.engine.kit.thresholds import at_least
 from wandb_eval.engine.nested import to_numpy
@@ -55,6 +59,7 @@ __all__ = [
     "encode_images",
     "encode_masks",
     "image_size",
+    "infer_from_logits",
     "legend_strip",
     "map_in_threads",
     "map_to_image",
@@ -62,6 +67,5 @@ __all__ = [
     "to_images",
     "to_numpy",
     "to_rgb",
-    "told_from_logits",
     "with_layers",
 ]

@@ -21,13 +21,13 @@ from wandb_eval.engine.kit.images import check_image_format
 from wandb_eval.engine.kit.logits import (
     FromLogits,
     check_probabilities,
+    infer_from_logits,
     look_like_probabilities,
-    told_from_logits,
 )
 from wandb_eval.engine.kit.outputs import check_output_key, select_output, select_target
 from wandb_eval.engine.monitor import Mode, Monitor
 from wandb_eval.engine.nested import stack_or_list
-from wandb_eval.engine.sample_display import Shown
+from wandb_eval.engine.sample_display import SampleRenderer
 from wandb_eval.engine.sample_rows import SampleRows, TaskColumns
 
 
@@ -193,8 +193,12 @@ class WandbTaskEvalCallback(EvaluatingCallback):
             validation_data, batch_size, self.unpack_batch, self._select_target
         )
         self._columns = TaskColumns(len(data_table_columns), list(pred_table_columns))
-        self._shown = Shown(
-            image_fn, image_format, self.progress, self.shown_size, self.looks_as_model
+        self._renderer = SampleRenderer(
+            image_fn,
+            image_format,
+            self.progress,
+            self.shown_size,
+            self.uses_model_preprocessing,
         )
         self._sample_rows = SampleRows(self._rows_of)
         self._monitor = Monitor(monitor, mode)
@@ -207,7 +211,7 @@ class WandbTaskEvalCallback(EvaluatingCallback):
             num_hardest=self.num_hardest,
             batch_size=int(batch_size),
             one_pass=bool(one_pass),
-            in_frame=self.looks_as_model,
+            preprocesses=self.uses_model_preprocessing,
         )
 
     # --- What a task may use --------------------------------------------------------
@@ -223,8 +227,8 @@ class WandbTaskEvalCallback(EvaluatingCallback):
         Those that are no images are text or media, as their cells in the tables, or
         `None` where the cell is empty.
         """
-        self._shown.set_samples(self.samples)
-        return self._shown.cells(self.samples)
+        self._renderer.set_samples(self.samples)
+        return self._renderer.cells(self.samples)
 
     def sample_images(self) -> list[Any]:
         """The samples as images for `data_table`; `None`s where nothing is logged.
@@ -236,7 +240,7 @@ class WandbTaskEvalCallback(EvaluatingCallback):
     def images_of(self, evaluated: EvaluatedSamples) -> list[Any]:
         """The images of samples that were evaluated, as `sample_arrays` gives them."""
         samples = Samples(evaluated.index, evaluated.x, evaluated.y)
-        return self._shown.cells(samples)
+        return self._renderer.cells(samples)
 
     def predict(self, x: Any) -> Any:
         """The outputs of the model for a batch of inputs, as NumPy arrays."""
@@ -265,10 +269,10 @@ class WandbTaskEvalCallback(EvaluatingCallback):
         return self.ground_truth_rows(samples, self._images_of(samples))
 
     def _images_of(self, samples: Samples) -> list[Any]:
-        cells = self._shown.cells(samples)
+        cells = self._renderer.cells(samples)
         if not self.is_logging:
             return [None] * len(cells)
-        return self._shown.encoded(cells, self.data_folder)
+        return self._renderer.encoded(cells, self.data_folder)
 
     def log_data_table(
         self,
@@ -300,12 +304,12 @@ class WandbTaskEvalCallback(EvaluatingCallback):
         """
         return self._evaluate_without_fit(model, dict(logs or {}))
 
-    def outputs_are_logits(
+    def resolve_from_logits(
         self, from_logits: FromLogits, outputs: Any, one_class: bool = True
     ) -> bool:
         """Whether the outputs of the model are logits, before softmax or sigmoid.
 
-        With `"auto"` the model tells it, as `told_from_logits` says, or else the
+        With `"auto"` the model tells it, as `infer_from_logits` says, or else the
         outputs: they are probabilities if all are from 0 to 1. That is said once.
         Outputs that are to be logits, but look like probabilities, are warned of.
 
@@ -319,7 +323,7 @@ class WandbTaskEvalCallback(EvaluatingCallback):
         """
         told = from_logits
         if told == "auto":
-            known = told_from_logits(self.model, self.output_key)
+            known = infer_from_logits(self.model, self.output_key)
             told = bool(known)
             if known is None:
                 told = not look_like_probabilities(outputs, one_class=False)
@@ -338,7 +342,7 @@ class WandbTaskEvalCallback(EvaluatingCallback):
 
     def _warn_of_probabilities(self, outputs: Any, one_class: bool) -> None:
         several = len(np.shape(outputs)) > 1 and np.shape(outputs)[-1] > 1
-        if not (one_class and several) and told_from_logits(self.model) is True:
+        if not (one_class and several) and infer_from_logits(self.model) is True:
             return  # Logits of a linear layer may be from 0 to 1.
         wandb.termwarn(
             f"The outputs of the model are {np.nanmin(outputs):.3g} to "

@@ -14,12 +14,12 @@ from wandb_eval.engine.evaluation.evaluation import Evaluation
 from wandb_eval.engine.evaluation.evaluator import Evaluator
 from wandb_eval.engine.evaluation.samples import EvaluatedSamples
 from wandb_eval.engine.evaluation.task import EvalTask
-from wandb_eval.engine.fit_callbacks import Neighbours
+from wandb_eval.engine.fit_callbacks import FitCallbacks
 from wandb_eval.engine.fit_logs import KeepsNumbers
-from wandb_eval.engine.garbage import collected_less
+from wandb_eval.engine.garbage import relaxed_gc
 from wandb_eval.engine.monitor import Monitor
 from wandb_eval.engine.nested import to_numpy
-from wandb_eval.engine.sample_display import Shown
+from wandb_eval.engine.sample_display import SampleRenderer
 from wandb_eval.engine.sample_rows import SampleRows, TaskColumns
 from wandb_eval.engine.version_tables import (
     keys_of_tables,
@@ -42,7 +42,7 @@ class EvaluatingCallback(KeepsNumbers, EvalTask, WandbEvalCallback):
     _evaluator: Evaluator
     _monitor: Monitor
     _sample_rows: SampleRows
-    _shown: Shown
+    _renderer: SampleRenderer
     _columns: TaskColumns
     every_n_epochs: int
     every_n_batches: int | None
@@ -55,14 +55,14 @@ class EvaluatingCallback(KeepsNumbers, EvalTask, WandbEvalCallback):
 
     def _begin(self) -> None:
         """Sets up what changes from one training to the next."""
-        self._neighbours = Neighbours(self)
+        self._fit_callbacks = FitCallbacks(self)
         self.history: dict[str, list[float]] = {}
         self._evaluation: Evaluation | None = None
         self._evaluated: tuple[int, int | None] | None = None
         self._last: tuple[int, dict[str, Any]] | None = None
         self._batch = 0
         self._calls = 0
-        self._in_fit = self._summed_up = False
+        self._in_fit = self._summarized = False
         self._computes = True
         self._shown_evaluation: Evaluation | None = None
         self._evaluated_batch: int | None = None
@@ -79,7 +79,7 @@ class EvaluatingCallback(KeepsNumbers, EvalTask, WandbEvalCallback):
             )
         super().set_model(model)
         self._evaluator.set_model(model)
-        self._shown.model = model if self.looks_as_model else None
+        self._renderer.model = model if self.uses_model_preprocessing else None
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Draws the samples, checks data and outputs, and logs the ground truth."""
@@ -87,13 +87,15 @@ class EvaluatingCallback(KeepsNumbers, EvalTask, WandbEvalCallback):
         check_model(self)
         self._has_begun = True
         self._monitor.set_model(self.model)
-        self._take_run()
+        self._bind_run()
         prefix = f"{self.prefix}/"
-        self._neighbours.warn_of_order(prefix)
+        self._fit_callbacks.warn_of_order(prefix)
         if self.every_n_epochs > 1:
-            self._neighbours.expect_gaps(prefix)
+            self._fit_callbacks.expect_gaps(prefix)
         # Numbers may steer the training also where nothing is logged.
-        self._computes = not self._run_log.skips or bool(self._neighbours.used(prefix))
+        self._computes = not self._run_log.skips or bool(
+            self._fit_callbacks.used(prefix)
+        )
         if self._computes:
             self._check_model()
         super().on_train_begin(logs)
@@ -104,7 +106,7 @@ class EvaluatingCallback(KeepsNumbers, EvalTask, WandbEvalCallback):
         self._evaluator.check()
         _, outputs = next(self._evaluator.predict_samples(self._evaluator.samples))
         self.check_outputs(outputs)
-        column = self._shown.set_samples(self._evaluator.samples)
+        column = self._renderer.set_samples(self._evaluator.samples)
         if column == "input" and self.is_logging:
             for columns in (self.data_table_columns, self.pred_table_columns):
                 columns[:] = ["input" if c == "image" else c for c in columns]
@@ -115,7 +117,7 @@ class EvaluatingCallback(KeepsNumbers, EvalTask, WandbEvalCallback):
         if (
             self._in_fit
             and self._computes
-            and self._is_due(self._run_log.reports.epoch)
+            and self._is_due(self._run_log.failures.epoch)
         ):
             self._evaluator.begin_validation()
 
@@ -139,7 +141,7 @@ class EvaluatingCallback(KeepsNumbers, EvalTask, WandbEvalCallback):
             if logs is not None:
                 logs.update(self._shown_by_fit(numbers))
         if is_first and self._computes:
-            self._neighbours.warn_of_columns(f"{self.prefix}/", bool(numbers))
+            self._fit_callbacks.warn_of_columns(f"{self.prefix}/", bool(numbers))
         self._evaluator.drop()
 
     def _after_batch(self, batch: int, logs: dict[str, float] | None = None) -> None:
@@ -149,20 +151,20 @@ class EvaluatingCallback(KeepsNumbers, EvalTask, WandbEvalCallback):
         is_last = self._batch == (self.params or {}).get("steps")
         if self._batch % (self.every_n_batches or 1) or is_last:
             return  # The last one is evaluated as the end of the epoch.
-        self._neighbours.sync_models(self._model)
-        self._evaluate(self._run_log.reports.epoch, dict(logs or {}), self._batch)
+        self._fit_callbacks.sync_models(self._model)
+        self._evaluate(self._run_log.failures.epoch, dict(logs or {}), self._batch)
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         """Evaluates the model, if training ended early and that was not known yet."""
         if self._last is not None and self._evaluated != (self._last[0], None):
             self._evaluate_epoch(*self._last)
         self._in_fit = False
-        if self._evaluation is not None and self.is_logging and not self._summed_up:
-            with self._run_log.reports.reported(
+        if self._evaluation is not None and self.is_logging and not self._summarized:
+            with self._run_log.failures.tolerate(
                 "What was learned of the samples could not be logged"
             ):
-                found = self._with_prefix(self._sum_up(self._evaluation))
-                self._run_log.log_values(found, self._run_log.reports.epoch)
+                found = self._with_prefix(self._summarize(self._evaluation))
+                self._run_log.log_values(found, self._run_log.failures.epoch)
         super().on_train_end(logs)
 
     @property
@@ -192,20 +194,20 @@ class EvaluatingCallback(KeepsNumbers, EvalTask, WandbEvalCallback):
         if batch is None and self._evaluated == (epoch, self._batch):
             self._evaluated = epoch, None
             return self._numbers  # Nothing was trained since.
-        self._run_log.reports.epoch, self._evaluated = epoch, (epoch, batch)
+        self._run_log.failures.epoch, self._evaluated = epoch, (epoch, batch)
         self._evaluated_batch = batch
         self._numbers: dict[str, float] = {}
         if not self._computes:
             return {}
         evaluation: Evaluation | None = None
         with self._run_log.version(Exception):
-            with self._neighbours.validation_weights():
+            with self._fit_callbacks.validation_weights():
                 evaluated = self._evaluator.evaluate(epoch)
             results = self._with_prefix(_computed(evaluated))
             self._numbers = {k: v for k, v in results.items() if is_number(v)}
             evaluation = evaluated
         if evaluation is not None and self.is_logging:
-            with self._run_log.one_row(epoch), collected_less():
+            with self._run_log.one_row(epoch), relaxed_gc():
                 self._log_evaluation(evaluation, results, epoch, logs, batch)
             self._evaluation = evaluation
         return self._numbers
@@ -238,9 +240,9 @@ class EvaluatingCallback(KeepsNumbers, EvalTask, WandbEvalCallback):
             evaluation.fixed.rows = self.data_table_ref.data
             call(self.add_model_predictions, epoch, logs=logs)
             tables = self._more_tables(evaluation, "best" in aliases)
-            explained = self.explain(evaluation)
+            explained = self.extra_results(evaluation)
             if batch is None and self._is_last(epoch):
-                explained |= self._sum_up(evaluation)
+                explained |= self._summarize(evaluation)
             results |= self._with_prefix(without_tables(explained))
             tables |= tables_of(explained)
             self.log_pred_table(
@@ -249,12 +251,12 @@ class EvaluatingCallback(KeepsNumbers, EvalTask, WandbEvalCallback):
                 more_tables=tables,
                 in_history={"hardest", *keys_of_tables(explained)},
             )
-        with self._run_log.reports.reported("The metrics could not be logged"):
+        with self._run_log.failures.tolerate("The metrics could not be logged"):
             self.log_metrics(results, epoch)
         if epoch in self._run_log.missing.epochs:
             self._sample_rows.forget()  # Their files may be gone.
         elif "best" in aliases:
-            best.say(self._run_log.run)
+            best.write_summary(self._run_log.run)
 
     def _more_tables(
         self, evaluation: Evaluation, is_best: bool
@@ -270,16 +272,16 @@ class EvaluatingCallback(KeepsNumbers, EvalTask, WandbEvalCallback):
         if evaluation.scores and (
             count <= MOST_SCORES
             or is_best
-            or self._is_last(self._run_log.reports.epoch)
+            or self._is_last(self._run_log.failures.epoch)
         ):
             tables["scores"] = scores_table(evaluation)
         return tables
 
-    def _sum_up(self, evaluation: Evaluation) -> dict[str, Any]:
+    def _summarize(self, evaluation: Evaluation) -> dict[str, Any]:
         """What can be said at the end of training, of its last evaluation."""
-        self._summed_up = True
+        self._summarized = True
         self._give_rows(evaluation.suspects)
-        return self.sum_up(evaluation)
+        return self.summarize(evaluation)
 
     def _evaluate_without_fit(
         self, model: keras.Model, logs: dict[str, Any]
@@ -315,7 +317,7 @@ class EvaluatingCallback(KeepsNumbers, EvalTask, WandbEvalCallback):
         Samples that are not fixed have nothing in columns that a subclass has added.
         """
         in_batches = self.every_n_batches is not None
-        epoch = self._run_log.reports.epoch
+        epoch = self._run_log.failures.epoch
         when = [epoch, self._evaluated_batch] if in_batches else [epoch]
         cells = [[*when, *row] for row in self.prediction_rows(evaluated)]
         self.add_rows(
@@ -334,14 +336,14 @@ class EvaluatingCallback(KeepsNumbers, EvalTask, WandbEvalCallback):
     def _begin_run(self) -> None:
         self._sample_rows.forget()
         self._run_log.best = BestVersion(self.prefix, self._monitor)
-        self._run_log.best.recall(self._run_log.recall)
+        self._run_log.best.restore(self._run_log.restore)
 
 
 def _computed(evaluation: Evaluation) -> dict[str, Any]:
     """What was measured, charts among it."""
     if evaluation.metrics is None:
         return {}
-    with collected_less():
+    with relaxed_gc():
         return evaluation.metrics.compute()
 
 

@@ -14,7 +14,7 @@ import keras
 import wandb
 
 
-class Neighbours:
+class FitCallbacks:
     """The callbacks that stand before and behind one of ours in `fit`.
 
     Keras gives a callback no way to the others. The `CallbackList` that calls it is

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
 from wandb_eval.core.run_log import RunLog
-from wandb_eval.engine.fit_callbacks import Neighbours
+from wandb_eval.engine.fit_callbacks import FitCallbacks
 from wandb_eval.engine.monitor import Monitor
 
 InLogs = Literal["all"] | Sequence[str] | None
@@ -90,7 +90,7 @@ class KeepsNumbers:
     history: dict[str, list[float]]
     _fit_logs: FitLogs
     _monitor: Monitor
-    _neighbours: Neighbours
+    _fit_callbacks: FitCallbacks
     _run_log: RunLog
 
     @abstractmethod
@@ -109,9 +109,9 @@ class KeepsNumbers:
     def _shown_by_fit(self, numbers: dict[str, float]) -> dict[str, float]:
         """The numbers that go into the logs of `fit`."""
         what = "Numbers that were asked for are not in the logs"
-        with self._run_log.reports.reported(what, ValueError):
+        with self._run_log.failures.tolerate(what, ValueError):
             self._fit_logs.check(numbers, self.prefix)
-        used = self._neighbours.used(f"{self.prefix}/") | {str(self._monitor.name)}
+        used = self._fit_callbacks.used(f"{self.prefix}/") | {str(self._monitor.name)}
         return self._fit_logs.choose(numbers, self.prefix, self.headline, used)
 
 

@@ -10,7 +10,7 @@ _MANY = 200_000
 
 
 @contextlib.contextmanager
-def collected_less() -> Iterator[None]:
+def relaxed_gc() -> Iterator[None]:
     """Has the collector wait for more objects, until the `with` statement ends.
 
     The rows of a table are lists, thousands of them. For each few hundred the collector

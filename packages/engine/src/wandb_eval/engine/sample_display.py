@@ -21,7 +21,7 @@ from wandb_eval.engine.progress import Progress
 NewProgress = Callable[[str, int | None], Progress]
 
 
-class Shown:
+class SampleRenderer:
     """Shows samples, all of them by one rule.
 
     What can't be shown has `None`, an empty cell, and does not end the training.

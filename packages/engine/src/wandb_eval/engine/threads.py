@@ -36,7 +36,7 @@ def map_in_threads(
     return results
 
 
-def let_go_beside(references: list[Any]) -> None:
+def release_in_background(references: list[Any]) -> None:
     """Drops references in a thread of its own, which the end of the process waits for.
 
     Who drops the last one to an iterator of a `tf.data.Dataset` waits, every other time
@@ -52,7 +52,7 @@ def let_go_beside(references: list[Any]) -> None:
         threading.Thread(target=references.clear).start()
 
 
-class Beside:
+class BackgroundWorker:
     """Calls a function in a thread beside this one: one call at a time, in order.
 
     So a batch of predictions is looked at while the model predicts the next one. What
@@ -63,7 +63,7 @@ class Beside:
 
     Example:
 
-    >>> with Beside(print) as print_beside:
+    >>> with BackgroundWorker(print) as print_beside:
     ...     print_beside("one")
     ...     print_beside("two")
     one
@@ -91,7 +91,7 @@ class Beside:
         self._thread.shutdown()
         self.join()
 
-    def __enter__(self) -> Beside:
+    def __enter__(self) -> BackgroundWorker:
         return self
 
     def __exit__(

@@ -13,7 +13,7 @@ from wandb_eval.engine.evaluation.evaluation import Evaluation
 
 @dataclass(frozen=True)
 class VersionOnly:
-    """A table that `explain` has for the version alone, not for the run's page."""
+    """A table of `extra_results` that goes into the version alone, not on the page."""
 
     table: wandb.Table
 

@@ -24,8 +24,8 @@ from wandb_eval.engine import (
     check_class_names,
     check_from_logits,
     encode_masks,
+    infer_from_logits,
     name_classes,
-    told_from_logits,
 )
 from wandb_eval.segmentation.advice import (
     advice,
@@ -34,7 +34,7 @@ from wandb_eval.segmentation.advice import (
     is_volume,
     swallowed,
 )
-from wandb_eval.segmentation.kinds import Exclusive, MultiLabel
+from wandb_eval.segmentation.kinds import MulticlassMasks, MultiLabel
 from wandb_eval.segmentation.masks import (
     MAX_CLASSES,
     channels_last,
@@ -120,7 +120,7 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
     ```
     """
 
-    looks_as_model = True
+    uses_model_preprocessing = True
     headline = ("mean_iou", "mean_dice")
 
     def __init__(
@@ -151,7 +151,7 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
                 "`boundary_iou`. Received: "
                 f"ignore_index={ignore_index!r}, boundary_iou={boundary_iou!r}"
             )
-        kind = MultiLabel if multi_label else Exclusive
+        kind = MultiLabel if multi_label else MulticlassMasks
         self.class_names = check_class_names(class_names)
         if self.class_names is not None:
             _check_num_classes(len(self.class_names), kind.MAX_CLASSES)
@@ -172,11 +172,11 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
         self._names: list[str] = []
         self._kind = self._new_kind(False)
 
-    def _new_kind(self, are_logits: bool) -> Exclusive | MultiLabel:
+    def _new_kind(self, are_logits: bool) -> MulticlassMasks | MultiLabel:
         names = self._names or name_classes(self.class_names, self._num_labels)
         if self.multi_label:
             return MultiLabel(names, are_logits, self.threshold)
-        return Exclusive(
+        return MulticlassMasks(
             names, self.ignore_index, are_logits, self.threshold, self.boundary_iou
         )
 
@@ -241,9 +241,9 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
         mask = self._kind.read_truth(self.samples.y[0][None])
         if self.multi_label or depends_on_logits(outputs, mask.shape[1:3]):
             scores, one_class = channels_last(outputs), not self.multi_label
-            return self.outputs_are_logits(self.from_logits, scores, one_class)
+            return self.resolve_from_logits(self.from_logits, scores, one_class)
         if self.from_logits == "auto":
-            return bool(told_from_logits(self.model, self.output_key))
+            return bool(infer_from_logits(self.model, self.output_key))
         return self.from_logits
 
     def read_batch(self, y: Any, outputs: Any) -> tuple[Any, Any]:

@@ -43,7 +43,7 @@ Layers = Mapping[str, tuple[Any, dict[int, str]]]
 """By name, a mask of ids in 8 bits, and the names of the ids."""
 
 
-class Exclusive:
+class MulticlassMasks:
     """Each pixel has one class.
 
     Args:
@@ -127,11 +127,11 @@ class Exclusive:
         scores = Scores(predictions["counts"], predictions["lost"])
         columns = _columns(scores, self._names)
         columns["pixel_accuracy"] = list(map(or_none, scores.pixel_accuracy))
-        wrongness = 1 - scores.mean_iou
+        difficulty = 1 - scores.mean_iou
         # Of an image whose pixels are all ignored, nothing is wrong.
-        wrongness[np.isnan(wrongness)] = -np.inf
-        wrongness[predictions["lost"].any(axis=1)] = np.nan
-        return SampleScores({name: columns[name] for name in self.SCORES}, wrongness)
+        difficulty[np.isnan(difficulty)] = -np.inf
+        difficulty[predictions["lost"].any(axis=1)] = np.nan
+        return SampleScores({name: columns[name] for name in self.SCORES}, difficulty)
 
     def present(self, mask: Any) -> list[str]:
         """The names of what is in a mask."""
@@ -203,9 +203,9 @@ class MultiLabel:
         scores = Scores.of_classes(*np.moveaxis(predictions["counts"], -1, 0))
         columns = _columns(scores, self._names)
         # Where there is nothing, and nothing was predicted, the model is right.
-        wrongness = np.where(np.isnan(scores.mean_iou), 0.0, 1 - scores.mean_iou)
-        wrongness[np.asarray(predictions["lost"]) > 0] = np.nan
-        return SampleScores({name: columns[name] for name in self.SCORES}, wrongness)
+        difficulty = np.where(np.isnan(scores.mean_iou), 0.0, 1 - scores.mean_iou)
+        difficulty[np.asarray(predictions["lost"]) > 0] = np.nan
+        return SampleScores({name: columns[name] for name in self.SCORES}, difficulty)
 
     def present(self, mask: Any) -> list[str]:
         """The names of what is in a mask."""

@@ -30,7 +30,7 @@ from wandb_eval.engine.nested import (
     to_numpy,
 )
 from wandb_eval.engine.progress import Progress
-from wandb_eval.engine.threads import let_go_beside
+from wandb_eval.engine.threads import release_in_background
 
 NOT_BATCHED = (
     "If this is one sample, batch the data first, as with `dataset.batch(32)`."
@@ -72,7 +72,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class FirstWalk:
+class DataScan:
     """What the walk before training found.
 
     Attributes:
@@ -249,7 +249,7 @@ class ValidationData:
                 with contextlib.suppress(Exception):  # More than it said it would have.
                     next(references[0], None)  # At its end a `cache` is complete.
             finally:
-                let_go_beside(references)
+                release_in_background(references)
         else:
             yield from self._limited(self._data)
 
@@ -276,16 +276,16 @@ class ValidationData:
         check: Callable[[Batch], None] = lambda batch: None,
         verbose: bool = True,
     ) -> Samples:
-        """Draws samples, as `first_walk` does."""
-        return self.first_walk(num_samples, seed, check, verbose).samples
+        """Draws samples, as `scan` does."""
+        return self.scan(num_samples, seed, check, verbose).samples
 
-    def first_walk(
+    def scan(
         self,
         num_samples: int | None,
         seed: int,
         check: Callable[[Batch], None] = lambda batch: None,
         verbose: bool = True,
-    ) -> FirstWalk:
+    ) -> DataScan:
         """Walks the data once, to draw samples and to check all of it.
 
         Each sample is drawn with the same probability, without replacement. The draw
@@ -322,7 +322,7 @@ class ValidationData:
             raise ValueError("`validation_data` is empty: there are no samples in it.")
         if self._is_walked and next(self._raw_batches(), None) is None:
             raise TypeError(f"{_ACCEPTED} Received: {type(self._data)}, which {_ONCE}")
-        return FirstWalk(drawn.samples(), fingerprint, list(shapes.values()))
+        return DataScan(drawn.samples(), fingerprint, list(shapes.values()))
 
     def _note_shape(self, shapes: dict[str, tuple[Any, int]], batch: Batch) -> None:
         key = str(shapes_of_samples(batch.x))

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from keras.tree import map_structure
 
-from wandb_eval.engine.evaluation.data import Batch, FirstWalk
+from wandb_eval.engine.evaluation.data import Batch, DataScan
 from wandb_eval.engine.evaluation.fingerprint import Fingerprint, same_content
 from wandb_eval.engine.evaluation.learning import Learning
-from wandb_eval.engine.evaluation.samples import EvaluatedSamples, KeptSample, MostWrong
+from wandb_eval.engine.evaluation.samples import EvaluatedSamples, KeptSample, TopK
 from wandb_eval.engine.evaluation.task import EvalTask
 from wandb_eval.engine.nested import (
     concatenate,
@@ -25,7 +25,7 @@ from wandb_eval.engine.nested import (
     shapes_of_samples,
     to_numpy,
 )
-from wandb_eval.engine.threads import Beside
+from wandb_eval.engine.threads import BackgroundWorker
 
 NUM_SUSPECTS = 50
 """How many samples are kept whose label may be wrong."""
@@ -63,7 +63,7 @@ class Evaluation:
         suspects: The samples whose label may be wrong, where the task can tell.
         scores: What is known of all samples, by column, in their order.
         not_finite: For how many samples the outputs are no numbers, as far as the task
-            says so: by a `wrongness` of NaN.
+            says so: by a `difficulty` of NaN.
         fingerprint: What the walk saw.
         in_order: Whether the fixed samples were where they were before training.
         has_fixed: Whether all fixed samples were there, wherever, with all they have in
@@ -73,7 +73,7 @@ class Evaluation:
     def __init__(
         self,
         task: EvalTask,
-        walk: FirstWalk,
+        walk: DataScan,
         num_hardest: int,
         learning: Learning | None,
         *,
@@ -100,11 +100,11 @@ class Evaluation:
         self._is_refilled = is_refilled
         self._read = read
         self._decode = decode
-        self._most_wrong = MostWrong(num_hardest)
-        self._suspects = MostWrong(NUM_SUSPECTS)
+        self._top = TopK(num_hardest)
+        self._suspects = TopK(NUM_SUSPECTS)
         self._correct: list[Any] = []
         self._confidence: list[Any] = []
-        self._beside = Beside(self._take)
+        self._worker = BackgroundWorker(self._take)
         self._waiting: list[tuple[Any, Any]] = []
         self._values_waiting = 0.0
 
@@ -131,18 +131,18 @@ class Evaluation:
     def _look_at_waiting(self) -> None:
         waiting, self._waiting, self._values_waiting = self._waiting, [], 0.0
         if waiting:
-            self._beside(waiting)
+            self._worker(waiting)
 
     def finish(self) -> None:
         """Waits until all batches are looked at."""
         try:
             self._look_at_waiting()
         finally:
-            self._beside.close()
+            self._worker.close()
         self.in_order = len(self.fixed) == len(self._samples)
         self.has_fixed = not any(self._missing.values())
         for kept, evaluated in (
-            (self._most_wrong, self.hardest),
+            (self._top, self.hardest),
             (self._suspects, self.suspects),
         ):
             for sample in kept.samples():
@@ -161,7 +161,7 @@ class Evaluation:
         """Lets go of an evaluation that comes to nothing."""
         self._waiting = []
         with contextlib.suppress(Exception):
-            self._beside.close()
+            self._worker.close()
 
     def _take(self, waiting: list[tuple[Any, Any]]) -> None:
         batches: list[tuple[Batch, Any]] = []
@@ -233,10 +233,10 @@ class Evaluation:
         for name, column in scores.columns.items():
             values = column.tolist() if isinstance(column, np.ndarray) else column
             self.scores.setdefault(name, []).extend(values)
-        wrongness = np.asarray(scores.wrongness, np.float64)
-        first_key = wrongness if wrongness.ndim == 1 else wrongness[:, 0]
+        difficulty = np.asarray(scores.difficulty, np.float64)
+        first_key = difficulty if difficulty.ndim == 1 else difficulty[:, 0]
         self.not_finite += int(np.isnan(first_key).sum())
-        self._most_wrong.offer(wrongness, keep)
+        self._top.offer(difficulty, keep)
         if scores.correct is None or scores.confidence is None:
             return
         self._correct.append(scores.correct)

@@ -12,7 +12,7 @@ import numpy as np
 
 from wandb_eval.core.processes import is_alone
 from wandb_eval.engine.evaluation import fit_pass
-from wandb_eval.engine.evaluation.data import FirstWalk, ValidationData
+from wandb_eval.engine.evaluation.data import DataScan, ValidationData
 from wandb_eval.engine.evaluation.evaluation import Decode, Evaluation, Read
 from wandb_eval.engine.evaluation.identities import Identities
 from wandb_eval.engine.evaluation.learning import Learning
@@ -45,7 +45,7 @@ class Evaluator:
         num_hardest: How many of the hardest samples to keep.
         batch_size: The size of batches of shapes that were not seen in the data.
         one_pass: Whether to take the outputs from the validation of `fit`.
-        in_frame: Whether data is looked at as the model's preprocessor makes it.
+        preprocesses: Whether data is looked at as the model's preprocessor makes it.
 
     Attributes:
         reason: Why the last evaluation had a pass of its own; `None` if it had none.
@@ -61,7 +61,7 @@ class Evaluator:
         num_hardest: int,
         batch_size: int,
         one_pass: bool,
-        in_frame: bool,
+        preprocesses: bool,
     ) -> None:
         self.data = data
         self.reason: str | None = None
@@ -71,8 +71,8 @@ class Evaluator:
         self._num_hardest = num_hardest
         self._batch_size = batch_size
         self._one_pass = one_pass
-        self._in_frame = in_frame
-        self._walk: FirstWalk | None = None
+        self._preprocesses = preprocesses
+        self._scan: DataScan | None = None
         self._identities: Identities | None = None
         self._begin_anew()
 
@@ -89,14 +89,14 @@ class Evaluator:
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy knows no model, and draws its samples anew: the same ones."""
-        left_out = {"_model", "_walk", "_predictor", "_fit_pass", "_of_fit"}
+        left_out = {"_model", "_scan", "_predictor", "_fit_pass", "_of_fit"}
         left_out |= {"_unverified", "_learning", "_identities", "_preprocessing"}
         return {k: v for k, v in vars(self).items() if k not in left_out}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Makes a copy that begins anew."""
         self.__dict__.update(state)
-        self._walk = self._identities = None
+        self._scan = self._identities = None
         self._begin_anew()
 
     def set_model(self, model: Any) -> None:
@@ -106,8 +106,8 @@ class Evaluator:
         self._must_verify = fit_pass.must_verify(model)
         self._why_not = fit_pass.why_not(model)
         self._preprocessing = preprocessing(model, self.data.source)
-        self.data.prepare = self._preprocessing if self._in_frame else None
-        if self._preprocessing is not None and not self._in_frame:
+        self.data.prepare = self._preprocessing if self._preprocesses else None
+        if self._preprocessing is not None and not self._preprocesses:
             self._why_not = "`fit` sees inputs that the preprocessor has changed"
         if not self._one_pass:
             self._why_not = "`one_pass` is False"
@@ -115,28 +115,28 @@ class Evaluator:
             self._why_not = "several processes share the batches"
 
     @property
-    def walk(self) -> FirstWalk:
+    def scan(self) -> DataScan:
         """What the first walk found; the data is walked when it is first asked for."""
-        if self._walk is None:
-            self._walk = self.data.first_walk(
+        if self._scan is None:
+            self._scan = self.data.scan(
                 self._num_samples,
                 self._seed,
                 self._task.check_batch,
                 self._task.verbose,
             )
-        return self._walk
+        return self._scan
 
     @property
     def identities(self) -> Identities:
         """What tells samples from others."""
         if self._identities is None:
-            self._identities = Identities(self.walk)
+            self._identities = Identities(self.scan)
         return self._identities
 
     @property
     def samples(self) -> Samples:
         """The fixed samples."""
-        return self.walk.samples
+        return self.scan.samples
 
     @property
     def predictor(self) -> Predictor:
@@ -145,10 +145,13 @@ class Evaluator:
             prepared = self._preprocessing
             self._predictor = Predictor(
                 self._model,
-                self.walk.shapes,
+                self.scan.shapes,
                 self._batch_size,
-                in_frame=self.data.prepare is not None or is_unprocessed(self._model),
-                prepare=None if prepared is None or self._in_frame else prepared.inputs,
+                preprocesses=self.data.prepare is not None
+                or is_unprocessed(self._model),
+                prepare=None
+                if prepared is None or self._preprocesses
+                else prepared.inputs,
             )
         return self._predictor
 
@@ -158,7 +161,7 @@ class Evaluator:
         Raises:
             ValueError: If the model can't.
         """
-        for x, _ in self.walk.shapes:
+        for x, _ in self.scan.shapes:
             self.predictor.check(x)
 
     def predict_samples(self, samples: Samples) -> Iterator[tuple[slice, Any]]:
@@ -206,7 +209,7 @@ class Evaluator:
         if evaluation is not None:
             evaluation.close()
         if self._fit_pass is not None:
-            self._fit_pass.let_go()
+            self._fit_pass.release()
 
     def _take_of_fit(self, raw: Any, outputs: Any) -> None:
         if self._of_fit is None or self._fit_pass is None:
@@ -254,11 +257,11 @@ class Evaluator:
 
     def _is_of_data(self, evaluation: Evaluation) -> bool:
         """Whether an evaluation that came from `fit` is one of the validation data."""
-        order = evaluation.fingerprint.compare(self.walk.fingerprint)
+        order = evaluation.fingerprint.compare(self.scan.fingerprint)
         if order != "other" and evaluation.has_fixed:
             return True
         if not self._is_given or (
-            evaluation.fingerprint.count != self.walk.fingerprint.count
+            evaluation.fingerprint.count != self.scan.fingerprint.count
         ):
             return False
         if not self._is_random:
@@ -280,7 +283,7 @@ class Evaluator:
                 self._walk_through(evaluation)
             evaluation.finish()
         self.reason = reason
-        order = evaluation.fingerprint.compare(self.walk.fingerprint)
+        order = evaluation.fingerprint.compare(self.scan.fingerprint)
         # Processes have to predict alike, whatever order each of them sees.
         in_order = order == "same" and evaluation.in_order and is_alone()
         if in_order:
@@ -298,7 +301,7 @@ class Evaluator:
     ) -> Evaluation:
         return Evaluation(
             self._task,
-            self.walk,
+            self.scan,
             self._num_hardest,
             self._learning,
             is_refilled=is_refilled,

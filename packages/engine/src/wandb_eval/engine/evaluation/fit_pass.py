@@ -22,7 +22,7 @@ from wandb_eval.engine.evaluation.step_functions import (
     step_functions,
     weakly,
 )
-from wandb_eval.engine.threads import let_go_beside
+from wandb_eval.engine.threads import release_in_background
 
 Take = Callable[[Any, Any], None]
 """Takes a batch as the step of `fit` got it, and the outputs of the model for it."""
@@ -89,12 +89,12 @@ class FitPass:
             self.model.test_function = self._original
         self._installed = self._original = None
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Ends, and drops the iterator of a validation that `fit` is through with."""
         self.end()
         iterators, self._iterators = self._iterators, []
         if iterators:
-            let_go_beside(iterators)
+            release_in_background(iterators)
 
 
 def why_not(model: Any) -> str | None:

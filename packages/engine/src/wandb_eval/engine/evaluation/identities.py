@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from wandb_eval.engine.evaluation.data import FirstWalk
+from wandb_eval.engine.evaluation.data import DataScan
 from wandb_eval.engine.evaluation.fingerprint import Checksums, content_key
 from wandb_eval.engine.evaluation.samples import EvaluatedSamples
 
@@ -22,7 +22,7 @@ class Identities:
         walk: The first walk, with the fixed samples.
     """
 
-    def __init__(self, walk: FirstWalk) -> None:
+    def __init__(self, walk: DataScan) -> None:
         self._sums = walk.fingerprint.samples
         self._beyond = walk.fingerprint.count
         self._content_of: dict[int, Any] = {}

@@ -33,9 +33,9 @@ class Predictor:
     Args:
         model: The model.
         shapes: An input of each shape there is, and how many samples of it a batch has
-            at most: what `FirstWalk.shapes` is.
+            at most: what `DataScan.shapes` is.
         default: The size of batches of other shapes.
-        in_frame: Whether inputs went through the model's preprocessor already.
+        preprocesses: Whether inputs went through the model's preprocessor already.
         prepare: Preprocesses inputs that did not; `None` for a model that has nothing
             to do it with.
     """
@@ -45,13 +45,13 @@ class Predictor:
         model: Any,
         shapes: list[tuple[Any, int]],
         default: int,
-        in_frame: bool,
+        preprocesses: bool,
         prepare: Callable[[Any], Any] | None = None,
     ) -> None:
         self._model = model
         self._prepare = prepare
         # A model with a preprocessor applies it in methods of its own class.
-        is_prepared = in_frame or prepare is not None
+        is_prepared = preprocesses or prepare is not None
         self._owner = keras.Model if is_prepared else type(model)
         self._default = default
         self._fixed = _fixed_size(model)

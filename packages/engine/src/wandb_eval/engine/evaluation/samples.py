@@ -105,7 +105,7 @@ class SampleScores:
     Args:
         columns: What is known of the samples, by name: a sequence with an entry for
             each, plain values or lists of such.
-        wrongness: How wrong the model is, of shape `(batch,)`: the more, the harder
+        difficulty: How wrong the model is, of shape `(batch,)`: the more, the harder
             the sample. NaN is the most, and says that the outputs are no numbers: a
             version with such a sample is never the best one. Of shape `(batch, keys)`,
             the later keys decide where those before are equal.
@@ -116,13 +116,13 @@ class SampleScores:
     Example:
 
     >>> error = np.array([0.5, 2.0])
-    >>> scores = SampleScores({"error": error}, wrongness=error)
+    >>> scores = SampleScores({"error": error}, difficulty=error)
     >>> scores.row(1)
     {'error': 2.0}
     """
 
     columns: Mapping[str, Sequence[Any] | NDArray[Any]]
-    wrongness: ArrayLike
+    difficulty: ArrayLike
     correct: NDArray[np.bool_] | None = None
     confidence: NDArray[np.floating[Any]] | None = None
 
@@ -184,7 +184,7 @@ class KeptSample:
     scores: dict[str, Any]
 
 
-class MostWrong:
+class TopK:
     """Keeps the k samples with the highest keys, of any number that are offered.
 
     Ties go to the sample that came first. No more than k are held at a time.
@@ -194,10 +194,10 @@ class MostWrong:
 
     Example:
 
-    >>> most_wrong = MostWrong(2)
+    >>> top = TopK(2)
     >>> for place, keys in enumerate([[0.1, 0.7], [0.9, 0.2]]):
-    ...     most_wrong.offer(np.array(keys), lambda i: (place, i))
-    >>> most_wrong.samples()
+    ...     top.offer(np.array(keys), lambda i: (place, i))
+    >>> top.samples()
     [(1, 0), (0, 1)]
     """
 

@@ -36,7 +36,7 @@ class EvalTask:
     shows.
     """
 
-    looks_as_model = False
+    uses_model_preprocessing = False
     """Whether data is looked at as the model's own preprocessor makes it: where targets
     lie in the image, they move with it."""
 
@@ -123,11 +123,11 @@ class EvalTask:
             for i, row in enumerate(evaluated.rows)
         ]
 
-    def explain(self, evaluation: Evaluation) -> dict[str, Any]:
+    def extra_results(self, evaluation: Evaluation) -> dict[str, Any]:
         """More to log, by key: made of the samples that an evaluation holds."""
         return {}
 
-    def sum_up(self, evaluation: Evaluation) -> dict[str, Any]:
+    def summarize(self, evaluation: Evaluation) -> dict[str, Any]:
         """More to log when training ends, made of the last evaluation."""
         return {}
 

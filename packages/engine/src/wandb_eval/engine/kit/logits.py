@@ -44,7 +44,7 @@ def check_from_logits(value: Any) -> FromLogits:
     )
 
 
-def told_from_logits(model: Any, output_key: str | int | None = None) -> bool | None:
+def infer_from_logits(model: Any, output_key: str | int | None = None) -> bool | None:
     """Whether the outputs of a model are logits, as far as the model tells.
 
     The loss that it is compiled with says it, by `from_logits`; else the activation of
@@ -65,10 +65,10 @@ def told_from_logits(model: Any, output_key: str | int | None = None) -> bool | 
 
     >>> inputs = keras.Input((8,))
     >>> model = keras.Model(inputs, keras.layers.Dense(3)(inputs))
-    >>> told_from_logits(model)
+    >>> infer_from_logits(model)
     True
     >>> model.compile(loss="categorical_crossentropy")
-    >>> told_from_logits(model)
+    >>> infer_from_logits(model)
     False
     """
     by_activation = _told_by_activation(model, output_key)

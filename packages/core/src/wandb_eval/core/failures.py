@@ -26,7 +26,7 @@ class Owner(Protocol):
     on_error: str
 
 
-class Reports:
+class Failures:
     """Reports what fails, and lets the training go on.
 
     Args:
@@ -42,7 +42,7 @@ class Reports:
         self._warned_in: int | None = None
 
     @contextlib.contextmanager
-    def reported(
+    def tolerate(
         self, what: str, kind: type[Exception] = Exception
     ) -> Iterator[list[Exception]]:
         """Reports what fails inside, once an epoch, instead of raising it.
@@ -85,15 +85,15 @@ class Uploads:
     """Artifacts that were logged. Those that W&B gives up are reported.
 
     Args:
-        reports: Where to.
+        failures: Where to.
 
     Attributes:
         under_way: The uploads whose outcome nobody has asked for yet.
     """
 
-    def __init__(self, reports: Reports) -> None:
+    def __init__(self, failures: Failures) -> None:
         self.under_way: list[Upload] = []
-        self._reports = reports
+        self._failures = failures
 
     def log(
         self,
@@ -122,7 +122,7 @@ class Uploads:
         def report(error: UploadError) -> None:
             subject = what[0].upper() + what[1:]
             message = f"{subject} could not be logged: {describe(error)}"
-            self._reports.report(message, error)
+            self._failures.report(message, error)
             given_up()
 
         upload = log_artifact(
@@ -150,7 +150,7 @@ class Uploads:
         known = [item for item in self.under_way if item.done.is_set()]
         self.under_way = [item for item in self.under_way if item not in known]
         for upload in known:
-            if self._reports.raises and upload.error is not None:
+            if self._failures.raises and upload.error is not None:
                 raise upload.error
 
 
