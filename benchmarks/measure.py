@@ -20,7 +20,7 @@ from sides import make
 
 from loopback import Loopback
 from loopback.environment import wandb_environment
-from wandb_eval.engine.evaluation.evaluation import Evaluation
+from wandb_eval.engine.evaluation.collector import Collector
 from wandb_eval.engine.evaluation.evaluator import Evaluator
 
 # What wandb imports when it is first needed, in this order. It takes W&B's class some
@@ -131,8 +131,8 @@ class Watch:
         for owner, name, clock in (
             (type(callback), "_evaluate", time.process_time),
             (Evaluator, "_walk_through", time.process_time),
-            (Evaluation, "finish", time.process_time),
-            (Evaluation, "_take", time.thread_time),
+            (Collector, "finish", time.process_time),
+            (Collector, "_take", time.thread_time),
             (type(callback), "score_samples", time.thread_time),
         ):
             if hasattr(owner, name):

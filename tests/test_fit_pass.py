@@ -177,7 +177,7 @@ def test_the_hardest_of_data_that_reshuffles_are_known_by_their_content():
 
     class Looks(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
-            hardest = evaluation._evaluation.hardest
+            hardest = evaluation.evaluation.hardest
             for index, x in zip(hardest.index, hardest.x, strict=True):
                 seen = images.setdefault(index, x)
                 np.testing.assert_array_equal(seen, x)
@@ -214,7 +214,7 @@ def test_batches_of_fit_may_be_the_same_arrays_again():
     assert evaluation._evaluator.reason is None
     for key, values in of_logs(expected_history).items():
         assert history[key] == pytest.approx(values, rel=1e-6)
-    hardest = evaluation._evaluation.hardest
+    hardest = evaluation.evaluation.hardest
     for index, x in zip(hardest.index, hardest.x, strict=True):
         np.testing.assert_array_equal(x, X[index])
 

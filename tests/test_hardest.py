@@ -108,17 +108,17 @@ def test_a_version_that_fails_takes_no_image_of_the_hardest_with_it(
     monkeypatch.setattr(wandb, "termwarn", lambda text, **kwargs: None)
     with wandb.init(mode=mode) as run:
         evaluation = new_evaluation()
-        log_version = evaluation._run_log.log_version
+        log_version = evaluation.run_log.log_version
 
         def fail_once(tables, *args):
-            if evaluation._run_log.failures.epoch == 1:
-                monkeypatch.setattr(evaluation._run_log, "log_version", log_version)
-                with evaluation._run_log.version(OSError):
+            if evaluation.run_log.epoch == 1:
+                monkeypatch.setattr(evaluation.run_log, "log_version", log_version)
+                with evaluation.run_log.version(OSError):
                     raise OSError("No space left on device")
                 return False
             return log_version(tables, *args)
 
-        monkeypatch.setattr(evaluation._run_log, "log_version", fail_once)
+        monkeypatch.setattr(evaluation.run_log, "log_version", fail_once)
         fit(epochs=4, evaluation=evaluation)
     if mode == "offline":
         sync(run.dir)

@@ -24,7 +24,7 @@ import {module}
 
 def uploaded(callback: Any) -> None:
     """Waits until what was logged so far has arrived."""
-    for upload in callback._run_log.uploads.under_way:
+    for upload in callback.run_log.uploads.under_way:
         assert upload.done.wait(30)
 
 

@@ -621,7 +621,7 @@ def test_an_epoch_with_nan_is_never_the_best_and_steers_nothing(
 def test_a_version_that_could_not_be_logged_is_not_the_best():
     class Failing(Evaluation):
         def log_pred_table(self, *args, **kwargs):
-            if self._run_log.failures.epoch == 1:
+            if self.run_log.epoch == 1:
                 raise WriteError("no space")
             super().log_pred_table(*args, **kwargs)
 

@@ -248,7 +248,7 @@ def test_the_backend_is_away_at_the_start(loopback, warned):
     with wandb.init(settings=wandb.Settings(x_graphql_retry_max=600)) as run:
         loopback.down()
         callback = Timed()
-        callback._run_log.patience = 1.0
+        callback.run_log.patience = 1.0
         fit(callback, After({2: loopback.up}))
     # W&B's own class waits for 19 seconds in each of these epochs. The median: machines
     # that run tests stand still at times.
@@ -265,7 +265,7 @@ def test_the_backend_dies_for_good(loopback, monkeypatch, warned):
     monkeypatch.setattr(logger, "warning", lambda *args, **kwargs: time.sleep(0.1))
     run = wandb.init(settings=wandb.Settings(finish_timeout=1))
     callback = Images()
-    callback._run_log.patience_at_end = 1.0
+    callback.run_log.patience_at_end = 1.0
     assert fit(callback, After({2: loopback.down})) == EPOCHS
     run.finish()
     arrived = complete_epochs(loopback, run, unfinished=["PENDING"])
@@ -295,7 +295,7 @@ def test_a_version_that_is_given_up_is_reported(loopback, warned):
 def test_a_version_that_is_given_up_after_training_is_reported(loopback, warned):
     with wandb.init() as run:
         callback = Images()
-        callback._run_log.patience_at_end = 0.1
+        callback.run_log.patience_at_end = 0.1
         # The first waits for the ground truth.
         fit(
             callback,
@@ -306,7 +306,7 @@ def test_a_version_that_is_given_up_after_training_is_reported(loopback, warned)
         fit(callback, epochs=6, initial_epoch=5)
     assert [epoch for epoch in range(6) if missing_in(warned, epoch)] == [4]
     assert complete_epochs(loopback, run) == [0, 1, 2, 3, 5]
-    assert callback._run_log.missing.epochs == [4]
+    assert callback.run_log.missing.epochs == [4]
 
 
 def fail_from_now(loopback, callback):
@@ -336,7 +336,7 @@ def test_ground_truth_that_is_given_up_after_training(loopback, warned):
     run = wandb.init()
     loopback.fail("CreateArtifact", collection="val", status=503)
     callback = Images()
-    log = callback._run_log
+    log = callback.run_log
     log.patience = log.patience_at_end = 0.0
     fit(callback, epochs=1)
     run.finish()
@@ -386,7 +386,7 @@ def test_a_slow_server_does_not_cost_a_thread_for_each_version(loopback):
     with wandb.init():
         loopback.down()
         callback = Images(log_to_history=False)
-        log = callback._run_log
+        log = callback.run_log
         log.patience = log.patience_at_end = 0.0
         counts = []
         actions = {e: lambda: counts.append(threading.active_count()) for e in (1, 20)}
@@ -403,7 +403,7 @@ def test_slow_uploads(loopback, warned, patience):
         seconds = 1 if patience > 1 else 12
         loopback.delay("upload", seconds=seconds, type="dataset")
         callback = Images()
-        callback._run_log.patience = patience
+        callback.run_log.patience = patience
         fit(callback)
     assert complete_epochs(loopback, run) == list(range(EPOCHS))
     assert warned == []

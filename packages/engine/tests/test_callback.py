@@ -12,7 +12,7 @@ import wandb
 from wandb_eval.core import run_log
 from wandb_eval.core._wandb.artifacts import artifact_name
 from wandb_eval.engine import WandbTaskEvalCallback, encode_masks, progress
-from wandb_eval.engine.garbage import relaxed_gc
+from wandb_eval.engine.relaxed_gc import relaxed_gc
 
 X = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 1), dtype=np.uint8)
 Y = np.arange(6.0)

@@ -383,7 +383,7 @@ def test_a_version_that_is_given_up_takes_no_other_with_it(loopback, warnings):
         evaluation = WandbSegmentationEvalCallback((x, y))
 
         def wait(epoch, logs):
-            for upload in evaluation._run_log.uploads.under_way:
+            for upload in evaluation.run_log.uploads.under_way:
                 assert upload.done.wait(60)
 
         model = pixel_model()

@@ -12,13 +12,12 @@ import wandb
 from wandb_eval.core._wandb.files import Folder, WriteError
 from wandb_eval.core._wandb.tables import reference_table
 from wandb_eval.core.arguments import check_bool
-from wandb_eval.core.closing import ClosesRows
 from wandb_eval.core.copies import CopiedCallback
 from wandb_eval.core.processes import is_alone
 from wandb_eval.core.run_log import RunLog
 
 
-class WandbEvalCallback(ClosesRows, CopiedCallback, abc.ABC):
+class WandbEvalCallback(CopiedCallback, abc.ABC):
     """Abstract base class to build Keras callbacks that show what a model predicts.
 
     A subclass implements `add_ground_truth` and `add_model_predictions`. When training
@@ -107,82 +106,123 @@ class WandbEvalCallback(ClosesRows, CopiedCallback, abc.ABC):
         self.log_to_history = log_to_history
         self.on_error = on_error
         self.prefix = "eval"
-        self._reset()
-        self._run_log.set_run(run)
+        self.reset_state()
+        self.run_log.set_run(run)
 
-    def _reset(self) -> None:
-        super()._reset()
-        self._run_log = RunLog(self)
+    def reset_state(self) -> None:
+        """Sets up the state of a run and a training, which no copy takes over."""
+        super().reset_state()
+        self.run_log = RunLog(self)
+        self._has_begun = False
         self._lacks_ground_truth = False
         self._reference: wandb.Table | None = None
 
     def _take_over(self, original: WandbEvalCallback) -> None:
-        self._run_log.given = original._run_log.given
+        self.run_log.given = original.run_log.given
+
+    def check_begun(self) -> None:
+        """Checks that a training loop has called the first hook.
+
+        Raises:
+            RuntimeError: If it has not.
+        """
+        if not self._has_begun:
+            raise RuntimeError(
+                f"{type(self).__name__} was used before its `on_train_begin` was "
+                "called. `model.fit` calls it. In a training loop of your own, call "
+                "`callbacks.on_train_begin()` once before the first epoch, where "
+                "`callbacks` is `keras.callbacks.CallbackList([...], model=model)`."
+            )
 
     @property
     def is_logging(self) -> bool:
         """Whether this process logs anything: not if W&B is disabled."""
-        return self._run_log.writes
+        return self.run_log.writes
 
-    def _bind_run(self) -> None:
-        """Logs to the run that is active now."""
-        if self._run_log.bind_run():
-            self._begin_run()
+    def bind_run(self) -> None:
+        """Logs to the run that is active now.
 
-    def _begin_run(self) -> None:
-        """Called when what comes next is logged to another run."""
+        Raises:
+            wandb.Error: If there is none.
+        """
+        if self.run_log.bind_run():
+            self.on_run_begin()
+
+    def on_run_begin(self) -> None:
+        """Called when the callback begins to log to another run."""
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Logs the ground truth, once."""
-        self._bind_run()
-        self._close_row()  # Of a training that was interrupted.
-        self._run_log.failures.begin_epoch(0)
+        self.bind_run()
+        self.run_log.close_row()  # Of a training that was interrupted.
+        self.run_log.epoch = 0
+        self.run_log.failures.rearm()
         self.init_pred_table(column_names=self.pred_table_columns)
         self._log_ground_truth(logs)
-        self._run_log.failures.begin_epoch(0)  # What fails in it is to be said, too.
+        self.run_log.failures.rearm()  # A failure in the first epoch is shown, too.
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Notes the epoch, and closes the row of the one before in the history."""
+        self.run_log.epoch = epoch
+        self.run_log.close_row()
+
+    def on_train_batch_begin(
+        self, batch: int, logs: dict[str, float] | None = None
+    ) -> None:
+        """Closes a row of the history that is still open.
+
+        It is one of an evaluation within the epoch; or of the epoch before, where a
+        subclass or a loop leaves out `on_epoch_begin`.
+        """
+        super().on_train_batch_begin(batch, logs)
+        self.run_log.close_row()
 
     def _log_ground_truth(self, logs: dict[str, float] | None = None) -> None:
-        self._run_log.begin_ground_truth()
+        self.run_log.begin_ground_truth()
         self._reference, self._lacks_ground_truth = None, True
         self.init_data_table(column_names=self.data_table_columns)
         what = "The ground truth could not be written"
-        with self._run_log.failures.tolerate(what, WriteError) as failures:
-            if not self._run_log.skips:
-                call(self.add_ground_truth, logs=logs)
+        with self.run_log.failures.tolerate(what, WriteError) as failures:
+            if not self.run_log.skips:
+                _call_with_logs(self.add_ground_truth, logs=logs)
             self._lacks_ground_truth = False  # A `log_data_table` of a subclass' own.
             self.log_data_table()
         if failures:
-            self._run_log.folders.discard()
+            self.run_log.folders.discard()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Logs the predictions, as a new version."""
-        self._run_log.failures.epoch = epoch
+        self.run_log.epoch = epoch
         self.init_pred_table(column_names=self.pred_table_columns)
-        with self._run_log.version():
+        with self.run_log.version():
             try:
-                self._ensure_ground_truth()
+                self.ensure_ground_truth()
             except WriteError:
                 if not is_alone():  # The others wait for this one to predict with them.
                     what = "The predictions failed for it"
-                    with self._run_log.failures.tolerate(what):
-                        call(self.add_model_predictions, epoch, logs=logs)
+                    with self.run_log.failures.tolerate(what):
+                        self.call_add_model_predictions(epoch, logs)
                 raise
-            if not self._run_log.skips:
-                call(self.add_model_predictions, epoch, logs=logs)
+            if not self.run_log.skips:
+                self.call_add_model_predictions(epoch, logs)
             self.log_pred_table()
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Reports what became of the last versions, if it is known soon."""
-        super().on_train_end(logs)
-        self._run_log.wait_for_uploads()
+        """Closes the last row of the history, and reports failed uploads."""
+        self.run_log.close_row()
+        self.run_log.wait_for_uploads()
 
-    def _ensure_ground_truth(self) -> None:
-        """Logs the ground truth again if it is not there, or not whole."""
-        is_gone = self._run_log.ground_truth_is_gone()
+    def ensure_ground_truth(self) -> None:
+        """Logs the ground truth again if it is not there, or not whole.
+
+        Raises:
+            WriteError: If it could not be written.
+        """
+        is_gone = self.run_log.ground_truth_is_gone()
         if is_gone or self._lacks_ground_truth:  # It could not be written: try again.
             self._log_ground_truth()
         if is_gone:
-            self._run_log.mark_what_is_gone()
+            self.run_log.mark_what_is_gone()
         if self._lacks_ground_truth:
             raise WriteError("the ground truth could not be written")
 
@@ -205,15 +245,22 @@ class WandbEvalCallback(ClosesRows, CopiedCallback, abc.ABC):
             logs: What Keras passes to `on_epoch_end`. May be left out.
         """
 
+    def call_add_model_predictions(
+        self, epoch: int, logs: dict[str, float] | None = None
+    ) -> None:
+        """Calls `add_model_predictions`, with `logs` if the subclass takes them."""
+        _call_with_logs(self.add_model_predictions, epoch, logs=logs)
+
     def init_data_table(self, column_names: list[str]) -> None:
         """Makes an empty `data_table`. Rows are added to it next.
 
         Args:
             column_names: Its column names.
         """
+        self._has_begun = True
         columns: list[str | int] = list(column_names)
         self.data_table = wandb.Table(columns=columns, allow_mixed_types=True)
-        self._run_log.folders.leave(data=True)
+        self.run_log.folders.leave(data=True)
 
     def init_pred_table(self, column_names: list[str]) -> None:
         """Makes an empty `pred_table`. Rows are added to it next.
@@ -223,7 +270,7 @@ class WandbEvalCallback(ClosesRows, CopiedCallback, abc.ABC):
         """
         columns: list[str | int] = list(column_names)
         self.pred_table = wandb.Table(columns=columns)
-        self._run_log.folders.leave(version=True)
+        self.run_log.folders.leave(version=True)
 
     @property
     def data_table_ref(self) -> wandb.Table:
@@ -239,9 +286,9 @@ class WandbEvalCallback(ClosesRows, CopiedCallback, abc.ABC):
             RuntimeError: If there is no table yet: `on_train_begin` was not called.
         """
         if self._reference is None:
-            check_begun(self, getattr(self, "data_table", None) is not None)
-            if self._run_log.skips and not self.data_table.data:
-                call(self.add_ground_truth, logs=None)
+            self.check_begun()
+            if self.run_log.skips and not self.data_table.data:
+                _call_with_logs(self.add_ground_truth, logs=None)
             self._reference = reference_table(self.data_table)
         return self._reference
 
@@ -259,11 +306,11 @@ class WandbEvalCallback(ClosesRows, CopiedCallback, abc.ABC):
             type: The type of the artifact.
             table_name: The name of the table in the artifact.
         """
-        if wandb.run is not None or self._run_log.given is not None:
-            self._bind_run()
+        if wandb.run is not None or self.run_log.given is not None:
+            self.bind_run()
         self._reference, self._lacks_ground_truth = None, False
         if self.is_logging:
-            self._reference = self._run_log.log_ground_truth(
+            self._reference = self.run_log.log_ground_truth(
                 self.data_table, name, type, table_name
             )
             self._lacks_ground_truth = self._reference is None
@@ -294,14 +341,10 @@ class WandbEvalCallback(ClosesRows, CopiedCallback, abc.ABC):
             return
         more = more_tables or {}
         tables = {table_name: self.pred_table, **more}
-        name = name or self._name_of_versions()
-        logged = self._run_log.log_version(tables, type, aliases, name, metadata)
-        if logged and self.log_to_history:
+        version = self.run_log.log_version(tables, type, aliases, name, metadata)
+        if version.is_logged and self.log_to_history:
             shown = {name: more[name] for name in more if name in in_history}
-            self._run_log.log_table_cells({"predictions": self.pred_table, **shown})
-
-    def _name_of_versions(self) -> str | None:
-        return None  # `run_<id>_pred`.
+            self.run_log.log_table_cells({"predictions": self.pred_table, **shown})
 
     def log_metrics(self, metrics: dict[str, Any], epoch: int) -> None:
         """Logs values to the run's history, against the epoch.
@@ -315,17 +358,17 @@ class WandbEvalCallback(ClosesRows, CopiedCallback, abc.ABC):
                 (or what else `self.prefix` is).
             epoch: The epoch, from 0.
         """
-        self._run_log.log_values(metrics, epoch)
+        self.run_log.log_values(metrics, epoch)
 
     @property
     def data_folder(self) -> Folder:
         """Where to write media for `data_table`, with `encode_images`."""
-        return self._run_log.folders.data
+        return self.run_log.folders.data
 
     @property
     def prediction_folder(self) -> Folder:
         """Where to write media for `pred_table`, with `encode_masks`, say."""
-        return self._run_log.folders.version
+        return self.run_log.folders.version
 
 
 def _check_implemented(cls: type[WandbEvalCallback]) -> None:
@@ -335,28 +378,6 @@ def _check_implemented(cls: type[WandbEvalCallback]) -> None:
             f"{cls.__name__} must implement {' and '.join(missing)}: "
             "`add_ground_truth(self, logs=None)` adds rows to `self.data_table`, "
             "`add_model_predictions(self, epoch, logs=None)` to `self.pred_table`."
-        )
-
-
-def check_begun(callback: WandbEvalCallback, has_begun: bool) -> None:
-    """Raises an error if a training loop has left out the first hook."""
-    if not has_begun:
-        raise RuntimeError(
-            f"{type(callback).__name__} was used before its `on_train_begin` was "
-            "called. `model.fit` calls it. In a training loop of your own, call "
-            "`callbacks.on_train_begin()` once before the first epoch, where "
-            "`callbacks` is `keras.callbacks.CallbackList([...], model=model)`."
-        )
-
-
-def check_model(callback: WandbEvalCallback) -> None:
-    """Raises an error if a training loop has not set a model."""
-    if callback._model is None:
-        raise RuntimeError(
-            f"{type(callback).__name__} has no model. `model.fit` sets it. In a "
-            "training loop of your own, call `callback.set_model(model)` before "
-            "`on_train_begin`, or have `keras.callbacks.CallbackList([...], "
-            "model=model)` do it."
         )
 
 
@@ -373,7 +394,7 @@ def _check_arguments(run: Any, log_to_history: Any, on_error: Any) -> None:
     check_bool("log_to_history", log_to_history)
 
 
-def call(method: Callable[..., Any], *args: Any, logs: Any) -> None:
+def _call_with_logs(method: Callable[..., Any], *args: Any, logs: Any) -> None:
     """Calls a method that may or may not take `logs`: W&B documents both."""
     try:
         inspect.signature(method).bind(*args, logs)

@@ -1,4 +1,4 @@
-"""What could not be logged: said once an epoch, or raised."""
+"""Failures to log: tolerated and reported once an epoch, or raised."""
 
 from __future__ import annotations
 
@@ -27,32 +27,30 @@ class Owner(Protocol):
 
 
 class Failures:
-    """Reports what fails, and lets the training go on.
+    """Reports failures, and lets the training go on.
 
     Args:
-        owner: The callback. With its `on_error="raise"`, what fails is raised instead.
-
-    Attributes:
-        epoch: The epoch that it is.
+        owner: The callback. With its `on_error="raise"`, failures are raised instead.
     """
 
     def __init__(self, owner: Owner) -> None:
-        self.epoch = 0
         self._owner = owner
-        self._warned_in: int | None = None
+        self._is_reported = False
 
     @contextlib.contextmanager
     def tolerate(
         self, what: str, kind: type[Exception] = Exception
     ) -> Iterator[list[Exception]]:
-        """Reports what fails inside, once an epoch, instead of raising it.
+        """Reports an exception that is raised inside, instead of raising it.
+
+        Only the first one since `rearm` is shown in the terminal; all are logged.
 
         Args:
-            what: What could not be done.
-            kind: What is reported; anything else is raised.
+            what: The task that failed, as the beginning of a sentence.
+            kind: The exceptions to report. All others are raised.
 
         Yields:
-            A list that will have what failed.
+            A list, to which the exception is appended.
         """
         failures: list[Exception] = []
         try:
@@ -62,23 +60,29 @@ class Failures:
                 raise
             failures.append(error)
             message = f"{what}: {describe(error)}. Training goes on."
-            self.report(message, error, warn=self._warned_in != self.epoch)
-            self._warned_in = self.epoch
+            self.report(message, error, warn=not self._is_reported)
+            self._is_reported = True
 
     @property
     def raises(self) -> bool:
-        """Whether what fails is raised."""
+        """Whether failures are raised."""
         return self._owner.on_error == "raise"
 
     def report(self, message: str, error: Exception, warn: bool = True) -> None:
-        """Reports one failure, whatever was said before."""
+        """Reports one failure.
+
+        Args:
+            message: The failure, in a sentence.
+            error: The exception.
+            warn: Whether to show it in the terminal, too.
+        """
         logger.warning(message, exc_info=error)
         if warn:
             wandb.termwarn(f"{type(self._owner).__name__}: {message}")
 
-    def begin_epoch(self, epoch: int) -> None:
-        """Reports the next failure, also if this epoch had one before."""
-        self.epoch, self._warned_in = epoch, None
+    def rearm(self) -> None:
+        """Shows the next failure in the terminal, as the first one of an epoch."""
+        self._is_reported = False
 
 
 class Uploads:

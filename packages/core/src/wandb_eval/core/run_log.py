@@ -1,10 +1,10 @@
-"""What a callback logs to a run, and what becomes of it."""
+"""The log of a run: the tables and values of a callback, and what became of them."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import wandb
@@ -12,30 +12,30 @@ import wandb
 from wandb_eval.core._wandb.artifacts import EvalArtifact, artifact_name
 from wandb_eval.core._wandb.files import RunFolders, WriteError, offline
 from wandb_eval.core._wandb.ground_truth import GroundTruth
-from wandb_eval.core._wandb.history import History, table_cell
+from wandb_eval.core._wandb.history import History, close_row, table_cell
 from wandb_eval.core._wandb.uploads import Upload
 from wandb_eval.core.failures import Failures, Owner, Uploads
 from wandb_eval.core.processes import is_alone, is_chief
-from wandb_eval.core.versions import BestVersion, MissingVersions
+from wandb_eval.core.versions import MissingVersions, Version
 
 
 class RunLog:
     """Logs the ground truth, versions of predictions and rows of the history.
 
-    What can't be logged, or is given up by W&B later, is reported, and the epochs whose
-    version is missing are kept in the run's summary.
+    A failure to log, and an upload that W&B gives up later, is reported; the epochs
+    whose version is missing are kept in the summary of the run.
 
     Args:
-        owner: The callback, for the names of keys and for what is reported.
+        owner: The callback. Its `prefix` begins the keys, its class begins reports.
 
     Attributes:
         given: The run that the callback was given; `None` for the active one.
         run: The run that is logged to; `None` in a process that logs nothing.
-        failures: Reports failures, and knows which epoch it is.
+        failures: Reports failures.
         uploads: The artifacts that are under way.
         folders: Where files are written.
         missing: The epochs whose version is missing.
-        best: Which version is the best one, if that is asked.
+        when_missing: Called with an epoch whose version is missing, from any thread.
         patience: How long to wait for the ground truth to be committed before a version
             gets copies of its media, in seconds.
         patience_at_end: How long to wait for the last versions when training ends.
@@ -48,7 +48,7 @@ class RunLog:
         self.given: wandb.Run | None = None
         self.run: wandb.Run | None = None
         self.failures = Failures(owner)
-        self.best: BestVersion | None = None
+        self.when_missing: Callable[[int], None] = lambda epoch: None
         self.uploads = Uploads(self.failures)
         self._owner = owner
         self._began: wandb.Run | None = None
@@ -59,6 +59,19 @@ class RunLog:
         self.folders = RunFolders(None)
         self._history: History | None = None
         self._open_row: dict[str, Any] | None = None
+        self._version: Version | None = None
+        self._epoch = 0
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that is trained or logged, from 0."""
+        return self._epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        if epoch != self._epoch:
+            self.failures.rearm()
+        self._epoch = epoch
 
     # --- The run ------------------------------------------------------------------
 
@@ -83,7 +96,14 @@ class RunLog:
         return run
 
     def bind_run(self) -> bool:
-        """Logs to the run that is active now; whether that is another one."""
+        """Logs to the run that is active now.
+
+        Returns:
+            Whether that is another run than before.
+
+        Raises:
+            wandb.Error: If there is none.
+        """
         run = self.run = self.current_run()
         if run is self._began:
             return False
@@ -94,7 +114,7 @@ class RunLog:
         if run is not self.folders.run:
             self.folders = RunFolders(run)
         self._ground_truths, self._recorded, self._sent = [], [], {}
-        self.best = None
+        self.when_missing = lambda epoch: None
         if run is not None and not run.disabled and not is_chief():
             wandb.termlog(
                 f"{type(self._owner).__name__}: this is not the first of the processes "
@@ -103,7 +123,7 @@ class RunLog:
         return True
 
     def restore(self, key: str) -> Any:
-        """What the run's summary has of us: from another callback, or a resumed run."""
+        """Reads a key of ours in the summary, of another callback or a resumed run."""
         with contextlib.suppress(Exception):
             if self.writes and self.run is not None:
                 summary: Any = self.run.summary
@@ -168,8 +188,8 @@ class RunLog:
         aliases: list[str] | None,
         name: str | None,
         metadata: dict[str, Any] | None,
-    ) -> bool:
-        """Logs tables as a new version of an artifact; whether that went well.
+    ) -> Version:
+        """Logs tables as a new version of an artifact.
 
         Args:
             tables: The tables of the version, by their names in the artifact.
@@ -177,24 +197,19 @@ class RunLog:
             aliases: Aliases of the version. `None` means `["latest"]`.
             name: The name of the artifact. `None` means `run_<id>_pred`.
             metadata: The metadata of the version.
+
+        Returns:
+            What became of the version.
         """
         self.uploads.raise_given_up()
-        run, epoch = self.run, self.failures.epoch
+        run, epoch = self.run, self.epoch
         assert run is not None
-        with self.version(Exception) as failures:
-            folder = self.folders.version
-            known: dict[str, Any] = {}
-            known_tables: dict[int, Any] = {}
-            for truth in self._ground_truths:
-                truth.settle(self.patience)
-                known |= truth.media
-                known_tables[id(truth.table)] = truth.table_entry
+        with self.version(Exception) as version:
             artifact = EvalArtifact(
                 name or artifact_name(f"run_{run.id}_pred"),
                 type,
-                folder,
-                known=known,
-                known_tables=known_tables,
+                self.folders.version,
+                **self._known_media(),
                 find=self.folders.entry,
                 metadata=metadata,
             )
@@ -211,11 +226,22 @@ class RunLog:
                 lambda: self._mark_missing(run, epoch),
             )
             if upload is None:
-                self._recorded.append((epoch, list(folder.files)))
+                self._recorded.append((epoch, list(self.folders.version.files)))
             self._sent.update(dict.fromkeys(artifact.found))
             artifact.release()
             self.folders.leave(data=True, version=True)  # wandb-core has the files.
-        return not failures
+            version.is_logged = True
+        return version
+
+    def _known_media(self) -> dict[str, Any]:
+        """The media and tables of the ground truth, as arguments of `EvalArtifact`."""
+        known: dict[str, Any] = {}
+        known_tables: dict[int, Any] = {}
+        for truth in self._ground_truths:
+            truth.settle(self.patience)
+            known |= truth.media
+            known_tables[id(truth.table)] = truth.table_entry
+        return {"known": known, "known_tables": known_tables}
 
     def _log(
         self, artifact: EvalArtifact, what: str, *args: Any, **kwargs: Any
@@ -241,7 +267,7 @@ class RunLog:
             cells = {
                 key: table_cell(self.run, table, key) for key, table in named.items()
             }
-            self.log_values(cells, self.failures.epoch)
+            self.log_values(cells, self.epoch)
 
     @contextlib.contextmanager
     def one_row(self, epoch: int) -> Iterator[dict[str, Any]]:
@@ -258,6 +284,16 @@ class RunLog:
             if row:
                 with self.failures.tolerate("The metrics could not be logged"):
                     self._rows().log(row, epoch)
+
+    def close_row(self) -> None:
+        """Closes the row of the history that has values of ours, if it is open.
+
+        Until then, others who log in the same epoch join it. The page, the summary and
+        the log of an offline run do not have an open row.
+        """
+        if self.run is not None and self.writes:
+            with self.failures.tolerate("The metrics could not be logged"):
+                close_row(self.run)
 
     def _find(self, path: str) -> Any:
         """The entry of a media file that was written for this run."""
@@ -290,29 +326,44 @@ class RunLog:
             )
 
     @contextlib.contextmanager
-    def version(self, kind: type[Exception] = WriteError) -> Iterator[list[Exception]]:
-        """Marks this epoch's version as missing if it fails, and deletes its files."""
-        epoch = self.failures.epoch
-        what = f"The predictions of epoch {epoch} could not be logged"
+    def version(self, kind: type[Exception] = WriteError) -> Iterator[Version]:
+        """Tolerates a failure in the making of this epoch's version.
+
+        A version that failed has no files, and is marked as missing. A `version` inside
+        of another one is the same version, and may tolerate more.
+
+        Args:
+            kind: The exceptions to report. All others are raised.
+
+        Yields:
+            What became of the version; complete when the `with` statement has ended.
+        """
+        outer = self._version
+        version = self._version = outer or Version(self.epoch)
+        message = f"The predictions of epoch {version.epoch} could not be logged"
         try:
-            with self.failures.tolerate(what, kind) as failures:
-                yield failures
+            with self.failures.tolerate(message, kind) as failures:
+                yield version
         except BaseException:
             self.folders.discard()
             raise
+        finally:
+            self._version = outer
         if failures:
+            version.error = failures[0]
+            version.is_logged = False
             self.folders.discard()
-            self._mark_missing(self.run, epoch)
+            self._mark_missing(self.run, version.epoch)
 
     def _mark_missing(
         self, run: wandb.Run | None, epoch: int, missing: bool = True
     ) -> None:
-        """Notes that an epoch's version is missing, or is not. From any thread."""
+        """Notes whether the version of an epoch is missing. From any thread."""
         if run is None or run is not self.run:
             return  # That run is over.
         self.missing.mark(epoch, missing)
-        if missing and self.best is not None and self.best.forget(epoch):
-            self.best.write_summary(run)
+        if missing:
+            self.when_missing(epoch)
 
     def mark_what_is_gone(self) -> None:
         """Marks the versions of an offline run that somebody has deleted files of."""

@@ -1,28 +1,40 @@
-"""Which versions of a run are missing, and which is the best so far."""
+"""The versions of a run's predictions: what became of each, and which are missing."""
 
 from __future__ import annotations
 
 import contextlib
-import math
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import wandb
 
-from wandb_eval.core.arguments import is_integer, is_number
-from wandb_eval.engine.monitor import Monitor
+
+@dataclass
+class Version:
+    """The version of an epoch, and what became of it.
+
+    Attributes:
+        epoch: The epoch, from 0.
+        is_logged: Whether it was handed over to W&B.
+        error: The exception because of which it was not logged.
+    """
+
+    epoch: int
+    is_logged: bool = False
+    error: Exception | None = None
 
 
 class MissingVersions:
-    """The epochs of a run that have no version, as its summary has them.
+    """The epochs of a run that have no version, kept in the summary of the run.
 
     Args:
         run: The run.
-        prefix: What keys of the run's summary begin with.
+        prefix: The beginning of keys in the summary of the run.
 
     Attributes:
-        epochs: The epochs, in the order that it became known.
+        epochs: The epochs, in the order in which it became known.
     """
 
     def __init__(self, run: wandb.Run | None, prefix: str) -> None:
@@ -32,11 +44,15 @@ class MissingVersions:
         self._lock = threading.Lock()  # Uploads are given up in another thread.
 
     def restore(self, of_summary: Callable[[str], Any]) -> None:
-        """Reads what another callback, or the run before, has left in the summary."""
+        """Reads the epochs that another callback, or an earlier process, has written.
+
+        Args:
+            of_summary: Reads a key of the summary.
+        """
         self.epochs = list(of_summary("missing_versions") or [])
 
     def mark(self, epoch: int, missing: bool) -> None:
-        """Notes, and writes to the summary, whether an epoch's version is missing."""
+        """Writes to the summary whether the version of an epoch is missing."""
         with self._lock:
             if missing == (epoch in self.epochs):
                 return
@@ -47,51 +63,3 @@ class MissingVersions:
             with contextlib.suppress(Exception):
                 assert self._run is not None
                 self._run.summary[self._key] = sorted(self.epochs)
-
-
-class BestVersion:
-    """Remembers how good the versions were, also those of a run that is resumed.
-
-    Args:
-        prefix: What keys of the run's summary begin with.
-        monitor: Says how good a version is.
-    """
-
-    def __init__(self, prefix: str, monitor: Monitor) -> None:
-        self._prefix = prefix
-        self._monitor = monitor
-        self._values: dict[int, float] = {}
-        self._key = f"best_{str(monitor.name).rpartition('/')[2]}"
-
-    def restore(self, of_summary: Callable[[str], Any]) -> None:
-        """Reads what another callback, or the run before, has left in the summary."""
-        epoch, value = of_summary("best_epoch"), of_summary(self._key)
-        if is_integer(epoch) and is_number(value) and not math.isnan(value):
-            self._values = {epoch: self._monitor.sign * value}
-
-    def is_beaten_by(self, epoch: int, value: float) -> bool:
-        """Whether a new version is the best one, which it is from then on.
-
-        Args:
-            epoch: Its epoch.
-            value: How good it is: the more, the better; what is NaN is not good.
-        """
-        if not value > max(list(self._values.values()), default=-math.inf):
-            return False
-        self._values[epoch] = value
-        return True
-
-    def forget(self, epoch: int) -> bool:
-        """Forgets a version that did not arrive; whether it was known."""
-        return self._values.pop(epoch, None) is not None
-
-    def write_summary(self, run: wandb.Run | None) -> None:
-        """Writes it to the run's summary, also for a run that resumes this one."""
-        entries = list(self._values.items())
-        epoch, value = max(entries, key=lambda item: item[1], default=(None, None))
-        with contextlib.suppress(Exception):
-            assert run is not None
-            run.summary[f"{self._prefix}/best_epoch"] = epoch
-            run.summary[f"{self._prefix}/{self._key}"] = (
-                None if value is None else self._monitor.sign * value
-            )

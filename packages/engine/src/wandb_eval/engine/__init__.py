@@ -6,13 +6,13 @@ A task is a subclass of `WandbTaskEvalCallback`.
 from wandb_eval.core import WandbEvalCallback, class_color, with_layers
 from wandb_eval.engine.callback import TaskArguments, WandbTaskEvalCallback
 from wandb_eval.engine.evaluation.data import NOT_BATCHED, Batch, ValidationData
-from wandb_eval.engine.evaluation.evaluation import Evaluation
+from wandb_eval.engine.evaluation.metrics import Metrics
+from wandb_eval.engine.evaluation.result import Evaluation
 from wandb_eval.engine.evaluation.samples import (
     EvaluatedSamples,
     Samples,
     SampleScores,
 )
-from wandb_eval.engine.evaluation.task import Metrics
 from wandb_eval.engine.kit import charts
 from wandb_eval.engine.kit.class_names import check_class_names, name_classes
 from wandb_eval.engine.kit.images import (

@@ -1,4 +1,4 @@
-"""What the callbacks of all tasks share: what a task is told to do."""
+"""The base class of the callbacks of all tasks."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ import keras
 import numpy as np
 import wandb
 
-from wandb_eval.core import add_rows, artifact_name
-from wandb_eval.core.arguments import check_bool, check_positive, is_integer
-from wandb_eval.engine.evaluating import EvaluatingCallback
+from wandb_eval.core import WandbEvalCallback, add_rows, artifact_name
+from wandb_eval.core.arguments import check_bool, check_positive, is_integer, is_number
 from wandb_eval.engine.evaluation.data import ValidationData
 from wandb_eval.engine.evaluation.evaluator import Evaluator
+from wandb_eval.engine.evaluation.result import Evaluation
 from wandb_eval.engine.evaluation.samples import EvaluatedSamples, Samples
 from wandb_eval.engine.evaluation.task import EvalTask
-from wandb_eval.engine.fit_logs import FitLogs, InLogs
+from wandb_eval.engine.evaluation_log import EvaluationLog
+from wandb_eval.engine.fit_callbacks import FitCallbacks
+from wandb_eval.engine.fit_logs import FitLogs, InLogs, add_epoch
 from wandb_eval.engine.kit.images import check_image_format
 from wandb_eval.engine.kit.logits import (
     FromLogits,
@@ -27,8 +29,10 @@ from wandb_eval.engine.kit.logits import (
 from wandb_eval.engine.kit.outputs import check_output_key, select_output, select_target
 from wandb_eval.engine.monitor import Mode, Monitor
 from wandb_eval.engine.nested import stack_or_list
+from wandb_eval.engine.relaxed_gc import relaxed_gc
 from wandb_eval.engine.sample_display import SampleRenderer
 from wandb_eval.engine.sample_rows import SampleRows, TaskColumns
+from wandb_eval.engine.schedule import Moment, Schedule
 
 
 class TaskArguments(TypedDict, total=False):
@@ -56,7 +60,7 @@ class TaskArguments(TypedDict, total=False):
     on_error: Literal["warn", "raise"]
 
 
-class WandbTaskEvalCallback(EvaluatingCallback):
+class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
     """Base class of callbacks that show samples and measure all validation data.
 
     When training begins it draws samples of `validation_data`, which stay the same in
@@ -153,13 +157,6 @@ class WandbTaskEvalCallback(EvaluatingCallback):
         log_to_history: bool = True,
         on_error: Literal["warn", "raise"] = "warn",
     ) -> None:
-        super().__init__(
-            data_table_columns,
-            pred_table_columns,
-            run=run,
-            log_to_history=log_to_history,
-            on_error=on_error,
-        )
         if num_samples is not None:
             num_samples = check_positive("num_samples", num_samples, or_none=True)
         if every_n_batches is not None:
@@ -167,7 +164,6 @@ class WandbTaskEvalCallback(EvaluatingCallback):
             self.on_train_batch_end = self._after_batch
             if type(self).ground_truth_rows is not EvalTask.ground_truth_rows:
                 pred_table_columns = ["epoch", "batch", *pred_table_columns[1:]]
-                self.pred_table_columns = pred_table_columns
         check_image_format(image_format)
         check_bool("one_pass", one_pass)
         _check_from_0("seed", seed)
@@ -188,31 +184,246 @@ class WandbTaskEvalCallback(EvaluatingCallback):
         self.image_fn = image_fn
         self.monitor = monitor
         self.name = name
-        self.prefix = "eval" if name == "val" else f"eval_{name}"
         self.validation_data = ValidationData(
             validation_data, batch_size, self.unpack_batch, self._select_target
         )
-        self._columns = TaskColumns(len(data_table_columns), list(pred_table_columns))
+        self._num_data_columns = len(data_table_columns)
+        self._image_format = image_format
+        self._one_pass = bool(one_pass)
+        self._mode: Mode = mode
+        self._in_logs = in_logs
+        self._seed = int(seed)
+        super().__init__(
+            data_table_columns,
+            pred_table_columns,
+            run=run,
+            log_to_history=log_to_history,
+            on_error=on_error,
+        )
+        self.prefix = "eval" if name == "val" else f"eval_{name}"
+
+    def reset_state(self) -> None:
+        """Sets up the state of a run and a training, which no copy takes over."""
+        super().reset_state()
+        self.validation_data.prepare = None
+        self._monitor = Monitor(self.monitor, self._mode)
+        self._schedule = Schedule(self.every_n_epochs, self.every_n_batches)
+        self._fit_callbacks = FitCallbacks([], self)
+        self._fit_logs = FitLogs(self._in_logs)
         self._renderer = SampleRenderer(
-            image_fn,
-            image_format,
+            self.image_fn,
+            self._image_format,
             self.progress,
             self.shown_size,
             self.uses_model_preprocessing,
         )
-        self._sample_rows = SampleRows(self._rows_of)
-        self._monitor = Monitor(monitor, mode)
-        self._fit_logs = FitLogs(in_logs)
         self._evaluator = Evaluator(
             self,
             self.validation_data,
-            num_samples=num_samples,
-            seed=int(seed),
+            num_samples=self.num_samples,
+            seed=self._seed,
             num_hardest=self.num_hardest,
-            batch_size=int(batch_size),
-            one_pass=bool(one_pass),
+            batch_size=self.validation_data.batch_size,
+            one_pass=self._one_pass,
             preprocesses=self.uses_model_preprocessing,
         )
+        self._log = EvaluationLog(
+            self,
+            self,
+            columns=TaskColumns(self._num_data_columns, list(self.pred_table_columns)),
+            sample_rows=SampleRows(self._rows_of),
+            monitor=self._monitor,
+            has_batches=self.every_n_batches is not None,
+        )
+        self.history: dict[str, list[float]] = {}
+        self._computes = True
+        self._num_calls = 0
+        self._numbers: dict[str, float] = {}
+
+    # --- Hooks --------------------------------------------------------------------
+
+    def set_model(self, model: Any) -> None:
+        """Evaluates this model from now on."""
+        if type(model).__module__.partition(".")[0] == "tf_keras":
+            raise TypeError(
+                f"{type(self).__name__} needs a model of Keras 3 (`import keras`). "
+                f"Received: {type(model)}, of Keras 2. With TensorFlow 2.16 or newer, "
+                "unset TF_USE_LEGACY_KERAS to have `tf.keras` be Keras 3."
+            )
+        super().set_model(model)
+        self._evaluator.set_model(model)
+        self._renderer.model = model if self.uses_model_preprocessing else None
+
+    def on_run_begin(self) -> None:
+        """Called when the callback begins to log to another run."""
+        super().on_run_begin()
+        self._log.begin_run()
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Draws the samples, checks data and outputs, and logs the ground truth."""
+        _check_has_model(self, self._model)
+        self._schedule.begin(self.params)
+        self._log.begin_training()
+        self.history, self._num_calls = {}, 0
+        self._monitor.set_model(self.model)
+        self.bind_run()
+        prefix = f"{self.prefix}/"
+        self._fit_callbacks = FitCallbacks.find(self)
+        self._fit_callbacks.warn_of_order(prefix)
+        if self.every_n_epochs > 1:
+            self._fit_callbacks.expect_gaps(prefix)
+        # Numbers may steer the training also where nothing is logged.
+        self._computes = not self.run_log.skips or bool(
+            self._fit_callbacks.used(prefix)
+        )
+        if self._computes:
+            self._check_model()
+        super().on_train_begin(logs)
+
+    def _check_model(self) -> None:
+        """Tries what will be predicted, and looks at what comes out."""
+        self._evaluator.check()
+        _, outputs = next(self._evaluator.predict_samples(self._evaluator.samples))
+        self.check_outputs(outputs)
+        column = self._renderer.set_samples(self._evaluator.samples)
+        if column == "input" and self.is_logging:
+            for columns in (self.data_table_columns, self.pred_table_columns):
+                columns[:] = ["input" if c == "image" else c for c in columns]
+            self._log.columns.predictions = list(self.pred_table_columns)
+
+    def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Takes part in the validation of `fit`, if that epoch is to be evaluated."""
+        if self._schedule.is_in_fit and self._computes and self._is_due():
+            self._evaluator.begin_validation()
+
+    def on_test_end(self, logs: dict[str, float] | None = None) -> None:
+        """Takes part in the validation of `fit` no longer."""
+        self._evaluator.end_validation()
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Begins an epoch, and closes the row of the one before in the history."""
+        self.check_begun()
+        super().on_epoch_begin(epoch, logs)
+        self._schedule.begin_epoch()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Evaluates the model, if it is time to, and adds the numbers to `logs`."""
+        self.check_begun()
+        is_first = self._schedule.last_end is None
+        self.run_log.epoch = epoch
+        self._schedule.end_epoch(epoch, logs)
+        numbers: dict[str, float] = {}
+        if self._is_due():
+            numbers = self._evaluate_epoch(epoch, dict(logs or {}))
+            if logs is not None:
+                logs.update(self._numbers_for_fit(numbers))
+        if is_first and self._computes:
+            self._fit_callbacks.warn_of_columns(f"{self.prefix}/", bool(numbers))
+        self._evaluator.drop()
+
+    def _after_batch(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """The `on_train_batch_end` of a callback with `every_n_batches`."""
+        self.check_begun()
+        moment = self._schedule.moment_after(self.run_log.epoch, batch)
+        if moment is not None:
+            self._fit_callbacks.sync_models(self._model)
+            self._evaluate(moment, dict(logs or {}))
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        """Evaluates the model, if training ended early and that was not known yet."""
+        missed = self._schedule.missed_end()
+        if missed is not None:
+            self._evaluate_epoch(*missed)
+        self._schedule.is_in_fit = False
+        if self.is_logging:
+            self._log.log_summary()
+        super().on_train_end(logs)
+
+    def _is_due(self) -> bool:
+        return self._schedule.is_due(self.run_log.epoch, self._stops())
+
+    def _stops(self) -> bool:
+        # Only `fit` and `compile` set it.
+        return bool(getattr(self.model, "stop_training", False))
+
+    # --- Evaluations --------------------------------------------------------------
+
+    @property
+    def evaluation(self) -> Evaluation | None:
+        """The last evaluation, `None` before the first one."""
+        return self._log.evaluation
+
+    def evaluate(
+        self, model: keras.Model, logs: dict[str, float] | None = None
+    ) -> dict[str, float]:
+        """Evaluates a trained model, without `fit`, and logs a version.
+
+        Args:
+            model: The model.
+            logs: Numbers from elsewhere, among which `monitor` may be.
+
+        Returns:
+            The numbers, by the key that they are logged under.
+        """
+        if self.model is not model or not self.run_log.is_current:
+            self.set_model(model)
+            self.on_train_begin(logs)
+            self._schedule.is_in_fit = False
+        if not self._computes:  # The numbers are asked for.
+            self._computes = True
+            self._check_model()
+        numbers = self._evaluate_epoch(self._num_calls, dict(logs or {}))
+        self._num_calls += 1
+        super().on_train_end(logs)
+        return numbers
+
+    def _evaluate_epoch(self, epoch: int, logs: dict[str, Any]) -> dict[str, float]:
+        """Evaluates the model at the end of an epoch, and keeps the numbers."""
+        numbers = self._evaluate(Moment(epoch), logs)
+        if numbers:
+            add_epoch(self.history, {f"{self.prefix}/epoch": epoch, **numbers})
+        return numbers
+
+    def _numbers_for_fit(self, numbers: dict[str, float]) -> dict[str, float]:
+        """The numbers that go into the logs of `fit`."""
+        what = "Numbers that were asked for are not in the logs"
+        with self.run_log.failures.tolerate(what, ValueError):
+            self._fit_logs.check(numbers, self.prefix)
+        used = self._fit_callbacks.used(f"{self.prefix}/") | {str(self.monitor)}
+        return self._fit_logs.choose(numbers, self.prefix, self.headline, used)
+
+    def _evaluate(self, moment: Moment, logs: dict[str, Any]) -> dict[str, float]:
+        """Evaluates the model, logs the results, and returns the numbers."""
+        if moment.batch is None and self._schedule.is_evaluated(moment.epoch):
+            self._schedule.note(moment)
+            return self._numbers  # Nothing was trained since.
+        self.run_log.epoch = moment.epoch
+        self._schedule.note(moment)
+        self._numbers = {}
+        if not self._computes:
+            return {}
+        with self.run_log.version(Exception) as version:
+            with self._fit_callbacks.validation_weights():
+                evaluation = self._evaluator.evaluate(moment.epoch)
+            results = self._log.with_prefix(_measured(evaluation))
+            self._numbers = {k: v for k, v in results.items() if is_number(v)}
+        if version.error is None and self.is_logging:
+            is_last = self._schedule.is_last(moment.epoch, self._stops())
+            self._log.log(evaluation, moment, results, logs, is_last=is_last)
+        return self._numbers
+
+    # --- Tables ---------------------------------------------------------------------
+
+    def add_ground_truth(self, logs: dict[str, float] | None = None) -> None:
+        """Adds the fixed samples to `data_table`, with `ground_truth_rows`."""
+        self.add_rows(self.data_table, self._rows_of(self.samples))
+
+    def add_model_predictions(
+        self, epoch: int, logs: dict[str, float] | None = None
+    ) -> None:
+        """Adds predictions for the fixed samples, with `prediction_rows`."""
+        assert self.evaluation is not None
+        self._log.add_predictions(self.pred_table, self.evaluation.fixed)
 
     # --- What a task may use --------------------------------------------------------
 
@@ -254,7 +465,7 @@ class WandbTaskEvalCallback(EvaluatingCallback):
         Yields:
             Which samples, as a slice of `self.samples`, and the outputs for them.
         """
-        known = None if self._shown_evaluation is None else self._shown_evaluation.fixed
+        known = None if self.evaluation is None else self.evaluation.fixed
         if known is None or self.reads_batches:
             yield from self._evaluator.predict_samples(self.samples)
             return
@@ -283,26 +494,14 @@ class WandbTaskEvalCallback(EvaluatingCallback):
         """Logs `data_table`, in the artifact that the constructor's `name` names."""
         super().log_data_table(name or self.name, type, table_name)
 
-    def _name_of_versions(self) -> str | None:
-        """Unless `self.name` is `"val"`, it is in the name, too."""
-        run = self._run_log.run
-        if self.name == "val" or run is None:
-            return None
-        return artifact_name(f"run_{run.id}_{self.name}_pred")
-
-    def evaluate(
-        self, model: keras.Model, logs: dict[str, float] | None = None
-    ) -> dict[str, float]:
-        """Evaluates a trained model, without `fit`, and logs a version.
-
-        Args:
-            model: The model.
-            logs: Numbers from elsewhere, among which `monitor` may be.
-
-        Returns:
-            The numbers, by the key that they are logged under.
-        """
-        return self._evaluate_without_fit(model, dict(logs or {}))
+    def log_pred_table(
+        self, *args: Any, name: str | None = None, **options: Any
+    ) -> None:
+        """Logs `pred_table`; unless `self.name` is `"val"`, it is in the name, too."""
+        run = self.run_log.run
+        if name is None and self.name != "val" and run is not None:
+            name = artifact_name(f"run_{run.id}_{self.name}_pred")
+        super().log_pred_table(*args, name=name, **options)
 
     def resolve_from_logits(
         self, from_logits: FromLogits, outputs: Any, one_class: bool = True
@@ -364,6 +563,24 @@ class WandbTaskEvalCallback(EvaluatingCallback):
     def verbose(self) -> bool:
         """Whether `fit` shows what it does."""
         return bool((self.params or {}).get("verbose", 1))
+
+
+def _check_has_model(callback: Any, model: Any) -> None:
+    if model is None:
+        raise RuntimeError(
+            f"{type(callback).__name__} has no model. `model.fit` sets it. In a "
+            "training loop of your own, call `callback.set_model(model)` before "
+            "`on_train_begin`, or have `keras.callbacks.CallbackList([...], "
+            "model=model)` do it."
+        )
+
+
+def _measured(evaluation: Evaluation) -> dict[str, Any]:
+    """The results of the metrics, charts among them."""
+    if evaluation.metrics is None:
+        return {}
+    with relaxed_gc():
+        return evaluation.metrics.compute()
 
 
 def _check_from_0(name: str, value: Any) -> None:

@@ -7,7 +7,7 @@ import re
 import string
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -17,17 +17,27 @@ import wandb
 class FitCallbacks:
     """The callbacks that stand before and behind one of ours in `fit`.
 
-    Keras gives a callback no way to the others. The `CallbackList` that calls it is
-    looked for on the stack; in a loop of a user's own there is none.
-
     Args:
-        callback: Ours. To be made in one of its hooks.
+        callbacks: All callbacks of the `fit`.
+        own: Our callback.
     """
 
-    def __init__(self, callback: Any) -> None:
-        self.all = _callbacks_of_fit(callback)
-        places = [i for i, other in enumerate(self.all) if other is callback]
+    def __init__(self, callbacks: Sequence[Any], own: Any) -> None:
+        self.all = list(callbacks)
+        places = [i for i, other in enumerate(self.all) if other is own]
         self._before = self.all[: places[0]] if places else []
+
+    @classmethod
+    def find(cls, own: Any) -> FitCallbacks:
+        """Finds the callbacks of the `fit` that calls a hook of ours now.
+
+        Keras gives a callback no way to the others. The `CallbackList` that calls it is
+        looked for on the stack; in a loop of a user's own there may be none.
+
+        Args:
+            own: Our callback.
+        """
+        return cls(_callbacks_of_fit(own), own)
 
     def used(self, prefix: str) -> set[str]:
         """The numbers that one of them uses, of those whose names begin so."""

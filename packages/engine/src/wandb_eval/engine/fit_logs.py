@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
 from collections.abc import Collection, Sequence
 from typing import Any, Literal
-
-from wandb_eval.core.run_log import RunLog
-from wandb_eval.engine.fit_callbacks import FitCallbacks
-from wandb_eval.engine.monitor import Monitor
 
 InLogs = Literal["all"] | Sequence[str] | None
 
@@ -76,43 +71,6 @@ class FitLogs:
                 f"`in_logs` names {', '.join(map(repr, unknown))}, which the first "
                 f"evaluation did not measure. It measured: {known}"
             )
-
-
-class KeepsNumbers:
-    """A callback that keeps the numbers of all epochs, and shows some of them to `fit`.
-
-    Attributes:
-        history: All numbers of the training as lists by epoch, by their keys.
-    """
-
-    headline: Sequence[str] | None
-    prefix: str
-    history: dict[str, list[float]]
-    _fit_logs: FitLogs
-    _monitor: Monitor
-    _fit_callbacks: FitCallbacks
-    _run_log: RunLog
-
-    @abstractmethod
-    def _evaluate(
-        self, epoch: int, logs: dict[str, Any], batch: int | None = None
-    ) -> dict[str, float]:
-        """Evaluates the model."""
-
-    def _evaluate_epoch(self, epoch: int, logs: dict[str, Any]) -> dict[str, float]:
-        """Evaluates the model at the end of an epoch, and keeps the numbers."""
-        numbers = self._evaluate(epoch, logs)
-        if numbers:
-            add_epoch(self.history, {f"{self.prefix}/epoch": epoch, **numbers})
-        return numbers
-
-    def _shown_by_fit(self, numbers: dict[str, float]) -> dict[str, float]:
-        """The numbers that go into the logs of `fit`."""
-        what = "Numbers that were asked for are not in the logs"
-        with self._run_log.failures.tolerate(what, ValueError):
-            self._fit_logs.check(numbers, self.prefix)
-        used = self._fit_callbacks.used(f"{self.prefix}/") | {str(self._monitor.name)}
-        return self._fit_logs.choose(numbers, self.prefix, self.headline, used)
 
 
 def add_epoch(history: dict[str, list[float]], numbers: dict[str, float]) -> None:

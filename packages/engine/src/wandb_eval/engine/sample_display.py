@@ -52,10 +52,6 @@ class SampleRenderer:
         self._are_texts = False
         self._said: set[str] = set()
 
-    def __getstate__(self) -> dict[str, Any]:
-        """A copy knows no model."""
-        return vars(self) | {"model": None}
-
     def set_samples(self, samples: Samples) -> str:
         """Learns from the fixed samples how all are shown.
 

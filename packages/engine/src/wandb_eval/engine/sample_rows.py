@@ -15,9 +15,9 @@ MakeRows = Callable[[Samples], Sequence[Sequence[Any]]]
 
 
 class SampleRows:
-    """Gives any sample its row of ground truth, and each sample the same one again.
+    """Makes the row of ground truth of a sample once, and returns it again later.
 
-    So an image is encoded once in a run, however often its sample turns up.
+    So an image is encoded once in a run, however often its sample is shown.
 
     Args:
         make: Makes the rows of samples that have none yet.
@@ -27,20 +27,16 @@ class SampleRows:
         self.make = make
         self._rows: dict[int, list[Any]] = {}
 
-    def __getstate__(self) -> dict[str, Any]:
-        """A copy has no rows: they belong to a run."""
-        return {"make": self.make, "_rows": {}}
-
     def forget(self) -> None:
-        """Makes all rows anew: those that there are belong to another run."""
+        """Forgets all rows: they belong to another run."""
         self._rows = {}
 
     def know(self, index: Sequence[int], rows: Sequence[Sequence[Any]]) -> None:
-        """Takes over rows that are there already: of the fixed samples."""
+        """Takes over rows that were made already, as of the fixed samples."""
         self._rows |= {place: list(row) for place, row in zip(index, rows, strict=True)}
 
-    def give(self, evaluated: EvaluatedSamples) -> None:
-        """Gives samples their rows, as `evaluated.rows`."""
+    def rows_of(self, evaluated: EvaluatedSamples) -> list[list[Any]]:
+        """Returns the rows of samples, and makes those that there are not yet."""
         new = [i for i, at in enumerate(evaluated.index) if at not in self._rows]
         if new:
             samples = Samples(
@@ -49,7 +45,7 @@ class SampleRows:
                 [evaluated.y[i] for i in new],
             )
             self.know(samples.index, self.make(samples))
-        evaluated.rows = [self._rows[at] for at in evaluated.index]
+        return [self._rows[at] for at in evaluated.index]
 
 
 @dataclass

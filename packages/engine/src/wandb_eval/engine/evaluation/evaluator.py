@@ -12,8 +12,8 @@ import numpy as np
 
 from wandb_eval.core.processes import is_alone
 from wandb_eval.engine.evaluation import fit_pass
+from wandb_eval.engine.evaluation.collector import Collector, Decode, Read, ScoredBatch
 from wandb_eval.engine.evaluation.data import DataScan, ValidationData
-from wandb_eval.engine.evaluation.evaluation import Decode, Evaluation, Read
 from wandb_eval.engine.evaluation.identities import Identities
 from wandb_eval.engine.evaluation.learning import Learning
 from wandb_eval.engine.evaluation.predict import Predictor
@@ -22,9 +22,10 @@ from wandb_eval.engine.evaluation.preprocessing import (
     is_unprocessed,
     preprocessing,
 )
-from wandb_eval.engine.evaluation.samples import EvaluatedSamples, KeptSample, Samples
+from wandb_eval.engine.evaluation.result import Evaluation
+from wandb_eval.engine.evaluation.samples import EvaluatedSamples, Samples
 from wandb_eval.engine.evaluation.task import EvalTask
-from wandb_eval.engine.nested import select, stack_or_list, to_numpy
+from wandb_eval.engine.nested import stack_or_list, to_numpy
 
 logger = logging.getLogger(__name__)
 
@@ -82,22 +83,10 @@ class Evaluator:
         self._predictor: Predictor | None = None
         self._preprocessing: Preprocessing | None = None
         self._fit_pass: fit_pass.FitPass | None = None
-        self._of_fit: Evaluation | None = None
+        self._of_fit: Collector | None = None
         self._unverified: tuple[Any, Any] | None = None
         self._must_verify = self._is_given = self._is_random = False
         self._why_not: str | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """A copy knows no model, and draws its samples anew: the same ones."""
-        left_out = {"_model", "_scan", "_predictor", "_fit_pass", "_of_fit"}
-        left_out |= {"_unverified", "_learning", "_identities", "_preprocessing"}
-        return {k: v for k, v in vars(self).items() if k not in left_out}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Makes a copy that begins anew."""
-        self.__dict__.update(state)
-        self._scan = self._identities = None
-        self._begin_anew()
 
     def set_model(self, model: Any) -> None:
         """Evaluates this model from now on, and knows nothing of what was before."""
@@ -116,7 +105,7 @@ class Evaluator:
 
     @property
     def scan(self) -> DataScan:
-        """What the first walk found; the data is walked when it is first asked for."""
+        """The scan before training; the data is walked when it is first asked for."""
         if self._scan is None:
             self._scan = self.data.scan(
                 self._num_samples,
@@ -128,7 +117,7 @@ class Evaluator:
 
     @property
     def identities(self) -> Identities:
-        """What tells samples from others."""
+        """The ids of samples."""
         if self._identities is None:
             self._identities = Identities(self.scan)
         return self._identities
@@ -183,31 +172,31 @@ class Evaluator:
     # --- The pass of fit --------------------------------------------------------------
 
     def begin_validation(self) -> None:
-        """Looks on while `fit` validates."""
+        """Takes part in the validation of `fit`."""
         self.drop()
         if self._why_not is not None:
             return
         if self._fit_pass is None:
             self._fit_pass = fit_pass.FitPass(self._model)
-        evaluation = self._new_evaluation(
+        collected = self._new_collector(
             self.data.read, fit_pass.may_refill(), self._fit_pass.decode
         )
-        if not evaluation.measures:
+        if not collected.measures:
             return
-        self._of_fit = evaluation
+        self._of_fit = collected
         self._is_given = fit_pass.is_given(self.data.source)
         self._fit_pass.begin(self._take_of_fit)
 
     def end_validation(self) -> None:
-        """Looks on no longer."""
+        """Takes part in it no longer."""
         if self._fit_pass is not None:
             self._fit_pass.end()
 
     def drop(self) -> None:
         """Forgets what is left of a validation; best when `fit` is through with it."""
-        evaluation, self._of_fit = self._of_fit, None
-        if evaluation is not None:
-            evaluation.close()
+        collected, self._of_fit = self._of_fit, None
+        if collected is not None:
+            collected.close()
         if self._fit_pass is not None:
             self._fit_pass.release()
 
@@ -225,25 +214,25 @@ class Evaluator:
             self._of_fit.add(raw, outputs)
         except Exception as error:  # It is `fit` that would end.
             logger.debug("What fit validates on can't be read", exc_info=error)
-            evaluation, self._of_fit = self._of_fit, None
-            evaluation.close()
+            collected, self._of_fit = self._of_fit, None
+            collected.close()
 
     def _give_up(self, reason: str) -> None:
         self._why_not = reason
         self.drop()
 
-    def _finished_of_fit(self) -> tuple[Evaluation | None, str | None]:
-        """The evaluation that came from `fit`, or why there is none."""
-        evaluation, self._of_fit = self._of_fit, None
+    def _finished_of_fit(self) -> tuple[Collector | None, str | None]:
+        """The walk of `fit`, finished; or the reason why there is none."""
+        collected, self._of_fit = self._of_fit, None
         if self._why_not is not None:
             return None, self._why_not
-        if evaluation is None:
+        if collected is None:
             return None, "`fit` did not validate on this data"
         try:
-            evaluation.finish()
+            collected.finish()
         except Exception as error:
             return None, f"its batches could not be evaluated: {error}"
-        if not self._is_of_data(evaluation):
+        if not self._is_of_data(collected):
             return None, "`fit` validates on other data"
         unverified, self._unverified = self._unverified, None
         if unverified is not None:
@@ -253,15 +242,15 @@ class Evaluator:
                 return None, self._why_not
             # What decodes may be exchanged while the model trains.
             self._must_verify = fit_pass.decodes(self._model)
-        return evaluation, None
+        return collected, None
 
-    def _is_of_data(self, evaluation: Evaluation) -> bool:
-        """Whether an evaluation that came from `fit` is one of the validation data."""
-        order = evaluation.fingerprint.compare(self.scan.fingerprint)
-        if order != "other" and evaluation.has_fixed:
+    def _is_of_data(self, collected: Collector) -> bool:
+        """Whether the walk of `fit` was one through the validation data."""
+        order = collected.fingerprint.compare(self.scan.fingerprint)
+        if order != "other" and collected.has_fixed:
             return True
         if not self._is_given or (
-            evaluation.fingerprint.count != self.scan.fingerprint.count
+            collected.fingerprint.count != self.scan.fingerprint.count
         ):
             return False
         if not self._is_random:
@@ -272,34 +261,45 @@ class Evaluator:
     # --- Evaluations ------------------------------------------------------------------
 
     def evaluate(self, epoch: int) -> Evaluation:
-        """What is known of the model now."""
+        """Evaluates the model as it is now.
+
+        Args:
+            epoch: The epoch, from 0.
+        """
         self.predictor.begin()
-        evaluation, reason = self._finished_of_fit()
-        if evaluation is None:
-            evaluation = self._new_evaluation(None, self.data.is_refilled)
-            if evaluation.measures:
+        collected, reason = self._finished_of_fit()
+        if collected is None:
+            collected = self._new_collector(None, self.data.is_refilled)
+            if collected.measures:
                 if reason != self.reason:
                     logger.info("The validation data is walked again: %s.", reason)
-                self._walk_through(evaluation)
-            evaluation.finish()
+                self._walk_through(collected)
+            collected.finish()
         self.reason = reason
-        order = evaluation.fingerprint.compare(self.scan.fingerprint)
+        seen = collected.fingerprint
+        order = seen.compare(self.scan.fingerprint)
         # Processes have to predict alike, whatever order each of them sees.
-        in_order = order == "same" and evaluation.in_order and is_alone()
-        if in_order:
-            evaluation.learn(epoch)
-        else:
-            evaluation.learning = None
-            evaluation.fixed = self._evaluate_alone(self.samples)
-        for kept in (evaluation.hardest, evaluation.suspects):
-            self.identities.give(kept, evaluation.fingerprint.samples, in_order)
-        evaluation.in_order = in_order
-        return evaluation
-
-    def _new_evaluation(
-        self, read: Read | None, is_refilled: bool, decode: Decode | None = None
-    ) -> Evaluation:
+        in_order = order == "same" and collected.in_order and is_alone()
+        hardest, suspects = (
+            self.identities.name(kept, seen.samples, in_order)
+            for kept in (collected.hardest, collected.suspects)
+        )
         return Evaluation(
+            metrics=collected.metrics,
+            fixed=collected.fixed if in_order else self._evaluate_alone(),
+            hardest=hardest,
+            suspects=suspects,
+            scores=collected.scores,
+            learning=collected.learn(epoch) if in_order else None,
+            not_finite=collected.not_finite,
+            fingerprint=seen,
+            in_order=in_order,
+        )
+
+    def _new_collector(
+        self, read: Read | None, is_refilled: bool, decode: Decode | None = None
+    ) -> Collector:
+        return Collector(
             self._task,
             self.scan,
             self._num_hardest,
@@ -309,36 +309,29 @@ class Evaluator:
             decode=decode,
         )
 
-    def _walk_through(self, evaluation: Evaluation) -> None:
+    def _walk_through(self, collected: Collector) -> None:
         progress = self._task.progress(
             "Evaluating validation_data", self.data.num_batches
         )
         try:
             for batch in self.data:
-                evaluation.add(batch, self.predictor(batch.x))
+                collected.add(batch, self.predictor(batch.x))
                 progress.add()
         except BaseException:
-            evaluation.close()
+            collected.close()
             raise
         progress.close()
 
-    def _evaluate_alone(self, samples: Samples) -> EvaluatedSamples:
-        evaluated = EvaluatedSamples()
+    def _evaluate_alone(self) -> EvaluatedSamples:
+        """Evaluates the fixed samples, apart from all others."""
+        evaluated, samples = EvaluatedSamples(), self.samples
         for part, outputs in self.predict_samples(samples):
-            y = stack_or_list(samples.y[part])
-            truth, predictions = self._task.read_batch(y, outputs)
-            scores = self._task.score_samples(truth, predictions)
-            for i, place in enumerate(samples.index[part]):
-                evaluated.add(
-                    KeptSample(
-                        place,
-                        samples.x[part.start + i],
-                        samples.y[part.start + i],
-                        select(truth, i),
-                        select(predictions, i),
-                        {} if scores is None else scores.row(i),
-                    )
-                )
+            batch = ScoredBatch.read(
+                self._task, stack_or_list(samples.y[part]), outputs
+            )
+            for i, at in enumerate(range(part.start, part.stop)):
+                index, x, y = samples.index[at], samples.x[at], samples.y[at]
+                evaluated.add(batch.sample(i, index, x, y))
         return evaluated
 
 

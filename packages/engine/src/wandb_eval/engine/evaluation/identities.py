@@ -1,4 +1,4 @@
-"""What tells samples from others, where their places may change."""
+"""The ids of samples, also where their places change."""
 
 from __future__ import annotations
 
@@ -19,31 +19,33 @@ class Identities:
     each.
 
     Args:
-        walk: The first walk, with the fixed samples.
+        scan: The scan before training, with the fixed samples.
     """
 
-    def __init__(self, walk: DataScan) -> None:
-        self._sums = walk.fingerprint.samples
-        self._beyond = walk.fingerprint.count
+    def __init__(self, scan: DataScan) -> None:
+        self._sums = scan.fingerprint.samples
+        self._beyond = scan.fingerprint.count
         self._content_of: dict[int, Any] = {}
         self._ids_of: dict[Any, list[int]] = {}
-        samples = walk.samples
+        samples = scan.samples
         for place, x, y in zip(samples.index, samples.x, samples.y, strict=True):
             self._claim(place, content_key((x, y)))
 
-    def give(self, kept: EvaluatedSamples, sums: Checksums, in_order: bool) -> None:
-        """Puts ids in the place of the places that samples had in a walk.
+    def name(
+        self, kept: EvaluatedSamples, sums: Checksums, in_order: bool
+    ) -> EvaluatedSamples:
+        """Returns samples with ids, in the place of the places that they had in a walk.
 
         A sample that was not in the first walk, as of data that is random by itself,
         gets its place, unless another one has that; then one beyond all places.
 
         Args:
-            kept: The samples, whose `index` is changed.
+            kept: The samples; their `index` has the places.
             sums: The checksums of all samples of that walk.
             in_order: Whether the walk saw what the first one saw, in its order.
         """
-        given: set[int] = set()
-        for i, (place, x, y) in enumerate(zip(kept.index, kept.x, kept.y, strict=True)):
+        given: list[int] = []
+        for place, x, y in zip(kept.index, kept.x, kept.y, strict=True):
             content = content_key((x, y))
             known = self._ids_of.get(content, [])
             if in_order:
@@ -61,8 +63,8 @@ class Identities:
             if chosen is None:
                 chosen, self._beyond = self._beyond, self._beyond + 1
             self._claim(chosen, content)
-            given.add(chosen)
-            kept.index[i] = chosen
+            given.append(chosen)
+        return kept.with_index(given)
 
     def _claim(self, chosen: int, content: Any) -> None:
         if chosen not in self._content_of:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -158,8 +158,24 @@ class EvaluatedSamples:
     scores: dict[str, list[Any]] = field(default_factory=dict)
     rows: list[list[Any]] = field(default_factory=list)
 
+    @classmethod
+    def of(cls, samples: Iterable[KeptSample]) -> EvaluatedSamples:
+        """Joins samples that were kept one by one."""
+        evaluated = cls()
+        for sample in samples:
+            evaluated.add(sample)
+        return evaluated
+
     def __len__(self) -> int:
         return len(self.index)
+
+    def with_index(self, index: list[int]) -> EvaluatedSamples:
+        """The same samples with other ids."""
+        return replace(self, index=index)
+
+    def with_rows(self, rows: list[list[Any]]) -> EvaluatedSamples:
+        """The same samples with their rows of the table of ground truth."""
+        return replace(self, rows=rows)
 
     def add(self, sample: KeptSample) -> None:
         """Adds a sample behind the others."""

@@ -1,30 +1,15 @@
-"""What a task is told to do with validation data and outputs of the model."""
+"""The methods that make a task."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 from wandb_eval.engine.evaluation.data import Batch, unpack_x_y
+from wandb_eval.engine.evaluation.metrics import Metrics
+from wandb_eval.engine.evaluation.result import Evaluation
 from wandb_eval.engine.evaluation.samples import EvaluatedSamples, Samples, SampleScores
 from wandb_eval.engine.progress import Progress
-
-if TYPE_CHECKING:
-    from wandb_eval.engine.evaluation.evaluation import Evaluation
-
-
-class Metrics(Protocol):
-    """What is measured over all of the validation data, batch by batch."""
-
-    def update(self, truth: Any, predictions: Any, /) -> None:
-        """Takes in one batch: what the task's `read_batch` makes of it.
-
-        Without a `read_batch`, that is the targets and the outputs of the model, as
-        NumPy arrays.
-        """
-
-    def compute(self) -> dict[str, Any]:
-        """What to log, by name: numbers, tables, charts, images."""
 
 
 class EvalTask:

@@ -1,4 +1,4 @@
-"""One evaluation: a walk through the validation data with the model's outputs."""
+"""Collects the batches of one walk through the validation data."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import copy
 import itertools
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,12 @@ from keras.tree import map_structure
 from wandb_eval.engine.evaluation.data import Batch, DataScan
 from wandb_eval.engine.evaluation.fingerprint import Fingerprint, same_content
 from wandb_eval.engine.evaluation.learning import Learning
-from wandb_eval.engine.evaluation.samples import EvaluatedSamples, KeptSample, TopK
+from wandb_eval.engine.evaluation.samples import (
+    EvaluatedSamples,
+    KeptSample,
+    SampleScores,
+    TopK,
+)
 from wandb_eval.engine.evaluation.task import EvalTask
 from wandb_eval.engine.nested import (
     concatenate,
@@ -28,54 +34,91 @@ from wandb_eval.engine.nested import (
 from wandb_eval.engine.threads import BackgroundWorker
 
 NUM_SUSPECTS = 50
-"""How many samples are kept whose label may be wrong."""
+"""The number of samples that are kept because their target may be wrong."""
 
 MOST_VALUES = 2**22
-"""How many numbers, those in x included, are looked at together."""
+"""The most numbers, those in x included, that are looked at together."""
 
 
 Read = Callable[[Any], Iterable[Batch]]
-"""Reads a batch as batches of even inputs: mostly one."""
+"""Converts a raw batch of `fit` to batches of even inputs: mostly to one."""
 
 Decode = Callable[[Any, Any], Any]
-"""Makes outputs of a batch, and of what the model put out for it."""
+"""Decodes the outputs of the model for a raw batch of `fit`."""
 
 
-class Evaluation:
-    """What is known of a model after one walk through the validation data.
+@dataclass(frozen=True)
+class ScoredBatch:
+    """A batch as a task reads and scores it.
+
+    Attributes:
+        truth: The truth, as `read_batch` returns it.
+        predictions: The predictions, as `read_batch` returns them.
+        scores: The scores of the samples; `None` if the task has none.
+    """
+
+    truth: Any
+    predictions: Any
+    scores: SampleScores | None
+
+    @classmethod
+    def read(cls, task: EvalTask, y: Any, outputs: Any) -> ScoredBatch:
+        """Reads and scores the targets of a batch and the outputs for them."""
+        truth, predictions = task.read_batch(y, outputs)
+        return cls(truth, predictions, task.score_samples(truth, predictions))
+
+    def sample(self, i: int, place: int, x: Any, y: Any) -> KeptSample:
+        """One sample, in memory of its own.
+
+        Args:
+            i: The place of the sample in the batch.
+            place: The place of the sample in the data.
+            x: Its inputs.
+            y: Its targets.
+        """
+        return KeptSample(
+            place,
+            x,
+            y,
+            copy.deepcopy(select(self.truth, i)),
+            copy.deepcopy(select(self.predictions, i)),
+            {} if self.scores is None else self.scores.row(i),
+        )
+
+
+class Collector:
+    """Collects the results of one walk through the validation data.
 
     Batches are looked at in a thread beside the predicting of the next ones: small ones
     several at a time, as one batch.
 
     Args:
         task: Reads and scores batches.
-        walk: The walk that the fixed samples were drawn in.
-        num_hardest: How many of the hardest samples to keep.
-        learning: What was known of the samples before; `None` where it is not kept.
+        scan: The scan in which the fixed samples were drawn.
+        num_hardest: The number of the hardest samples to keep.
+        learning: How samples were learned in the evaluations before.
         is_refilled: Whether a batch must be copied, before the next one is read.
-        read: What makes batches of what is added; `None` if that is batches.
-        decode: What makes outputs to look at of what is added; `None` if they are.
+        read: Converts a raw batch of `fit` to `Batch`es; `None` if batches are added
+            directly.
+        decode: Decodes the outputs that are added; `None` if they need no decoding.
 
     Attributes:
-        metrics: What was measured; `None` if the task measures nothing.
-        fixed: The fixed samples.
-        hardest: The samples that the model gets most wrong, those first.
-        suspects: The samples whose label may be wrong, where the task can tell.
-        scores: What is known of all samples, by column, in their order.
-        not_finite: For how many samples the outputs are no numbers, as far as the task
-            says so: by a `difficulty` of NaN.
-        fingerprint: What the walk saw.
+        metrics: The metrics of the task; `None` if it has none.
+        fixed: The fixed samples that were at their places.
+        scores: The scores of all samples, by column, in their order.
+        not_finite: The number of samples whose outputs are NaN or infinite.
+        fingerprint: The identity of the data that was seen.
         in_order: Whether the fixed samples were where they were before training.
-        has_fixed: Whether all fixed samples were there, wherever, with all they have in
-            their inputs.
+        has_fixed: Whether all fixed samples were there, at any place, with their whole
+            inputs.
     """
 
     def __init__(
         self,
         task: EvalTask,
-        walk: DataScan,
+        scan: DataScan,
         num_hardest: int,
-        learning: Learning | None,
+        learning: Learning,
         *,
         is_refilled: bool,
         read: Read | None,
@@ -83,16 +126,14 @@ class Evaluation:
     ) -> None:
         self.metrics = task.new_metrics()
         self.fixed = EvaluatedSamples()
-        self.hardest = EvaluatedSamples()
-        self.suspects = EvaluatedSamples()
         self.scores: dict[str, list[Any]] = {}
         self.not_finite = 0
         self.fingerprint = Fingerprint()
         self.in_order = self.has_fixed = False
-        self.learning = learning
+        self._learning = learning
         self._task = task
-        self._samples = walk.samples
-        self._sums = walk.fingerprint.samples[walk.samples.index]
+        self._samples = scan.samples
+        self._sums = scan.fingerprint.samples[scan.samples.index]
         self._places = {place: i for i, place in enumerate(self._samples.index)}
         self._missing: dict[int, list[int]] = {}
         for i, checksum in enumerate(self._sums.tolist()):
@@ -141,24 +182,28 @@ class Evaluation:
             self._worker.close()
         self.in_order = len(self.fixed) == len(self._samples)
         self.has_fixed = not any(self._missing.values())
-        for kept, evaluated in (
-            (self._top, self.hardest),
-            (self._suspects, self.suspects),
-        ):
-            for sample in kept.samples():
-                evaluated.add(sample)
 
-    def learn(self, epoch: int) -> None:
-        """Adds what was seen to what is known of the samples from before."""
-        if self.learning is not None and self._correct:
-            correct = np.concatenate(self._correct)
-            confidence = np.concatenate(self._confidence)
-            self.learning.update(correct, confidence, epoch)
-        else:
-            self.learning = None
+    @property
+    def hardest(self) -> EvaluatedSamples:
+        """The samples that the model gets most wrong, the hardest first."""
+        return EvaluatedSamples.of(self._top.samples())
+
+    @property
+    def suspects(self) -> EvaluatedSamples:
+        """The samples whose target may be wrong, where the task can tell."""
+        return EvaluatedSamples.of(self._suspects.samples())
+
+    def learn(self, epoch: int) -> Learning | None:
+        """Adds this walk to how samples were learned; `None` if the task can't tell."""
+        if not self._correct:
+            return None
+        correct = np.concatenate(self._correct)
+        confidence = np.concatenate(self._confidence)
+        self._learning.update(correct, confidence, epoch)
+        return self._learning
 
     def close(self) -> None:
-        """Lets go of an evaluation that comes to nothing."""
+        """Ends a walk without a result."""
         self._waiting = []
         with contextlib.suppress(Exception):
             self._worker.close()
@@ -196,11 +241,11 @@ class Evaluation:
         """Looks at batches together: their targets, and the outputs for them."""
         first = self.fingerprint.count
         sums = self.fingerprint.add([batch.x for batch in batches], y)
-        ends = np.cumsum([batch.size for batch in batches])
-        truth, predictions = self._task.read_batch(y, outputs)
+        ends = np.cumsum([part.size for part in batches])
+        batch = ScoredBatch.read(self._task, y, outputs)
         if self.metrics is not None:
-            self.metrics.update(truth, predictions)
-        scores = self._task.score_samples(truth, predictions)
+            self.metrics.update(batch.truth, batch.predictions)
+        scores = batch.scores
 
         def inputs(i: int) -> Any:
             at = int(np.searchsorted(ends, i, side="right"))
@@ -209,14 +254,8 @@ class Evaluation:
         held: dict[int, Any] = {}
 
         def keep(i: int) -> KeptSample:
-            return KeptSample(
-                first + i,
-                held[i] if i in held else copy_sample(inputs(i)),
-                copy_sample(select(y, i)),
-                copy.deepcopy(select(truth, i)),
-                copy.deepcopy(select(predictions, i)),
-                {} if scores is None else scores.row(i),
-            )
+            x = held[i] if i in held else copy_sample(inputs(i))
+            return batch.sample(i, first + i, x, copy_sample(select(y, i)))
 
         for i in np.flatnonzero(np.isin(sums, self._sums)).tolist():
             fixed = self._places.get(first + i)
@@ -241,7 +280,6 @@ class Evaluation:
             return
         self._correct.append(scores.correct)
         self._confidence.append(scores.confidence)
-        if self.learning is not None:
-            mean = self.learning.mean_confidence(first, scores.confidence)
-            # What the model agrees with is no suspect.
-            self._suspects.offer(np.where(scores.correct, -np.inf, 1 - mean), keep)
+        mean = self._learning.mean_confidence(first, scores.confidence)
+        # A target that the model agrees with is no suspect.
+        self._suspects.offer(np.where(scores.correct, -np.inf, 1 - mean), keep)

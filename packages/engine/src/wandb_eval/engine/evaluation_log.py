@@ -1,0 +1,220 @@
+"""The log of evaluations: the tables of a version, and a row of the history."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import wandb
+
+from wandb_eval.core import WandbEvalCallback, add_rows
+from wandb_eval.core.arguments import is_number
+from wandb_eval.engine.best import BestVersion
+from wandb_eval.engine.evaluation.result import Evaluation
+from wandb_eval.engine.evaluation.samples import EvaluatedSamples
+from wandb_eval.engine.evaluation.task import EvalTask
+from wandb_eval.engine.monitor import Monitor
+from wandb_eval.engine.nested import to_numpy
+from wandb_eval.engine.relaxed_gc import relaxed_gc
+from wandb_eval.engine.sample_rows import SampleRows, TaskColumns
+from wandb_eval.engine.schedule import Moment
+
+MOST_SCORES = 10_000
+"""Above so many samples, not every version has the scores of all of them."""
+
+
+class EvaluationLog:
+    """Logs the evaluations of a task.
+
+    Args:
+        task: Makes rows, and results of its own.
+        callback: The same object as a callback. It logs tables and values.
+        columns: The columns of the task's tables.
+        sample_rows: Gives samples their rows of ground truth.
+        monitor: Tells how good an evaluation is.
+        has_batches: Whether the model is evaluated within epochs, too.
+
+    Attributes:
+        evaluation: The last evaluation that was logged; `None` before the first one.
+        moment: The moment of that evaluation.
+    """
+
+    def __init__(
+        self,
+        task: EvalTask,
+        callback: WandbEvalCallback,
+        *,
+        columns: TaskColumns,
+        sample_rows: SampleRows,
+        monitor: Monitor,
+        has_batches: bool,
+    ) -> None:
+        self.evaluation: Evaluation | None = None
+        self.moment = Moment(0)
+        self.columns = columns
+        self._task = task
+        self._callback = callback
+        self._sample_rows = sample_rows
+        self._monitor = monitor
+        self._has_batches = has_batches
+        self._best = BestVersion(None, callback.prefix, monitor)
+        self._is_summarized = False
+
+    def begin_run(self) -> None:
+        """Begins to log to the run of the callback."""
+        run_log = self._callback.run_log
+        self._sample_rows.forget()
+        self._best = BestVersion(run_log.run, self._callback.prefix, self._monitor)
+        self._best.restore(run_log.restore)
+        run_log.when_missing = self._best.forget
+
+    def begin_training(self) -> None:
+        """Forgets the evaluations of an earlier training."""
+        self.evaluation, self._is_summarized = None, False
+
+    def log(
+        self,
+        evaluation: Evaluation,
+        moment: Moment,
+        results: Mapping[str, Any],
+        logs: Mapping[str, Any],
+        *,
+        is_last: bool,
+    ) -> None:
+        """Logs an evaluation: a version with its tables, and a row of the history.
+
+        Args:
+            evaluation: The evaluation.
+            moment: Its moment.
+            results: The numbers and charts that were measured, by key.
+            logs: The logs of `fit`.
+            is_last: Whether it is the last evaluation of the training.
+        """
+        run_log = self._callback.run_log
+        self.moment = moment
+        numbers = {key: value for key, value in results.items() if is_number(value)}
+        value = self._monitor.value({**logs, **numbers}, evaluation.not_finite)
+        is_best = self._best.is_beaten_by(value)
+        if is_best:
+            self._best.record(moment.epoch, value)
+        values = dict(results)
+        with run_log.one_row(moment.epoch), relaxed_gc():
+            with run_log.version(Exception) as version:
+                evaluation, extra = self._log_version(
+                    evaluation, numbers, logs, is_best=is_best, is_last=is_last
+                )
+                values |= extra
+            with run_log.failures.tolerate("The metrics could not be logged"):
+                self._callback.log_metrics(values, moment.epoch)
+        self.evaluation = evaluation
+        if version.error is not None:
+            self._sample_rows.forget()  # Their files may be gone.
+        elif is_best:
+            self._best.write_summary()
+
+    def _log_version(
+        self,
+        evaluation: Evaluation,
+        numbers: Mapping[str, Any],
+        logs: Mapping[str, Any],
+        *,
+        is_best: bool,
+        is_last: bool,
+    ) -> tuple[Evaluation, dict[str, Any]]:
+        """Logs a version, and returns values for the history."""
+        callback, moment = self._callback, self.moment
+        callback.init_pred_table(
+            self.columns.with_added(callback.pred_table_columns, callback.data_table)
+        )
+        callback.ensure_ground_truth()
+        evaluation = self._with_rows(evaluation)
+        self.evaluation = evaluation
+        callback.call_add_model_predictions(moment.epoch, dict(logs))
+        extra = self._task.extra_results(evaluation)
+        if is_last and moment.batch is None:
+            extra = extra | self._summary(evaluation)
+        tables = self._tables(evaluation, is_kept=is_best or is_last)
+        shown = {k: v for k, v in extra.items() if isinstance(v, wandb.Table)}
+        metadata: dict[str, Any] = {"epoch": moment.epoch, **numbers}
+        if self._has_batches:
+            metadata["batch"] = moment.batch
+        callback.log_pred_table(
+            aliases=["latest", moment.alias, *(["best"] if is_best else [])],
+            metadata=metadata,
+            more_tables={**tables, **shown},
+            in_history={"hardest", *shown},
+        )
+        return evaluation, self.with_prefix(
+            {key: value for key, value in extra.items() if key not in shown}
+        )
+
+    def log_summary(self) -> None:
+        """Logs the results of the last evaluation that wait for the end of training."""
+        if self.evaluation is None or self._is_summarized:
+            return
+        run_log = self._callback.run_log
+        with run_log.failures.tolerate("The summary of the samples is not logged"):
+            values = self.with_prefix(self._summary(self.evaluation))
+            run_log.log_values(values, run_log.epoch)
+
+    def _summary(self, evaluation: Evaluation) -> dict[str, Any]:
+        self._is_summarized = True
+        suspects = self._known_rows(evaluation.suspects)
+        return self._task.summarize(dataclasses.replace(evaluation, suspects=suspects))
+
+    def add_predictions(self, table: wandb.Table, evaluated: EvaluatedSamples) -> None:
+        """Adds rows to a table that has the columns of `pred_table`.
+
+        Samples that are not fixed have nothing in columns that a subclass has added.
+        """
+        moment = self.moment
+        when = [moment.epoch, moment.batch] if self._has_batches else [moment.epoch]
+        cells = [[*when, *row] for row in self._task.prediction_rows(evaluated)]
+        data_table = self._callback.data_table
+        add_rows(table, self.columns.rows(table, data_table, cells, evaluated.rows))
+
+    def with_prefix(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Values by the keys that they are logged under."""
+        prefix = self._callback.prefix
+        return {f"{prefix}/{key}": _number(value) for key, value in values.items()}
+
+    def _with_rows(self, evaluation: Evaluation) -> Evaluation:
+        """The evaluation, whose samples have their rows of ground truth."""
+        rows = self._callback.data_table_ref.data
+        fixed = evaluation.fixed.with_rows(rows)
+        self._sample_rows.know(fixed.index, rows)
+        hardest = self._known_rows(evaluation.hardest)
+        return dataclasses.replace(evaluation, fixed=fixed, hardest=hardest)
+
+    def _known_rows(self, evaluated: EvaluatedSamples) -> EvaluatedSamples:
+        return evaluated.with_rows(self._sample_rows.rows_of(evaluated))
+
+    def _tables(self, evaluation: Evaluation, is_kept: bool) -> dict[str, wandb.Table]:
+        """The tables of a version beside that of the fixed samples."""
+        tables: dict[str, wandb.Table] = {}
+        if len(evaluation.hardest):
+            columns: Sequence[Any] = self._callback.pred_table.columns
+            tables["hardest"] = wandb.Table(columns=list(columns))
+            self.add_predictions(tables["hardest"], evaluation.hardest)
+        if evaluation.scores and (evaluation.num_samples <= MOST_SCORES or is_kept):
+            tables["scores"] = _scores_table(evaluation)
+        return tables
+
+
+def _scores_table(evaluation: Evaluation) -> wandb.Table:
+    """The scores of every sample, and how the model learned it where that is known."""
+    index = list(range(evaluation.num_samples))
+    columns: dict[str, Sequence[Any]] = {"idx": index, **evaluation.scores}
+    if evaluation.learning is not None:
+        columns |= evaluation.learning.columns()
+    table = wandb.Table(columns=list(columns), allow_mixed_types=True)
+    add_rows(table, list(map(list, zip(*columns.values(), strict=True))))
+    return table
+
+
+def _number(value: Any) -> Any:
+    """A number of any framework as Python's own; anything else as it is."""
+    if getattr(value, "shape", None) == ():
+        return to_numpy(value).item()
+    return value

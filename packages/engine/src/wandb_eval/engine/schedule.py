@@ -1,0 +1,109 @@
+"""The moments at which a model is evaluated while it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The moment of an evaluation: the end of an epoch, or a batch within it.
+
+    Attributes:
+        epoch: The epoch, from 0.
+        batch: The number of batches that were trained in the epoch; `None` at its end.
+    """
+
+    epoch: int
+    batch: int | None = None
+
+    @property
+    def alias(self) -> str:
+        """The alias of its version: `epoch_3`, or `epoch_3_batch_20`."""
+        suffix = "" if self.batch is None else f"_batch_{self.batch}"
+        return f"epoch_{self.epoch}{suffix}"
+
+
+class Schedule:
+    """Tells when to evaluate, and what was evaluated already.
+
+    Args:
+        every_n_epochs: Evaluate every so many epochs, and after the last one.
+        every_n_batches: Also evaluate every so many batches within an epoch.
+
+    Attributes:
+        is_in_fit: Whether `fit` runs.
+        last_end: The last epoch that ended, and its logs; `None` before the first one.
+    """
+
+    def __init__(self, every_n_epochs: int, every_n_batches: int | None) -> None:
+        self._every_n_epochs = every_n_epochs
+        self._every_n_batches = every_n_batches
+        self.is_in_fit = False
+        self.last_end: tuple[int, dict[str, Any]] | None = None
+        self._num_epochs: int | None = None
+        self._num_batches: int | None = None
+        self._batch = 0
+        self._evaluated: Moment | None = None
+
+    def begin(self, params: Mapping[str, Any] | None) -> None:
+        """Begins a training.
+
+        Args:
+            params: The parameters of `fit`, as Keras gives them to callbacks.
+        """
+        self._num_epochs = (params or {}).get("epochs")
+        self._num_batches = (params or {}).get("steps")
+        self._batch, self._evaluated, self.last_end = 0, None, None
+        self.is_in_fit = True
+
+    def begin_epoch(self) -> None:
+        """Begins an epoch, in which no batch was trained yet."""
+        self._batch = 0
+
+    def end_epoch(self, epoch: int, logs: Mapping[str, Any] | None) -> None:
+        """Ends an epoch."""
+        self.last_end = epoch, dict(logs or {})
+
+    def is_last(self, epoch: int, stops: bool) -> bool:
+        """Whether an epoch is the last one, as far as that is known.
+
+        Args:
+            epoch: The epoch, from 0.
+            stops: Whether the training stops after this epoch.
+        """
+        return stops or epoch + 1 == self._num_epochs
+
+    def is_due(self, epoch: int, stops: bool) -> bool:
+        """Whether to evaluate at the end of an epoch."""
+        return self.is_last(epoch, stops) or (epoch + 1) % self._every_n_epochs == 0
+
+    def moment_after(self, epoch: int, batch: int) -> Moment | None:
+        """Counts a batch, and returns the moment if the model is to be evaluated now.
+
+        Args:
+            epoch: The epoch, from 0.
+            batch: The batch that was trained, from 0.
+        """
+        self._batch = batch + 1
+        if self._batch == self._num_batches or self._every_n_batches is None:
+            return None  # The last batch is evaluated as the end of the epoch.
+        is_due = self._batch % self._every_n_batches == 0
+        return Moment(epoch, self._batch) if is_due else None
+
+    def note(self, moment: Moment) -> None:
+        """Notes that the model is evaluated at a moment."""
+        self._evaluated = moment
+
+    def is_evaluated(self, epoch: int) -> bool:
+        """Whether nothing was trained since the last evaluation, within this epoch."""
+        return self._evaluated == Moment(epoch, self._batch)
+
+    def missed_end(self) -> tuple[int, dict[str, Any]] | None:
+        """The last epoch and its logs, if it ended without an evaluation."""
+        if self.last_end is None:
+            return None
+        is_evaluated = self._evaluated == Moment(self.last_end[0])
+        return None if is_evaluated else self.last_end
