@@ -19,6 +19,7 @@ WITH_EXAMPLES = {
     *(f"engine.kit.{n}" for n in ("class_names", "images", "legend", "thresholds")),
     *(f"engine.evaluation.{n}" for n in ("data", "fingerprint", "learning", "samples")),
     *(f"detection.{name}" for name in ("boxes", "drawing", "layers", "metrics")),
+    *(f"report.{name}" for name in ("compare_command", "paired")),
     *(f"segmentation.{n}" for n in ("drawing", "masks", "metrics", "multi_label")),
 }
 

@@ -1,4 +1,7 @@
-"""Writes a run's tables as an HTML file: `python -m wandb_eval.report RUN`."""
+"""Writes a run's tables as an HTML file: `python -m wandb_eval.report RUN`.
+
+Or compares two evaluations: `python -m wandb_eval.report compare A B`.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,19 @@ import importlib.util
 import os
 import sys
 
-from wandb_eval.report import writing
+from wandb_eval.report import compare_command, writing
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Writes the report, and says where it is and how large."""
+    """Writes the report, and says where it is and how large; or compares."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["compare"]:
+        return compare_command.main(arguments[1:])
     parser = argparse.ArgumentParser(
         prog="python -m wandb_eval.report",
         description="Writes what a run has logged as an HTML file that opens in any "
-        "browser, without an account.",
+        "browser, without an account. `compare A B` in the place of RUN compares two "
+        "evaluations.",
     )
     parser.add_argument(
         "run",

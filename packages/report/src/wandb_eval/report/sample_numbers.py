@@ -1,0 +1,169 @@
+"""The numbers of samples in tables `scores`: which there are, and what is right."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wandb_eval.report.matching import Side
+from wandb_eval.report.paired import Floats
+
+HIGHER_IS_BETTER = {
+    "correct": True,
+    "f1": True,
+    "mean_iou": True,
+    "mean_dice": True,
+    "pixel_accuracy": True,
+    "ssim": True,
+    "psnr": True,
+    "error": False,
+    "difficulty": False,
+    "mae": False,
+    "rmse": False,
+    "loss": False,
+    "true_positives": True,
+    "false_positives": False,
+    "false_negatives": False,
+}
+"""Numbers of the tasks. The first one that samples have decides which is better."""
+
+_SHARES = ("f1", "mean_iou", "mean_dice", "pixel_accuracy", "ssim")  # Of 0 to 1.
+_COUNTS = ("true_positives", "false_positives", "false_negatives")
+# Of the training up to then, of the samples, or of what was predicted.
+_NO_NUMBERS = {"idx", "epoch", "batch", "content", "learned_in", "forgotten", "label"}
+_NO_NUMBERS |= {"mean_confidence", "confidence_spread"}
+_NO_NUMBERS_BEGIN = ("pred", "num_")
+
+_Columns = Mapping[str, list[Any]]
+
+
+def as_number(cell: Any) -> float:
+    """A cell as a number; NaN if it is none."""
+    return float(cell) if isinstance(cell, (bool, int, float)) else math.nan
+
+
+def names_of_numbers(tables: Sequence[_Columns]) -> list[str]:
+    """The columns with numbers in all tables: that which decides first.
+
+    What is the same in all, as properties of the samples are, is no number of a model;
+    of the tasks' own numbers it says that nothing has changed.
+    """
+    first = tables[0]
+    shared = [name for name in first if all(name in table for table in tables)]
+    if "f1" not in shared and all(name in shared for name in _COUNTS):
+        shared.append("f1")
+    known = [name for name in HIGHER_IS_BETTER if name in shared]
+    others = [
+        name
+        for name in shared
+        if name not in HIGHER_IS_BETTER
+        and name not in _NO_NUMBERS
+        and not name.startswith(_NO_NUMBERS_BEGIN)
+        and any(table[name] != first[name] for table in tables)
+    ]
+    return [
+        name
+        for name in known + others
+        if name not in first or all(_is_numeric(table[name]) for table in tables)
+    ]
+
+
+def _is_numeric(cells: list[Any]) -> bool:
+    """Whether all cells are numbers, where there are any."""
+    words = (None, "NaN", "Infinity", "-Infinity")
+    return any(isinstance(cell, (bool, int, float)) for cell in cells) and all(
+        isinstance(cell, (bool, int, float)) or cell in words for cell in cells
+    )
+
+
+def numbers_of(side: Side, name: str) -> Floats:
+    """A number of all samples in all runs of a side, of shape `(runs, samples)`.
+
+    It is NaN where a sample has none. Of signed errors it is the absolute value.
+    """
+    return np.array([_numbers(columns, name) for columns in side.columns])
+
+
+def _numbers(columns: _Columns, name: str) -> Floats:
+    if name not in columns:  # F1, of the counts of a detector.
+        right, wrong, missed = (_numbers(columns, count) for count in _COUNTS)
+        total = 2 * right + wrong + missed
+        return np.where(total == 0, 1.0, 2 * right / np.maximum(total, 1))
+    values = np.array([as_number(cell) for cell in columns[name]], np.float64)
+    values[np.isinf(values)] = np.nan
+    return np.abs(values) if name.endswith("error") else values
+
+
+def rule_of(
+    numbers: Mapping[str, tuple[Floats, Floats]], threshold: float | None
+) -> tuple[str, tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+    """What makes a sample right, in words, and whether it is, in A and in B.
+
+    Of several runs, most must have it right. The median of the errors of both sides
+    stays the same where the two are swapped in a sample, so McNemar's test holds.
+
+    Args:
+        numbers: The numbers of A and of B; the first one decides.
+        threshold: The value from which a sample is right.
+    """
+    name, (a, b) = next(iter(numbers.items()))
+    higher = HIGHER_IS_BETTER.get(name, False)
+    if name == "correct":
+        words, threshold = name, 0.5
+    else:
+        if threshold is None:
+            both = np.concatenate([a, b])
+            threshold = 0.5 if name in _SHARES else float(np.nanmedian(both))
+        words = f"{name} of at {'least' if higher else 'most'} {threshold:.4g}"
+    sides = []
+    for side in (a, b):
+        with np.errstate(invalid="ignore"):
+            right = side >= threshold if higher else side <= threshold
+        sides.append(right.mean(0) > 0.5)
+    kept = np.isfinite(a).all(0) & np.isfinite(b).all(0)
+    # What a side has no number for is neither fixed nor broken.
+    return words, (sides[0] & kept, sides[1] & kept)
+
+
+def classes_of(side: Side) -> dict[str, NDArray[np.int64]]:
+    """The places of the samples of each class, by `label`; of several labels, each."""
+    places: dict[str, list[int]] = {}
+    for place, cell in enumerate(side.columns[0].get("label", [])):
+        for label in cell if isinstance(cell, list) else [cell]:
+            if isinstance(label, (str, int)):
+                places.setdefault(str(label), []).append(place)
+    if len(places) > len(side.index) / 2:
+        return {}  # They are no classes.
+    return {name: np.array(places[name]) for name in sorted(places)}
+
+
+def class_values(a: Side, b: Side) -> dict[str, tuple[Floats, Floats]]:
+    """The IoU of each class of pixels, in A and in B, of shape `(runs, samples)`."""
+    sides = [[_by_class(columns) for columns in side.columns] for side in (a, b)]
+    names = sorted({name for side in sides for run in side for name in run})
+    count = len(a.index)
+    nothing = np.full(count, np.nan)
+    found = {}
+    for name in names:
+        in_a, in_b = (
+            np.array([run.get(name, nothing) for run in side]) for side in sides
+        )
+        found[name] = in_a, in_b
+    return found
+
+
+def _by_class(columns: _Columns) -> dict[str, Floats]:
+    """A number of each class, from lists of classes and of their IoU."""
+    count = len(columns["idx"])
+    found: dict[str, Floats] = {}
+    rows = zip(columns.get("classes", []), columns.get("class_iou", []), strict=False)
+    for place, (names, values) in enumerate(rows):
+        if isinstance(names, list) and isinstance(values, list):
+            for name, value in zip(names, values, strict=False):
+                column = found.setdefault(str(name), np.full(count, np.nan))
+                column[place] = as_number(value)
+    return found

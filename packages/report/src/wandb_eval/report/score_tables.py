@@ -1,0 +1,213 @@
+"""Reads the scores of all samples of one version of a run, and nothing else of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import wandb
+
+SCORES = "scores"
+INDEX = "idx"
+
+FINGERPRINT = "data_fingerprint"
+"""The key, in a version's metadata, of what tells the data, in whatever order."""
+
+ORDERED_FINGERPRINT = "data_fingerprint_ordered"
+"""The key of what tells the data and its order."""
+
+CONTENT = "content"
+"""The column of `scores` with what tells each sample by its content."""
+
+WEAK_SLICES = "weak_slices"
+"""The table of a version with weak slices: their names, and indices of samples."""
+SLICE_NAME, SLICE_INDEX = "slice", "index"
+
+_TABLE = ".table.json"
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """The scores of all samples, as one version has them.
+
+    Attributes:
+        name: The run's name, and the version.
+        columns: The cells of each column, in the order of the rows.
+        metadata: The metadata of the version.
+        weak_slices: For each weak slice of the version, the indices of its samples.
+    """
+
+    name: str
+    columns: Mapping[str, list[Any]]
+    metadata: Mapping[str, Any]
+    weak_slices: Mapping[str, list[Any]]
+
+
+@dataclass(frozen=True)
+class _Version:
+    """A version with scores, of which the tables are not read yet."""
+
+    artifact: str
+    aliases: tuple[str, ...]
+    metadata: Mapping[str, Any]
+    read: Callable[[str], bytes | None]
+
+    @property
+    def label(self) -> str:
+        """How it is called: by its epoch, if that is known."""
+        named = [alias for alias in self.aliases if alias.startswith("epoch_")]
+        return (named or [*self.aliases, "its only version"])[0]
+
+
+def read_scores(
+    run: str | os.PathLike[str] | wandb.Run, evaluation: str | None = None
+) -> ScoreTable:
+    """Reads the scores of the best version of a run, of the last, or of a named one.
+
+    Args:
+        run: A run, as `compare` takes it.
+        evaluation: The `name` of the callback, where a run has several.
+
+    Raises:
+        FileNotFoundError: If there is no log of one run in the folder.
+        ValueError: If the run, the version or the table can't be read.
+    """
+    place, alias = _split(run)
+    name, versions = _versions(place)
+    version = _choose(versions, alias, evaluation, place)
+    where = f"{name}, {version.label}"
+    columns = _table(version, SCORES, where)
+    assert columns is not None
+    slices = _table(version, WEAK_SLICES, where) or {}
+    names, index = slices.get(SLICE_NAME, []), slices.get(SLICE_INDEX, [])
+    weak = {
+        str(one): list(found)
+        for one, found in zip(names, index, strict=False)
+        if isinstance(found, list)
+    }
+    return ScoreTable(where, columns, version.metadata, weak)
+
+
+def _split(run: Any) -> tuple[str, str | None]:
+    """The run, and the version that is named behind a colon."""
+    settings = getattr(run, "settings", None)
+    if settings is not None:
+        return (settings.sync_dir, None) if run.offline else (run.path, None)
+    place = os.fspath(run)
+    head, _, alias = place.rpartition(":")
+    if len(head) > 1 and re.fullmatch(r"[\w.-]+", alias) and not os.path.exists(place):
+        return head, alias
+    return place, None
+
+
+def _versions(place: str) -> tuple[str, Iterable[_Version]]:
+    """The name of a run, and its versions with scores, the newest first."""
+    from wandb_eval.report.offline import read_offline_run
+    from wandb_eval.report.online import is_online_path
+
+    if is_online_path(place):
+        return _online_versions(place)
+    run = read_offline_run(place)
+    artifacts = [a for a in reversed(run.artifacts) if SCORES + _TABLE in a.files]
+
+    def reader(files: Mapping[str, Any]) -> Callable[[str], bytes | None]:
+        return lambda path: files[path].read() if path in files else None
+
+    return run.name, [
+        _Version(a.name, a.aliases, a.metadata, reader(a.files)) for a in artifacts
+    ]
+
+
+def _online_versions(path: str) -> tuple[str, Iterable[_Version]]:
+    """As `_versions`, of a run in W&B: only these tables are downloaded."""
+    import wandb
+
+    try:
+        run = wandb.Api().run(path)
+        logged = [a for a in run.logged_artifacts() if a.type != "wandb-history"]
+        logged.sort(key=lambda a: str(a.created_at), reverse=True)
+        found = [_online_version(a) for a in logged if _has_scores(a)]
+        return run.name or run.id, found
+    except (wandb.errors.CommError, wandb.errors.UsageError, ValueError) as error:
+        raise ValueError(
+            f"{path} is neither a folder nor a run in W&B that can be read: {error}"
+        ) from error
+
+
+def _has_scores(artifact: Any) -> bool:
+    return SCORES + _TABLE in artifact.manifest.entries
+
+
+def _online_version(artifact: Any) -> _Version:
+    def read(path: str) -> bytes | None:
+        if path not in artifact.manifest.entries:
+            return None
+        with tempfile.TemporaryDirectory(prefix="wandb-eval-report-") as folder:
+            place = artifact.get_entry(path).download(root=folder)
+            return Path(place).read_bytes()
+
+    name, _, version = artifact.name.rpartition(":")
+    aliases = (*artifact.aliases, version)
+    return _Version(name, aliases, dict(artifact.metadata or {}), read)
+
+
+def _choose(
+    versions: Iterable[_Version], alias: str | None, evaluation: str | None, place: str
+) -> _Version:
+    """The named version; else the best one; else the last one."""
+    versions = list(versions)
+    if not versions:
+        raise ValueError(
+            f"{place} has no version with a table `{SCORES}`, which the callbacks of a "
+            "task log at least of the best and of the last epoch."
+        )
+    if alias is not None:
+        versions = [v for v in versions if alias in v.aliases]
+        if not versions:
+            raise ValueError(
+                f"{place} has no version {alias!r} with a table `{SCORES}`. Name "
+                "`best`, `latest` or an epoch that has one, as `epoch_3`."
+            )
+    names = sorted({v.artifact for v in versions})
+    if evaluation is not None:
+        versions = [v for v in versions if f"_{evaluation}_pred" in v.artifact]
+    if len({v.artifact for v in versions}) != 1:
+        raise ValueError(
+            f"{place} has scores of {', '.join(names)}. Name the evaluation that is to "
+            f"be compared, by the `name` of its callback. Received: {evaluation!r}"
+        )
+    best = [v for v in versions if "best" in v.aliases]
+    return versions[0] if alias is not None else [*best, *versions][0]
+
+
+def _table(version: _Version, name: str, where: str) -> dict[str, list[Any]] | None:
+    """The columns of a table; `None` if the version has no such table.
+
+    Raises:
+        ValueError: If it is no table, or can't be read.
+    """
+    try:
+        content = version.read(name + _TABLE)
+        table = None if content is None else json.loads(content)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"The table `{name}` of {where} can't be read: {error}"
+        ) from error
+    if table is None and name != SCORES:
+        return None
+    columns = table.get("columns") if isinstance(table, dict) else None
+    rows = table.get("data") if isinstance(table, dict) else None
+    if not (
+        isinstance(columns, list)
+        and isinstance(rows, list)
+        and all(isinstance(row, list) and len(row) == len(columns) for row in rows)
+    ):
+        raise ValueError(f"The table `{name}` of {where} is none of W&B's.")
+    return {str(column): [row[i] for row in rows] for i, column in enumerate(columns)}
