@@ -88,7 +88,7 @@ def proportions_interval(fixed: int, broken: int, count: int) -> tuple[float, fl
 
     >>> low, high = proportions_interval(12, 4, 100)
     >>> round(low, 3), round(high, 3)
-    (-0.001, 0.158)
+    (-0.002, 0.159)
     """
     if count >= MANY:
         return _from_single_shares(fixed, broken, count)
