@@ -104,7 +104,7 @@ def test_intervals_of_other_numbers_hold(count, kind):
 
 def test_an_interval_of_means_is_that_of_scipys_bootstrap():
     rng = np.random.default_rng(3)
-    for count in (50, 400, 20_000):
+    for count in (50, 400, 3_000):
         a = rng.exponential(size=count)
         b = a + rng.exponential(0.2, count) - 0.1
         [found] = paired.compare_means([(a, b)])
@@ -115,7 +115,7 @@ def test_an_interval_of_means_is_that_of_scipys_bootstrap():
             vectorized=True,
             n_resamples=2_000,
             batch=50,
-            method="percentile",
+            method="BCa",
             random_state=0,
         ).confidence_interval
         width = expected.high - expected.low

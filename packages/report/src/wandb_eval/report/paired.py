@@ -170,7 +170,7 @@ def compare_right(right_a: NDArray[np.bool_], right_b: NDArray[np.bool_]) -> Est
 def compare_means(pairs: Sequence[tuple[Floats, Floats]]) -> list[Estimate]:
     """The differences of means over the same samples, one run against one run.
 
-    The interval is that of the paired bootstrap, with percentiles that are expanded to
+    The interval is that of the paired bootstrap (BCa), with percentiles expanded to
     hold for few samples (Hesterberg 2015,
     https://doi.org/10.1080/00031305.2015.1089789). Two samples are added to it, as
     Bonett and Price do for proportions: one that gained and one that lost as much as is
@@ -209,12 +209,28 @@ def _compare_means(pairs: Sequence[tuple[Floats, Floats]]) -> list[Estimate]:
             if error > 0:
                 t = abs(differences[i]) / error
                 p_value = 2 * float(special.stdtr(freedom[i], -t))
-            ends = np.quantile(means[:, i], [shares[i], 1 - shares[i]])
+            deviations = changes[i] - changes[i].mean()
+            skewed = np.array([shares[i], 1 - shares[i]])
+            if error > 0:
+                cubes, squares = (float((deviations**k).sum()) for k in (3, 2))
+                skewed = _corrected(skewed, cubes / (6 * squares**1.5))
+            ends = np.quantile(means[:, i], skewed)
             low, high = (differences[i] + ends).tolist()
         of_a, of_b = float(a.mean()), float(b.mean())
         difference, count = float(differences[i]), int(counts[i])
         found.append(Estimate(difference, low, high, p_value, of_a, of_b, count))
     return found
+
+
+def _corrected(shares: Floats, acceleration: float) -> Floats:
+    """The shares of BCa (Efron 1987), whose bias of a skewed mean is its acceleration.
+
+    See DiCiccio and Efron 1996, https://doi.org/10.1214/ss/1032280214.
+    """
+    from scipy import special
+
+    places = special.ndtri(shares) + acceleration
+    return np.asarray(special.ndtr(acceleration + places / (1 - acceleration * places)))
 
 
 def _with_usual_changes(a: Floats, b: Floats) -> Floats:
