@@ -1,0 +1,1 @@
+"""Where a model fails: properties of samples, and slices of them that are weak."""

@@ -1,0 +1,113 @@
+"""Problems of the data itself that a walk through it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Kind = Literal["different targets", "equal content", "blank"]
+
+
+@dataclass(frozen=True)
+class DataProblem:
+    """Samples of which something is wrong, whatever a model says.
+
+    Attributes:
+        kind: `"different targets"` for samples of equal content that have different
+            targets, so that at least one of these is wrong; `"equal content"` for
+            samples that are there more than once, targets included; `"blank"` for
+            images of one colour.
+        index: The places of the samples in the data, int64, ascending.
+        text: The same in a sentence.
+    """
+
+    kind: Kind
+    index: NDArray[np.int64] = field(compare=False)
+    text: str
+
+
+def data_problems(
+    input_checksums: ArrayLike,
+    sample_checksums: ArrayLike,
+    contrast: ArrayLike | None = None,
+) -> list[DataProblem]:
+    """Finds samples with equal content, with different targets or not, and blank ones.
+
+    Args:
+        input_checksums: A checksum of the inputs of each sample, uint64 of shape
+            `(samples,)`.
+        sample_checksums: A checksum of its inputs and targets, likewise.
+        contrast: Of the image of each sample, as `image_properties` has it; NaN if it
+            is not known. `None` if there are no images.
+
+    Returns:
+        For each group of samples with equal content one problem, those with different
+        targets first, larger groups first; at the end one for all images that are
+        blank.
+
+    Raises:
+        ValueError: If the lengths differ.
+
+    Example:
+
+    >>> for problem in data_problems([7, 5, 7, 5, 7], [1, 2, 1, 2, 3]):
+    ...     print(problem.text)
+    3 samples have equal content, and 2 different targets: 0, 2, 4
+    2 samples are equal, targets included: 1, 3
+    """
+    inputs = np.asarray(input_checksums, np.uint64)
+    samples = np.asarray(sample_checksums, np.uint64)
+    if inputs.ndim != 1 or inputs.shape != samples.shape:
+        raise ValueError(
+            "Checksums must be two arrays of shape (samples,). Received: shapes "
+            f"{inputs.shape} and {samples.shape}"
+        )
+    different, equal = [], []
+    for index in _groups(inputs):
+        targets = len(np.unique(samples[index]))
+        said = f"{len(index)} samples "
+        if targets > 1:
+            said += f"have equal content, and {targets} different targets: "
+            different.append(
+                DataProblem("different targets", index, said + _listed(index))
+            )
+        else:
+            said += "are equal, targets included: "
+            equal.append(DataProblem("equal content", index, said + _listed(index)))
+    problems = sorted(different, key=_size) + sorted(equal, key=_size)
+    if contrast is not None:
+        contrasts = np.asarray(contrast, np.float64)
+        if contrasts.shape != inputs.shape:
+            raise ValueError(
+                f"`contrast` must be of shape {inputs.shape}. Received: shape "
+                f"{contrasts.shape}"
+            )
+        blank = np.flatnonzero(contrasts == 0)
+        if len(blank):
+            said = "1 image is" if len(blank) == 1 else f"{len(blank)} images are"
+            problems.append(
+                DataProblem("blank", blank, f"{said} blank: {_listed(blank)}")
+            )
+    return problems
+
+
+def _groups(checksums: NDArray[np.uint64]) -> Iterator[NDArray[np.int64]]:
+    """Where values stand that are there more than once."""
+    order = np.argsort(checksums, kind="stable")
+    ends = np.flatnonzero(np.diff(checksums[order])) + 1
+    for index in np.split(order, ends):
+        if len(index) > 1:
+            yield index
+
+
+def _size(problem: DataProblem) -> tuple[int, int]:
+    return -len(problem.index), int(problem.index[0])
+
+
+def _listed(index: NDArray[np.int64], most: int = 5) -> str:
+    shown = ", ".join(map(str, index[:most]))
+    return f"{shown}, ..." if len(index) > most else shown

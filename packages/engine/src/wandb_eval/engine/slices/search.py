@@ -1,0 +1,478 @@
+"""Finds slices of samples on which a model does provably worse.
+
+`find_weak_slices` needs an error and some properties of each sample, and nothing of a
+model, a callback or a run. A callback calls it once, when training ends: with the error
+of each sample of the last evaluation (`scores`), the properties that `image_properties`
+and its like found during the first one, those of the user, and, for classification, the
+true classes as `strata`.
+
+How it decides:
+
+- The slices are fixed before the errors are looked at: see `conditions_of`.
+- The gap of a slice is the coefficient of "is in the slice" in a linear model of the
+  error with a mean for each stratum; without strata, the difference of two means.
+- Errors are permuted within strata. The largest standardised gap of all slices in each
+  permutation tells how large chance alone makes the largest one (max-T: Westfall and
+  Young 1993, Resampling-Based Multiple Testing). One threshold holds for all slices.
+- There are many more small slices than large ones, and more pairs than single
+  properties; so chance would speak of small pairs nearly always. From each gap is taken
+  the largest one that as many separate slices of its kind have by chance,
+  sqrt(2 log(number)), before gaps are compared (Dümbgen and Spokoiny 2001, Multiscale
+  Testing of Qualitative Hypotheses). So a pair has to earn its second property.
+- The lower bound of a gap is where a test of "the gap is this large" begins to reject,
+  with the variance that goes with each such gap, as in score intervals (Miettinen and
+  Nurminen 1985): the pooled variance for no gap, that of a model with the gap for the
+  one observed, and between these by interpolation. So it is above 0 if, and only if,
+  the slice passes the threshold, and holds where errors scatter more in the slice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from wandb_eval.engine.slices.conditions import Mask, codes_of, conditions_of
+from wandb_eval.engine.slices.sums import Floats, Slices
+
+MIN_SAMPLES = 300
+"""With fewer samples, nothing but the grossest weakness could be told from chance."""
+
+_LEAST_SAMPLES, _LEAST_SHARE = 30, 0.02
+_MOST_COVERED = 0.5
+_NEARLY_AS_STRONG, _NEARLY_THE_SAME = 0.9, 0.6
+_BLOCK = 2**21
+"""Numbers in an array of permuted errors: 16 MB."""
+
+_STRATA_BLOCK = 256
+
+
+@dataclass(frozen=True)
+class WeakSlice:
+    """Samples that have one or two properties in common, and a larger error.
+
+    Attributes:
+        text: The slice in words: `"brightness below 0.21 and camera is 'north'"`.
+        properties: The names of its properties, one or two.
+        index: The places of its samples in the data, int64, ascending.
+        num_samples: How many these are.
+        share: Their share of all samples that have an error.
+        error: Their mean error.
+        error_elsewhere: The mean error of the other samples.
+        gap: How much larger the error is, within strata. Without strata, the difference
+            of `error` and `error_elsewhere`.
+        at_least: A lower bound of the gap. With the confidence asked for (95 %), those
+            of all slices hold at once, so it holds for the slices that were picked.
+        p_value: How likely chance alone makes the largest gap of all slices this large,
+            in standard errors.
+        mechanical: Whether the error depends on one of the properties by how it is
+            computed (F1 on the number of objects): no fault of the model then.
+    """
+
+    text: str
+    properties: tuple[str, ...]
+    index: NDArray[np.int64] = field(repr=False, compare=False)
+    num_samples: int
+    share: float
+    error: float
+    error_elsewhere: float
+    gap: float
+    at_least: float
+    p_value: float
+    mechanical: bool = False
+
+    def __str__(self) -> str:
+        return (
+            f"an error of {self.error:.3g} where {self.text} ({self.num_samples} "
+            f"samples), {self.error_elsewhere:.3g} elsewhere; at least "
+            f"{self.at_least:.2g} more"
+        )
+
+
+def find_weak_slices(
+    errors: ArrayLike,
+    properties: Mapping[str, ArrayLike],
+    *,
+    strata: ArrayLike | None = None,
+    num_permutations: int = 400,
+    confidence: float = 0.95,
+    min_gap: float = 0.2,
+    max_slices: int = 10,
+    mechanical: Collection[str] = (),
+    seed: int = 0,
+) -> list[WeakSlice]:
+    """Finds slices of samples on which a model does provably worse.
+
+    Slices are the tails of 5 to 50 % at both ends of a number, the categories
+    of strings, bools and whole numbers of few values, missing values (`None`, NaN,
+    infinite), and pairs of these of two properties; of at least 30 samples, and 2 %.
+
+    Args:
+        errors: How wrong the model is on each sample: 0 or more, of shape `(samples,)`.
+            Samples with NaN are left out; infinite ones count as the largest finite
+            one.
+        properties: For each property, by its name, a value of each sample: numbers,
+            strings or bools, of shape `(samples,)`.
+        strata: What slices are compared within, such as the class of each sample, so
+            that a property is not blamed for what a class does. Shape `(samples,)`.
+        num_permutations: How often errors are permuted within strata.
+        confidence: That nothing is found where there is nothing, and that all bounds
+            hold.
+        min_gap: The least gap that matters, as a share of the error elsewhere.
+        max_slices: The most slices that are returned.
+        mechanical: The properties on which the error depends by how it is computed.
+        seed: Of the permutations. With the same seed, the same is found.
+
+    Returns:
+        Slices, the strongest first: by their gap in standard errors. Each has at
+        most half of its samples in a stronger one, and a gap without them. Of slices
+        that are nearly equal it is the one of fewer properties and digits. Empty if
+        there is none, or if there are fewer than 300 samples: see `too_few_samples`.
+
+    Raises:
+        ValueError: If an argument is out of its range, or lengths differ.
+
+    Example:
+
+    >>> dark = np.arange(1000) < 100
+    >>> errors = np.where(dark, 0.5, 0.1) + 0.1 * np.sin(np.arange(1000))
+    >>> camera = np.where(dark, "night", "day")
+    >>> [weak] = find_weak_slices(errors, {"camera": camera})
+    >>> print(weak.text, weak.num_samples, round(weak.gap, 2))
+    camera is 'night' 100 0.4
+    """
+    errors = _errors(errors)
+    _check(num_permutations, confidence, min_gap, max_slices)
+    given = [*properties.items(), *([] if strata is None else [("strata", strata)])]
+    for name, values in given:
+        count = len(np.asarray(values, object).reshape(-1))
+        if count != len(errors):
+            raise ValueError(
+                f"{name!r} must have one value for each of {len(errors)} errors. "
+                f"Received: {count}"
+            )
+    index = np.flatnonzero(~np.isnan(errors))
+    if too_few_samples(errors) or not properties:
+        return []
+    least = max(_LEAST_SAMPLES, _LEAST_SHARE * len(index))
+    slices = Slices(
+        [
+            conditions_of(name, _take(values, index), least)
+            for name, values in properties.items()
+        ]
+    )
+    codes = (
+        np.zeros(len(index), np.int64)
+        if strata is None
+        else codes_of("strata", _take(strata, index))
+    )
+    search = _Search(slices, errors[index], codes, least)
+    rng = np.random.default_rng(seed)
+    maxima = search.maxima(num_permutations, rng)
+    threshold = _threshold(maxima, confidence)
+    return [
+        search.weak_slice(number, index, maxima, threshold, mechanical)
+        for number in search.strongest(threshold, min_gap, max_slices)
+    ]
+
+
+def too_few_samples(errors: ArrayLike) -> str | None:
+    """Why nothing can be found, in a sentence, or `None` if there are enough samples.
+
+    Example:
+
+    >>> too_few_samples([0, 1, float("nan")])
+    'Weak slices need at least 300 samples with an error. Received: 2.'
+    """
+    count = int((~np.isnan(np.asarray(errors, np.float64))).sum())
+    if count >= MIN_SAMPLES:
+        return None
+    return (
+        f"Weak slices need at least {MIN_SAMPLES} samples with an error. Received: "
+        f"{count}."
+    )
+
+
+@dataclass(frozen=True)
+class _Gaps:
+    """What is measured of all slices at once: arrays of shape `(slices,)`.
+
+    Attributes:
+        counts: The number of samples.
+        errors: The sum of their errors.
+        excess: The sum of their errors beyond the means of their strata.
+        contrast: For how many samples these stand: in a stratum of n samples, m of them
+            in the slice, m * (n - m) / n. The gap is `excess / contrast`.
+        variance: That of `excess` over all permutations within strata, exactly.
+    """
+
+    counts: Floats
+    errors: Floats
+    excess: Floats
+    contrast: Floats
+    variance: Floats
+
+    def strengths(self, least: float, handicaps: Floats) -> Floats:
+        """Gaps in standard errors, less what a slice of the kind has by chance.
+
+        Args:
+            least: The least number of samples. Where there are fewer, or where there is
+                too little to compare, it is -inf.
+            handicaps: What is taken off.
+        """
+        enough = (self.counts >= least) & (self.contrast >= least / 2)
+        enough &= self.variance > 1e-9 * self.contrast * self.variance.max(initial=0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(
+                enough, self.excess / np.sqrt(self.variance) - handicaps, -np.inf
+            )
+
+
+class _Search:
+    """The gaps of all slices, and what chance makes of them."""
+
+    def __init__(
+        self, slices: Slices, errors: Floats, strata: NDArray[np.int64], least: float
+    ) -> None:
+        self._slices = slices
+        self._errors = errors
+        self._strata = strata
+        self._least = least
+        self._gaps = _measure(slices, errors, strata)
+        self._handicaps = _handicaps(slices, self._gaps.counts / len(errors))
+        self._strengths = self._gaps.strengths(least, self._handicaps)
+
+    def maxima(self, count: int, rng: np.random.Generator) -> Floats:
+        """The strength of the strongest slice in each permutation."""
+        possible = np.isfinite(self._strengths)
+        scale = np.zeros(len(possible))
+        scale[possible] = 1 / np.sqrt(self._gaps.variance[possible])
+        maxima = np.full(count, -np.inf)
+        residuals = _centred(self._errors, self._strata)
+        size = max(1, _BLOCK // len(residuals))
+        for start in range(0, count, size):
+            block = slice(start, min(start + size, count))
+            permuted = _permuted(residuals, self._strata, block.stop - block.start, rng)
+            for place, sums in self._slices.sums(permuted):
+                if possible[place].any():
+                    here = sums * scale[place, None] - self._handicaps[place, None]
+                    here = here[possible[place]]
+                    maxima[block] = np.maximum(maxima[block], here.max(axis=0))
+        return maxima
+
+    def strongest(
+        self, threshold: float, min_gap: float, max_slices: int
+    ) -> Iterator[int]:
+        """The slices that pass, without those that say again what a stronger one says.
+
+        Args:
+            threshold: Of strengths.
+            min_gap: The least gap that matters, as a share of the error elsewhere.
+            max_slices: The most slices that are yielded.
+        """
+        gaps, strengths = self._gaps, self._strengths
+        total = len(self._errors)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            elsewhere = (self._errors.sum() - gaps.errors) / (total - gaps.counts)
+            large = gaps.excess / gaps.contrast >= min_gap * elsewhere
+        left = large & (strengths > threshold)
+        covered = np.zeros(total, bool)
+        for _ in range(max_slices):
+            if not left.any():
+                return
+            strongest = int(np.argmax(np.where(left, strengths, -np.inf)))
+            number = self._simplest(strongest, left)
+            yield number
+            mask = self._slices.mask(number)
+            common = self._slices.few_sums(mask.astype(np.float64))[0]
+            left &= common <= _MOST_COVERED * gaps.counts
+            covered |= mask
+            if left.any():
+                kept = ~covered
+                rest = _measure(
+                    self._slices, self._errors[kept], self._strata[kept], kept
+                )
+                left &= rest.strengths(self._least / 2, self._handicaps) > threshold
+
+    def _simplest(self, strongest: int, left: Mask) -> int:
+        """The simplest of the slices that are nearly as strong and nearly the same."""
+        gaps = self._strengths + self._handicaps
+        least = _NEARLY_AS_STRONG * gaps[strongest]
+        mask = self._slices.mask(strongest)
+        common = self._slices.few_sums(mask.astype(np.float64))[0]
+        either = self._gaps.counts + mask.sum() - common
+        near = left & (gaps >= least) & (common >= _NEARLY_THE_SAME * either)
+        return min(
+            map(int, np.flatnonzero(near)),
+            key=lambda number: (
+                len(self._slices.pick(number)),
+                len(self._slices.text(number)),
+                -self._strengths[number],
+            ),
+        )
+
+    def weak_slice(
+        self,
+        number: int,
+        index: NDArray[np.int64],
+        maxima: Floats,
+        threshold: float,
+        mechanical: Collection[str],
+    ) -> WeakSlice:
+        """All that is said of a slice."""
+        mask = self._slices.mask(number)
+        names = self._slices.names(number)
+        gap = self._gaps.excess[number] / self._gaps.contrast[number]
+        strength = self._strengths[number]
+        return WeakSlice(
+            text=self._slices.text(number),
+            properties=names,
+            index=index[mask],
+            num_samples=int(mask.sum()),
+            share=float(mask.mean()),
+            error=float(self._errors[mask].mean()),
+            error_elsewhere=float(self._errors[~mask].mean()),
+            gap=float(gap),
+            at_least=self._at_least(number, mask, threshold),
+            p_value=float((1 + (maxima >= strength).sum()) / (1 + len(maxima))),
+            mechanical=any(name in mechanical for name in names),
+        )
+
+    def _at_least(self, number: int, mask: Mask, threshold: float) -> float:
+        contrast = self._gaps.contrast[number]
+        gap = self._gaps.excess[number] / contrast
+        limit = threshold + self._handicaps[number]
+        inside = _centred(mask.astype(np.float64), self._strata)
+        residuals = _centred(self._errors, self._strata) - gap * inside
+        samples = len(mask)
+        freedom = max(1, samples - len(np.unique(self._strata)) - 1)
+        pooled = self._gaps.variance[number] / contrast**2
+        own = (inside**2 @ residuals**2) / contrast**2 * samples / freedom
+        # (gap - bound)^2 = limit^2 * (pooled + bound / gap * (own - pooled))
+        own = max(own, pooled)
+        half = limit**2 * (own - pooled) / gap / 2
+        return float(gap - (math.sqrt(half**2 + limit**2 * own) - half))
+
+
+def _measure(
+    slices: Slices,
+    errors: Floats,
+    strata: NDArray[np.int64],
+    kept: Mask | None = None,
+) -> _Gaps:
+    """Measures the gaps of all slices, on all samples or on those that are kept."""
+    kept = np.ones(len(errors), bool) if kept is None else kept
+    strata = np.unique(strata, return_inverse=True)[1].reshape(-1)
+    sizes = np.bincount(strata).astype(np.float64)
+    residuals = _centred(errors, strata)
+    spread = np.bincount(strata, residuals**2) / np.maximum(sizes - 1, 1)
+    counts, sums, excess, variance = slices.few_sums(
+        np.ones(len(errors)), errors, residuals, spread[strata], kept=kept
+    )
+    contrast = counts.copy()
+    for start in range(0, len(sizes), _STRATA_BLOCK):
+        block = slice(start, start + _STRATA_BLOCK)
+        weights = np.stack([1 / sizes[block], spread[block] / sizes[block]], axis=1)
+        here = (strata >= start) & (strata < block.stop)
+        chosen = kept.copy()
+        chosen[kept] = here
+        counted = slices.counts(strata[here] - start, len(weights), chosen)
+        for place, found in counted:
+            less = found**2 @ weights
+            contrast[place] -= less[:, 0]
+            variance[place] -= less[:, 1]
+    return _Gaps(counts, sums, excess, contrast, variance)
+
+
+def _handicaps(slices: Slices, shares: Floats) -> Floats:
+    """What the largest gap is by chance, of as many slices as can be without overlap.
+
+    Args:
+        slices: The slices.
+        shares: The share of the samples that each has.
+    """
+    properties = len(slices.conditions)
+    singles = sum(len(one.texts) for one in slices.conditions)
+    kinds = np.full(slices.count, properties * (properties - 1) / 2)
+    kinds[:singles] = properties
+    handicaps: Floats = np.sqrt(2 * np.log(kinds / np.maximum(shares, 1e-9)))
+    return handicaps
+
+
+def _centred(values: Floats, strata: NDArray[np.int64]) -> Floats:
+    """Values less the mean of their stratum; 0 where that is but rounding."""
+    sizes = np.maximum(np.bincount(strata), 1)
+    residuals = values - (np.bincount(strata, values) / sizes)[strata]
+    residuals[np.abs(residuals) <= 1e-12 * np.abs(values).max(initial=0)] = 0
+    return residuals
+
+
+def _permuted(
+    values: Floats, strata: NDArray[np.int64], count: int, rng: np.random.Generator
+) -> Floats:
+    """Permutations of values within strata, shape `(samples, count)`."""
+    order = np.argsort(strata, kind="stable")
+    ends = np.cumsum(np.bincount(strata))
+    permuted = np.empty((len(values), count))
+    for places in np.split(order, ends[:-1]):
+        repeated = np.broadcast_to(values[places, None], (len(places), count))
+        permuted[places] = rng.permuted(repeated, axis=0)
+    return permuted
+
+
+def _threshold(maxima: Floats, confidence: float) -> float:
+    """A threshold for strengths, from the largest ones under permutations.
+
+    It is the upper limit of the quantile, because a quantile of few permutations
+    scatters: with more of them it is lower.
+    """
+    count = len(maxima)
+    spread = math.sqrt(count * confidence * (1 - confidence))
+    place = int(count * confidence + NormalDist().inv_cdf(confidence) * spread)
+    return float(np.sort(maxima)[min(max(place, 0), count - 1)])
+
+
+def _errors(errors: ArrayLike) -> Floats:
+    array = np.array(errors, np.float64)
+    if array.ndim > 1 and array.size == len(array):
+        array = array.reshape(-1)
+    if array.ndim != 1:
+        raise ValueError(
+            f"`errors` must have one number for each sample. Received: shape "
+            f"{array.shape}"
+        )
+    if (array < 0).any():
+        raise ValueError(f"`errors` must be 0 or more. Received: {np.nanmin(array)}")
+    infinite = np.isinf(array)
+    array[infinite] = array[np.isfinite(array)].max(initial=0)
+    return array
+
+
+def _take(values: ArrayLike, index: NDArray[np.int64]) -> ArrayLike:
+    if hasattr(values, "dtype"):
+        return np.asarray(values)[index]
+    column = list(values)  # type: ignore[arg-type]
+    return [column[place] for place in index]
+
+
+def _check(
+    num_permutations: int, confidence: float, min_gap: float, max_slices: int
+) -> None:
+    if not 0 < confidence < 1:
+        raise ValueError(
+            f"`confidence` must be between 0 and 1. Received: {confidence}"
+        )
+    least = math.ceil(1 / (1 - confidence)) - 1
+    if num_permutations < least:
+        raise ValueError(
+            f"`num_permutations` must be {least} or more for a confidence of "
+            f"{confidence}. Received: {num_permutations}"
+        )
+    if min_gap < 0:
+        raise ValueError(f"`min_gap` must be 0 or more. Received: {min_gap}")
+    if max_slices < 0:
+        raise ValueError(f"`max_slices` must be 0 or more. Received: {max_slices}")
