@@ -4,6 +4,7 @@
     uv run benchmarks/compare.py --parts sweep memory   # some minutes more
     uv run benchmarks/compare.py --parts scale          # COCO, ImageNet, Cityscapes
     uv run benchmarks/compare.py --parts fit            # what an epoch takes longer
+    uv run benchmarks/compare.py --parts slices         # the search for weak slices
     uv run benchmarks/compare.py --render               # writes README.md
 
 README.md says what is measured, and how.
@@ -218,6 +219,18 @@ def fit(bench: Bench) -> dict[str, Any]:
     return results
 
 
+def slices(bench: Bench) -> dict[str, Any]:
+    """The search for weak slices, and the properties that it is made by."""
+    most = round(100_000 * max(bench.args.shares))
+    counts = (most // 10, most)
+    return {
+        "search": [bench.call("slices", "measure_search", count) for count in counts],
+        "properties": bench.call(
+            "slices", "measure_properties", bench.args.images, bench.args.size
+        ),
+    }
+
+
 def _size(args: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(args, name) for name in ("images", "size", "epochs")}
 
@@ -230,6 +243,7 @@ MEASURE = {
     "memory": memory,
     "scale": scale,
     "fit": fit,
+    "slices": slices,
 }
 
 

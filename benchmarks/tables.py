@@ -370,6 +370,24 @@ def _fit(content: dict[str, Any]) -> str:
     return f"{_heading(content)}\n\n{_table(head, rows)}"
 
 
+def _slices(content: dict[str, Any]) -> str:
+    few, many = content["results"]["search"]
+    images = content["results"]["properties"]
+    linear = many["seconds"] / few["seconds"] / (many["samples"] / few["samples"])
+    share = images["properties"] / images["predict"]
+    rows = [
+        [f"search, {few['samples']} samples, s", few["seconds"], 1.5],
+        [f"time for a sample among {many['samples']}, to that", linear, 1.25],
+        [f"memory with {many['samples']} samples, MB", many["memory"], 200],
+        ["properties of an image, of its predicting", share, 0.05],
+    ]
+    cells = [
+        [name, f"{value:.3g}", f"at most {most}", _said(value <= most)]
+        for name, value, most in rows
+    ]
+    return f"{_heading(content)}\n\n{_table(['', 'measured', 'to reach', ''], cells)}"
+
+
 TABLES = {
     "compare": _compare,
     "metrics": _metrics,
@@ -377,6 +395,7 @@ TABLES = {
     "memory": _memory,
     "scale": _scale,
     "fit": _fit,
+    "slices": _slices,
 }
 
 

@@ -92,7 +92,7 @@ def test_what_is_planted_is_found(plant, names):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("plant", "name", "share"),
-    [(tail_of_5_percent, "p5", 0.9), (two_tails_of_30_percent, "p7", 0.85)],
+    [(tail_of_5_percent, "p5", 0.85), (two_tails_of_30_percent, "p7", 0.85)],
 )
 def test_how_often_what_is_planted_is_found(plant, name, share):
     held, hits = [], 0
@@ -442,7 +442,7 @@ def test_gaps_are_those_of_loops_over_slices(seed, classes, binary):
             gap = np.linalg.lstsq(model, errors, rcond=None)[0][0]
             assert gaps.excess[number] / contrast == pytest.approx(gap, abs=1e-9)
         if mask.sum() >= 10 and contrast >= 5 and variance > 1e-6:
-            kind = 3 if number < singles else 3 * 2 / 2
+            kind = 3 if number < singles else 3 * 2
             less = np.sqrt(2 * np.log(kind * samples / mask.sum()))
             for place in range(30):
                 strength = permuted[mask, place].sum() / np.sqrt(variance) - less

@@ -397,7 +397,8 @@ def _handicaps(slices: Slices, shares: Floats) -> Floats:
     """
     properties = len(slices.conditions)
     singles = sum(len(one.texts) for one in slices.conditions)
-    kinds = np.full(slices.count, properties * (properties - 1) / 2)
+    # In pairs the one property may have the smaller share, or the other.
+    kinds = np.full(slices.count, properties * (properties - 1.0))
     kinds[:singles] = properties
     handicaps: Floats = np.sqrt(2 * np.log(kinds / np.maximum(shares, 1e-9)))
     return handicaps
