@@ -32,6 +32,7 @@ from wandb_eval.engine.kit.logits import (
 from wandb_eval.engine.kit.outputs import check_single, check_single_target
 from wandb_eval.engine.kit.thresholds import at_least
 from wandb_eval.engine.nested import to_numpy
+from wandb_eval.engine.slices.search import WeakSlice, find_weak_slices
 from wandb_eval.engine.threads import map_in_threads
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "ValidationData",
     "WandbEvalCallback",
     "WandbTaskEvalCallback",
+    "WeakSlice",
     "at_least",
     "charts",
     "check_class_names",
@@ -58,6 +60,7 @@ __all__ = [
     "color_swatch",
     "encode_images",
     "encode_masks",
+    "find_weak_slices",
     "image_size",
     "infer_from_logits",
     "legend_strip",

@@ -136,7 +136,13 @@ class EvaluationLog:
             extra = extra | self._summary(evaluation)
         tables = self._tables(evaluation, is_kept=is_best or is_last)
         shown = {k: v for k, v in extra.items() if isinstance(v, wandb.Table)}
-        metadata: dict[str, Any] = {"epoch": moment.epoch, **numbers}
+        digest = evaluation.fingerprint.hexdigest()
+        metadata: dict[str, Any] = {
+            "epoch": moment.epoch,
+            **numbers,
+            "data_fingerprint": digest[:32],  # Whatever the order of the samples.
+            "data_fingerprint_ordered": digest,
+        }
         if self._has_batches:
             metadata["batch"] = moment.batch
         callback.log_pred_table(
@@ -204,10 +210,14 @@ class EvaluationLog:
 
 def _scores_table(evaluation: Evaluation) -> wandb.Table:
     """The scores of every sample, and how the model learned it where that is known."""
-    index = list(range(evaluation.num_samples))
-    columns: dict[str, Sequence[Any]] = {"idx": index, **evaluation.scores}
+    checksums = evaluation.fingerprint.samples.tolist()
+    columns: dict[str, Sequence[Any]] = {
+        "idx": list(range(evaluation.num_samples)),
+        **evaluation.scores,
+    }
     if evaluation.learning is not None:
         columns |= evaluation.learning.columns()
+    columns |= {"content": [f"{checksum:016x}" for checksum in checksums]}
     table = wandb.Table(columns=list(columns), allow_mixed_types=True)
     add_rows(table, list(map(list, zip(*columns.values(), strict=True))))
     return table

@@ -11,9 +11,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from wandb_eval.engine.kit.opencv import cv2
 
 MOST_PIXELS = 128
 """The longer side that an image or a mask is shrunk to."""
