@@ -19,6 +19,16 @@ TASKS = [name for name in PACKAGES if name not in ("core", "engine", "report")]
 BELOW = {"core": [], "engine": ["core"], "report": ["core"]} | {
     task: ["core", "engine"] for task in TASKS
 }
+PRIVATE_OF_KERAS = {
+    "_direction",
+    "_ema_weights_in_model",
+    "_fn_kwargs",
+    "_inbound_nodes",
+    "_keras_history",
+    "_model",
+    "_outputs_struct",
+    "_user_metrics",
+}
 MOST_LINES = 300
 MOST_LINES_OF_A_CLASS = 220
 MOST_LINES_OF_CORE = 2_900
@@ -84,6 +94,39 @@ def test_a_package_uses_what_those_below_it_export(path):
             name in face or f"{module}.{name}" in OPEN_MODULES.get(other, ())
         )
         assert is_exported or module in OPEN_MODULES.get(other, ()), (module, name)
+
+
+def own_names(package):
+    """The names that the sources of a package define or assign."""
+    names = set()
+    for path in SOURCES:
+        if package_of(path) == package:
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                    names.add(node.name)
+                elif isinstance(node, ast.Attribute) and isinstance(
+                    node.ctx, ast.Store
+                ):
+                    names.add(node.attr)
+                elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                    names.add(node.id)
+    return names
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_private_attribute_of_another_package_is_read(package):
+    known = own_names(package) | PRIVATE_OF_KERAS | {"_getframe"}  # Of `sys`.
+    for path in SOURCES:
+        if package_of(path) != package or path.parent.name == "_wandb":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            name = getattr(node, "attr", "")
+            if isinstance(node, ast.Call) and len(node.args) > 1:
+                is_lookup = getattr(node.func, "id", "") in ("getattr", "hasattr")
+                name = getattr(node.args[1], "value", "") if is_lookup else ""
+            name = str(name)
+            if name.startswith("_") and not name.startswith("__"):
+                assert name in known, (path.name, node.lineno, name)
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -14,6 +14,7 @@ from wandb_eval.core._wandb.artifacts import artifact_name
 from wandb_eval.core._wandb.files import Folder, WriteError
 from wandb_eval.core._wandb.media import (
     image_from_array,
+    size_of_image,
     with_layers,
     write_image,
     write_mask,
@@ -35,6 +36,7 @@ __all__ = [
     "class_color",
     "image_from_array",
     "offline_log",
+    "size_of_image",
     "with_layers",
     "write_image",
     "write_mask",

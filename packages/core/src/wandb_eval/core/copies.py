@@ -14,13 +14,15 @@ class CopiedCallback(keras.callbacks.Callback):  # type: ignore[misc]
     KerasTuner copies its callbacks for each trial; joblib and Ray pickle them.
     """
 
+    _model: Any = None  # Keras' own, which sets it in its constructor.
+
     def reset_state(self) -> None:
         """Sets up the state of a run and a training, which no copy takes over.
 
         A subclass with such a state overrides it, and calls `super().reset_state()`. It
         may use arguments that its constructor sets before `super().__init__`.
         """
-        self._model: Any = None  # Keras' own, as the next one.
+        self._model = None
         self.params: Any = None
 
     def _take_over(self, original: Self) -> None:

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import wandb
 
-from wandb_eval.core import with_layers
+from wandb_eval.core import size_of_image, with_layers
 from wandb_eval.detection.batches import image_sizes, one_dict
 from wandb_eval.detection.boxes import (
     NOT_FINITE,
@@ -172,7 +172,7 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
         if isinstance(batch, Mapping) and {"images", "bounding_boxes"} <= set(batch):
             batch = (batch["images"], batch["bounding_boxes"])
         x, y = super().unpack_batch(batch)
-        y = self._select_target(y)
+        y = self.select_target(y)
         sizes = image_sizes(x)
         if isinstance(y, (list, tuple)) and all(isinstance(p, Mapping) for p in y):
             if len(y) != len(sizes):
@@ -266,7 +266,7 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
         ):
             height, width = y[_SIZES]
             if image is not None:
-                height, width = image._height, image._width
+                height, width = size_of_image(image)
             self._shown_sizes[index] = int(height), int(width)
             layer = self._layer(index, truth, y[_SIZES])
             names = [self.class_names[label] for label in np.unique(truth.labels)]

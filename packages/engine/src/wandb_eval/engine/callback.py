@@ -185,7 +185,7 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         self.monitor = monitor
         self.name = name
         self.validation_data = ValidationData(
-            validation_data, batch_size, self.unpack_batch, self._select_target
+            validation_data, batch_size, self.unpack_batch, self.select_target
         )
         self._num_data_columns = len(data_table_columns)
         self._image_format = image_format
@@ -556,7 +556,8 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         # into the model, from whatever thread, while the next step runs on it.
         return select_output(outputs, self.output_key, self._model)
 
-    def _select_target(self, y: Any) -> Any:
+    def select_target(self, y: Any) -> Any:
+        """The target that `output_key` names."""
         return select_target(y, self.output_key, self._model)
 
     @property

@@ -75,6 +75,11 @@ def image_from_array(array: NDArray[np.uint8], caption: str) -> wandb.Image:
     return wandb.Image(array, caption=caption)
 
 
+def size_of_image(image: wandb.Image) -> tuple[int, int]:
+    """The height and width of an image in pixels."""
+    return int(image._height or 0), int(image._width or 0)
+
+
 def write_mask(
     content: bytes, key: str, class_labels: dict[int, str], folder: Folder
 ) -> wandb.data_types.ImageMask:
