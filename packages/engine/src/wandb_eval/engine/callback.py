@@ -38,7 +38,7 @@ from wandb_eval.engine.schedule import Moment, Schedule
 class TaskArguments(TypedDict, total=False):
     """The arguments that the callbacks of all tasks share.
 
-    `WandbTaskEvalCallback` says what they mean.
+    `WandbTaskEvalCallback` documents them.
     """
 
     num_samples: int | None
@@ -63,7 +63,7 @@ class TaskArguments(TypedDict, total=False):
 class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
     """Base class of callbacks that show samples and measure all validation data.
 
-    When training begins it draws samples of `validation_data`, which stay the same in
+    When training begins, it draws samples of `validation_data`, which stay the same in
     all epochs. At the end of an epoch it evaluates the model on all of the data, writes
     the headline numbers into the `logs` of `fit` and all numbers, against `eval/epoch`,
     into the history, and logs a version with the tables `eval_data` (predictions for
@@ -80,48 +80,52 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
     Where `fit` validates on the same data, the outputs come from that validation, and
     nothing is predicted twice.
 
-    A subclass implements `ground_truth_rows` and, as far as there is something to say,
-    `score_samples`, `prediction_rows` and `new_metrics`; `read_batch`, if what it gets
-    must be read first; `headline`, if not all numbers are to be in the `logs` of `fit`.
-    It may check what it gets in `check_batch` and `check_outputs`,
-    which are called before the first batch of training. Or it makes the tables itself,
-    in `add_ground_truth` and `add_model_predictions`.
+    A subclass implements `ground_truth_rows`. It may also implement `score_samples`,
+    `prediction_rows` and `new_metrics`; `read_batch`, if targets and outputs must be
+    converted first; and `headline`, if only some numbers belong in the `logs` of `fit`.
+    It may check data and outputs in `check_batch` and `check_outputs`, which are called
+    before the first batch of training. Alternatively, it makes the tables itself, in
+    `add_ground_truth` and `add_model_predictions`.
 
-    What fails after the first batch of training, also in these methods, is reported,
-    and does not end the training, unless `on_error="raise"`.
+    A failure after the first batch of training, in these methods too, is reported and
+    does not end the training, unless `on_error="raise"`.
 
     Args:
         validation_data: See `ValidationData`.
         data_table_columns: Column names of the table of ground truth.
         pred_table_columns: Column names of the tables of predictions.
-        num_samples: How many samples to show. `None` for all.
-        every_n_epochs: Evaluate every so many epochs, and always after the last one.
-        every_n_batches: Also evaluate every so many batches within an epoch. Rows and
-            metadata have a `batch` then, and these versions the alias
-            `epoch_<n>_batch_<m>`.
-        batch_size: For predicting; data that is batched already keeps its batches.
-        image_fn: Takes one sample of x and returns what to show: a uint8 array of shape
-            `(height, width)` or `(height, width, channels)`, text, or any media of W&B;
-            if it is no image, the column is `input` instead of `image`. `None`: the
-            rules of `to_images`, text as it is, and up to 100 numbers of another shape
-            as text. What is left, or has NaN or infinity in it, has an empty cell.
+        num_samples: The number of samples to show. `None` for all.
+        every_n_epochs: The number of epochs between evaluations. The last epoch is
+            always evaluated.
+        every_n_batches: The number of batches between further evaluations within an
+            epoch. `None` for no such evaluations. With it, rows and metadata have a
+            `batch`, and these versions have the alias `epoch_<n>_batch_<m>`.
+        batch_size: The batch size for predicting. Data that is batched already keeps
+            its batches.
+        image_fn: A function that takes one sample of x and returns the cell to show: a
+            uint8 array of shape `(height, width)` or `(height, width, channels)`, text,
+            or any media of W&B. If the cells are not images, the column is `input`
+            instead of `image`. `None` applies the rules of `to_images`, and shows text
+            as it is and up to 100 numbers of another shape as text. Other samples, and
+            images with NaN or infinity, have an empty cell.
         image_format: `"png"`, lossless, or `"jpg"`, which is smaller and faster.
-        num_hardest: How many of the hardest samples to show, 0 for none.
+        num_hardest: The number of the hardest samples to show. 0 for none.
         one_pass: Whether to take the outputs from the validation of `fit`, where it
-            validates on the same data. `False`: always predict it once more.
+            validates on the same data. `False` always predicts the data once more.
         monitor: The name of a number in the logs of `fit` (`"val_loss"`), or of one
             that is logged here (`"eval/accuracy"`), that says which version is best.
-        mode: `"min"`, `"max"`, or `"auto"`: told by the compiled metric of that name,
-            or by the name.
+        mode: `"min"`, `"max"`, or `"auto"`, which infers the direction from the
+            compiled metric of that name, or from the name.
         in_logs: Which numbers go into the `logs` of `fit`: a list of names
             (`["ece", "brier"]`), `"all"`, or `None` for the task's headline numbers.
-            What `monitor`, or another callback of the `fit`, uses is there always.
-        seed: Seed of the draw.
-        output_key: Which output, of a model that has several: a key of the dict, an
-            index, or the name of an output. Of a y for several outputs, a tuple or a
-            dict, it is the target likewise.
-        name: Name of the data artifact. Give each of several callbacks in one `fit` its
-            own: with `"test"`, the predictions are in `run_<id>_test_pred` and the
+            Numbers that `monitor` or another callback of the `fit` uses are always
+            there.
+        seed: The seed of the draw.
+        output_key: The output to evaluate, for a model that has several: a key of the
+            dict, an index, or the name of an output. If y is a tuple or a dict, for
+            several outputs, it selects the target, too.
+        name: The name of the data artifact. Give each of several callbacks in one `fit`
+            its own: with `"test"`, the predictions are in `run_<id>_test_pred` and the
             numbers under `eval_test/`.
         run: See `WandbEvalCallback`.
         log_to_history: See `WandbEvalCallback`.
@@ -129,8 +133,8 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
 
     Raises:
         wandb.Error: If there is no active run.
-        ValueError: If an argument can't be used; when training begins, if the
-            validation data or the outputs of the model can't.
+        ValueError: If an argument can't be used. When training begins, if the
+            validation data or the outputs of the model can't be used.
     """
 
     def __init__(
@@ -203,7 +207,7 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         self.prefix = "eval" if name == "val" else f"eval_{name}"
 
     def reset_state(self) -> None:
-        """Sets up the state of a run and a training, which no copy takes over."""
+        """Resets the state of a run and of a training, which copies do not share."""
         super().reset_state()
         self.validation_data.prepare = None
         self._monitor = Monitor(self.monitor, self._mode)
@@ -243,7 +247,7 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
     # --- Hooks --------------------------------------------------------------------
 
     def set_model(self, model: Any) -> None:
-        """Evaluates this model from now on."""
+        """Sets the model to evaluate."""
         if type(model).__module__.partition(".")[0] == "tf_keras":
             raise TypeError(
                 f"{type(self).__name__} needs a model of Keras 3 (`import keras`). "
@@ -281,7 +285,7 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         super().on_train_begin(logs)
 
     def _check_model(self) -> None:
-        """Tries what will be predicted, and looks at what comes out."""
+        """Predicts the samples once, and checks the outputs."""
         self._evaluator.check()
         _, outputs = next(self._evaluator.predict_samples(self._evaluator.samples))
         self.check_outputs(outputs)
@@ -292,22 +296,22 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
             self._log.columns.predictions = list(self.pred_table_columns)
 
     def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Takes part in the validation of `fit`, if that epoch is to be evaluated."""
+        """Joins the validation of `fit`, if this epoch is to be evaluated."""
         if self._schedule.is_in_fit and self._computes and self._is_due():
             self._evaluator.begin_validation()
 
     def on_test_end(self, logs: dict[str, float] | None = None) -> None:
-        """Takes part in the validation of `fit` no longer."""
+        """Leaves the validation of `fit`."""
         self._evaluator.end_validation()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Begins an epoch, and closes the row of the one before in the history."""
+        """Begins an epoch, and closes the history row of the previous one."""
         self.check_begun()
         super().on_epoch_begin(epoch, logs)
         self._schedule.begin_epoch()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Evaluates the model, if it is time to, and adds the numbers to `logs`."""
+        """Evaluates the model, if it is due, and adds the numbers to `logs`."""
         self.check_begun()
         is_first = self._schedule.last_end is None
         self.run_log.epoch = epoch
@@ -330,7 +334,7 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
             self._evaluate(moment, dict(logs or {}))
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Evaluates the model, if training ended early and that was not known yet."""
+        """Evaluates the model, if training ended early without an evaluation."""
         missed = self._schedule.missed_end()
         if missed is not None:
             self._evaluate_epoch(*missed)
@@ -343,14 +347,14 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         return self._schedule.is_due(self.run_log.epoch, self._stops())
 
     def _stops(self) -> bool:
-        # Only `fit` and `compile` set it.
+        # Only `fit` and `compile` set the attribute.
         return bool(getattr(self.model, "stop_training", False))
 
     # --- Evaluations --------------------------------------------------------------
 
     @property
     def evaluation(self) -> Evaluation | None:
-        """The last evaluation, `None` before the first one."""
+        """The last evaluation; `None` before the first one."""
         return self._log.evaluation
 
     def evaluate(
@@ -360,16 +364,16 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
 
         Args:
             model: The model.
-            logs: Numbers from elsewhere, among which `monitor` may be.
+            logs: Other numbers, such as the one that `monitor` names.
 
         Returns:
-            The numbers, by the key that they are logged under.
+            The numbers, by the keys that they are logged under.
         """
         if self.model is not model or not self.run_log.is_current:
             self.set_model(model)
             self.on_train_begin(logs)
             self._schedule.is_in_fit = False
-        if not self._computes:  # The numbers are asked for.
+        if not self._computes:  # The caller asks for the numbers.
             self._computes = True
             self._check_model()
         numbers = self._evaluate_epoch(self._num_calls, dict(logs or {}))
@@ -385,7 +389,7 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         return numbers
 
     def _numbers_for_fit(self, numbers: dict[str, float]) -> dict[str, float]:
-        """The numbers that go into the logs of `fit`."""
+        """Returns the numbers that go into the logs of `fit`."""
         what = "Numbers that were asked for are not in the logs"
         with self.run_log.failures.tolerate(what, ValueError):
             self._fit_logs.check(numbers, self.prefix)
@@ -396,7 +400,7 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         """Evaluates the model, logs the results, and returns the numbers."""
         if moment.batch is None and self._schedule.is_evaluated(moment.epoch):
             self._schedule.note(moment)
-            return self._numbers  # Nothing was trained since.
+            return self._numbers  # Nothing was trained since then.
         self.run_log.epoch = moment.epoch
         self._schedule.note(moment)
         self._numbers = {}
@@ -425,45 +429,46 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         assert self.evaluation is not None
         self._log.add_predictions(self.pred_table, self.evaluation.fixed)
 
-    # --- What a task may use --------------------------------------------------------
+    # --- For tasks ------------------------------------------------------------------
 
     @property
     def samples(self) -> Samples:
-        """The samples that are shown. They are drawn once, when first asked for."""
+        """The fixed samples that are shown, drawn at the first access."""
         return self._evaluator.samples
 
     def sample_arrays(self) -> list[Any]:
-        """The samples as uint8 images of shape `(height, width[, 3 or 4])`.
+        """Returns the samples as uint8 images of shape `(height, width[, 3 or 4])`.
 
-        Those that are no images are text or media, as their cells in the tables, or
+        A sample that is not an image is text or media, as in its cell of the tables, or
         `None` where the cell is empty.
         """
         self._renderer.set_samples(self.samples)
         return self._renderer.cells(self.samples)
 
     def sample_images(self) -> list[Any]:
-        """The samples as images for `data_table`; `None`s where nothing is logged.
+        """Returns the samples as images for `data_table`.
 
-        So are samples that can't be shown, see `sample_arrays`.
+        An entry is `None` where nothing is logged, or where the sample can't be shown,
+        see `sample_arrays`.
         """
         return self._images_of(self.samples)
 
     def images_of(self, evaluated: EvaluatedSamples) -> list[Any]:
-        """The images of samples that were evaluated, as `sample_arrays` gives them."""
+        """Returns the images of evaluated samples, like `sample_arrays`."""
         samples = Samples(evaluated.index, evaluated.x, evaluated.y)
         return self._renderer.cells(samples)
 
     def predict(self, x: Any) -> Any:
-        """The outputs of the model for a batch of inputs, as NumPy arrays."""
+        """Returns the outputs of the model for a batch of inputs, as NumPy arrays."""
         return self._evaluator.outputs(x)
 
     def predict_samples(self) -> Iterator[tuple[slice, Any]]:
-        """The outputs of the model for the samples, in batches.
+        """Yields the outputs of the model for the samples, in batches.
 
-        They are those of the evaluation, where it has them.
+        If the last evaluation has kept the outputs, they are not predicted again.
 
         Yields:
-            Which samples, as a slice of `self.samples`, and the outputs for them.
+            A slice of `self.samples`, and the outputs for these samples.
         """
         known = None if self.evaluation is None else self.evaluation.fixed
         if known is None or self.reads_batches:
@@ -473,7 +478,7 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
             yield part, stack_or_list(known.predictions[part])
 
     def add_rows(self, table: wandb.Table, rows: Sequence[Sequence[Any]]) -> None:
-        """Adds rows to a table: faster than its `add_data` row by row."""
+        """Adds rows to a table, faster than `table.add_data` for each row."""
         add_rows(table, rows)
 
     def _rows_of(self, samples: Samples) -> list[list[Any]]:
@@ -491,13 +496,13 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         type: str = "dataset",
         table_name: str = "val_data",
     ) -> None:
-        """Logs `data_table`, in the artifact that the constructor's `name` names."""
+        """Logs `data_table`, in the artifact that `self.name` names."""
         super().log_data_table(name or self.name, type, table_name)
 
     def log_pred_table(
         self, *args: Any, name: str | None = None, **options: Any
     ) -> None:
-        """Logs `pred_table`; unless `self.name` is `"val"`, it is in the name, too."""
+        """Logs `pred_table`, with `self.name` in the name of the artifact."""
         run = self.run_log.run
         if name is None and self.name != "val" and run is not None:
             name = artifact_name(f"run_{run.id}_{self.name}_pred")
@@ -506,19 +511,20 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
     def resolve_from_logits(
         self, from_logits: FromLogits, outputs: Any, one_class: bool = True
     ) -> bool:
-        """Whether the outputs of the model are logits, before softmax or sigmoid.
+        """Returns whether the outputs are logits: values before softmax or sigmoid.
 
-        With `"auto"` the model tells it, as `infer_from_logits` says, or else the
-        outputs: they are probabilities if all are from 0 to 1. That is said once.
-        Outputs that are to be logits, but look like probabilities, are warned of.
+        `"auto"` infers it from the model, with `infer_from_logits`. If the model does
+        not show it, outputs that are all from 0 to 1 are taken for probabilities, and
+        the log says so once. A warning names logits that look like probabilities.
 
         Args:
-            from_logits: What the user said: `True`, `False` or `"auto"`.
-            outputs: Of shape `(batch, ..., num_classes)`, or `(batch,)`.
+            from_logits: The argument of the user: `True`, `False` or `"auto"`.
+            outputs: The outputs, of shape `(batch, ..., num_classes)` or `(batch,)`.
             one_class: Whether the classes exclude each other.
 
         Raises:
-            ValueError: If they are to be probabilities, and are not.
+            ValueError: If `from_logits` is `False`, or inferred to be, and the outputs
+                are not probabilities.
         """
         told = from_logits
         if told == "auto":
@@ -551,9 +557,9 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         )
 
     def select_output(self, outputs: Any) -> Any:
-        """The output that `output_key` names."""
+        """Selects the output that `output_key` names."""
         # Not `self.model`: on JAX, that would put the state of a step of `fit` back
-        # into the model, from whatever thread, while the next step runs on it.
+        # into the model, from any thread, while the next step uses it.
         return select_output(outputs, self.output_key, self._model)
 
     def select_target(self, y: Any) -> Any:
@@ -562,7 +568,7 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
 
     @property
     def verbose(self) -> bool:
-        """Whether `fit` shows what it does."""
+        """Whether `fit` shows its progress."""
         return bool((self.params or {}).get("verbose", 1))
 
 
@@ -577,7 +583,7 @@ def _check_has_model(callback: Any, model: Any) -> None:
 
 
 def _measured(evaluation: Evaluation) -> dict[str, Any]:
-    """The results of the metrics, charts among them."""
+    """Returns the results of the metrics, charts included."""
     if evaluation.metrics is None:
         return {}
     with relaxed_gc():

@@ -1,4 +1,4 @@
-"""Validation data, walked in batches, and the samples that are drawn of it."""
+"""Validation data in batches, and the samples that are drawn from it."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ NOT_BATCHED = (
     "If this is one sample, batch the data first, as with `dataset.batch(32)`."
 )
 
-# More batches than most data sets have, and walked through within seconds.
+# Most data sets have fewer batches, and reading so many takes seconds.
 _MAX_BATCHES_WITHOUT_LENGTH = 10_000
 
-# How many batches of arrays are checked at once, and how many numbers at most.
+# The number of batches of arrays that are checked at once, and the most numbers.
 _TOGETHER = 16
 _FEW_VALUES = 2**24
 
@@ -63,7 +63,7 @@ class Batch:
             dict of them.
         y: The targets, as NumPy arrays; ragged tensors, and lists with an entry for
             each sample, are left as they are.
-        size: How many samples it has.
+        size: The number of samples.
     """
 
     x: Any
@@ -73,13 +73,13 @@ class Batch:
 
 @dataclass(frozen=True)
 class DataScan:
-    """What the walk before training found.
+    """The results of the scan before training.
 
     Attributes:
         samples: The samples that were drawn.
-        fingerprint: What tells this data from other data, and its order.
-        shapes: An input of each shape that is among the data, and how many samples of
-            it a batch had at most.
+        fingerprint: The identity of the data, and of its order.
+        shapes: For each shape of the inputs, an input, and the largest number of
+            samples of that shape in a batch.
     """
 
     samples: Samples
@@ -88,12 +88,12 @@ class DataScan:
 
 
 class ValidationData:
-    """What `fit` takes as `validation_data`, as batches that can be walked again.
+    """The `validation_data` of `fit`, as batches that can be iterated again.
 
-    A list in place of x or y is what it is to Keras: several inputs or outputs. Where
-    the lengths do not fit that, and within a dict, it has an entry for each sample.
+    A list in place of x or y means several inputs or outputs, as in Keras. If the
+    lengths do not fit that, or within a dict, the list has an entry for each sample.
 
-    x may have images of several sizes, in a list or a ragged tensor; such a batch is
+    x may have images of several sizes, in a list or a ragged tensor. Such a batch is
     cut where the size changes, because a model takes one size at a time.
 
     Args:
@@ -103,20 +103,20 @@ class ValidationData:
             or any iterable of batches that can be iterated again. Sample weights are
             not used, as Keras does not use them for `metrics`.
         batch_size: The size of the batches that arrays are cut into.
-        unpack: How to get `(x, y)` out of a batch.
-        target: What to take of the y of a batch, when it is walked.
+        unpack: A function that returns `(x, y)` of a batch.
+        target: A function that selects the target from the y of a batch.
 
     Attributes:
         source: The data as it was passed.
-        num_batches: How many batches there are, or `None` where that is not known.
-        prepare: What is done to a batch `(x, y)` before it is unpacked, as a model with
-            a preprocessor does it; `None` for nothing.
-        is_refilled: Whether the arrays of a batch may be those of the one before, with
-            new content. Arrays and `tf.data` do not do that.
+        num_batches: The number of batches, or `None` if it is not known.
+        prepare: A function that preprocesses a batch `(x, y)` before it is unpacked, as
+            a model with a preprocessor does. `None` for no preprocessing.
+        is_refilled: Whether a batch may reuse the arrays of the previous one, with new
+            content. The batches of arrays and of `tf.data` do not.
 
     Raises:
-        TypeError: If it is none of these, or can be walked only once.
-        ValueError: If it is endless, or lengths of x and y differ.
+        TypeError: If `data` is none of these, or can be iterated only once.
+        ValueError: If `data` is endless, or if the lengths of x and y differ.
 
     Example:
 
@@ -169,21 +169,21 @@ class ValidationData:
                 _length(data, None)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ValidationData:
-        """Shares the data itself, which nobody changes and not all of which can be."""
+        """Copies all but the data itself, which nobody changes."""
         made = copy.copy(self)
         made._unpack = copy.deepcopy(self._unpack, memo)
         made._target = copy.deepcopy(self._target, memo)
         return made
 
     def __copy__(self) -> ValidationData:
-        """Without what the model does to it."""
+        """Copies the object, without the preprocessing of the model."""
         made = object.__new__(type(self))
         vars(made).update(vars(self))
         made.prepare = None
         return made
 
     def __getstate__(self) -> dict[str, Any]:
-        """What is pickled.
+        """Returns the state to pickle.
 
         Raises:
             TypeError: If the data is a `tf.data.Dataset`.
@@ -197,11 +197,11 @@ class ValidationData:
         return vars(self) | {"prepare": None}
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yields the batches. What is wrong with one is raised as a ValueError."""
+        """Yields the batches. Raises a ValueError for a batch that can't be used."""
         return self._batches()
 
     def _batches(self, together: int = 1) -> Iterator[Batch]:
-        """The batches; of arrays, so many as one where that is small."""
+        """Yields the batches; those of arrays joined, `together` at once if small."""
         if self._arrays is not None and self.prepare is None:
             first = next(self._parts(self._arrays), None)
             if (
@@ -217,10 +217,10 @@ class ValidationData:
             yield from self.read(raw if self.prepare is None else self.prepare(raw))
 
     def read(self, raw: Any) -> Iterator[Batch]:
-        """The batches that one of `fit` is: one, or several if its inputs are uneven.
+        """Yields a batch of `fit`, cut into several if the shapes of its inputs differ.
 
         Args:
-            raw: A batch as the data yields it, or as a step of `fit` gets it.
+            raw: A batch from the data, or from a step of `fit`.
         """
         yield from self._even(_batch(*self._unpack(raw)))
 
@@ -246,15 +246,15 @@ class ValidationData:
             references = [iter(self._data)]
             try:
                 yield from self._limited(references[0])
-                with contextlib.suppress(Exception):  # More than it said it would have.
-                    next(references[0], None)  # At its end a `cache` is complete.
+                with contextlib.suppress(Exception):  # It may declare too few batches.
+                    next(references[0], None)  # `cache` is complete at the end.
             finally:
                 release_in_background(references)
         else:
             yield from self._limited(self._data)
 
     def _limited(self, batches: Iterable[Any]) -> Iterator[Any]:
-        """As many batches as there are; if that is not known, not all too many."""
+        """Yields the known number of batches, or checks that there are not too many."""
         if self.num_batches is not None:
             yield from itertools.islice(batches, self.num_batches)
         else:
@@ -276,7 +276,7 @@ class ValidationData:
         check: Callable[[Batch], None] = lambda batch: None,
         verbose: bool = True,
     ) -> Samples:
-        """Draws samples, as `scan` does."""
+        """Draws samples, like `scan`."""
         return self.scan(num_samples, seed, check, verbose).samples
 
     def scan(
@@ -286,24 +286,25 @@ class ValidationData:
         check: Callable[[Batch], None] = lambda batch: None,
         verbose: bool = True,
     ) -> DataScan:
-        """Walks the data once, to draw samples and to check all of it.
+        """Reads the data once, draws samples, and checks all of it.
 
         Each sample is drawn with the same probability, without replacement. The draw
-        depends on the seed and on the order of the data, not on how it is batched.
+        depends on the seed and on the order of the data, not on the batch size.
 
         Args:
-            num_samples: How many to draw. `None` for all.
+            num_samples: The number of samples to draw. `None` for all.
             seed: The seed.
-            check: Called with all of the data, in batches of `batch_size` or, of
-                arrays, larger ones; raises a ValueError if something is wrong.
-            verbose: Whether to show progress when it takes long.
+            check: A function that is called with all batches of the data, and raises a
+                ValueError for a batch that can't be used. Batches of arrays may be
+                larger than `batch_size`.
+            verbose: Whether to show progress if the scan takes long.
 
         Returns:
-            The samples, in the order of the data, and what else the walk found.
+            The samples, in the order of the data, with the fingerprint and the shapes.
 
         Raises:
             ValueError: If there are no samples.
-            TypeError: If the data turns out to be walked only once.
+            TypeError: If the data can be iterated only once.
         """
         drawn = DrawnSamples(num_samples, seed)
         fingerprint = Fingerprint()
@@ -334,7 +335,7 @@ class ValidationData:
 
 
 def unpack_x_y(batch: Any) -> tuple[Any, Any]:
-    """Gets `(x, y)` out of a batch, which may have sample weights behind them."""
+    """Returns `(x, y)` of a batch, which may have sample weights, too."""
     if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
         raise ValueError(
             f"{_ACCEPTED} Received {describe(batch)}, where (x, y) or (x, y, "
@@ -359,7 +360,7 @@ def _batch(x: Any, y: Any) -> Batch:
 
 
 def _readings(node: Any) -> list[Any]:
-    """What a list may mean: as a tuple several parts, as a list a sample an entry."""
+    """Returns the readings of a node: a tuple of parts, a list with a sample each."""
     return [tuple(node), node] if isinstance(node, list) else [node]
 
 
@@ -369,7 +370,7 @@ def _part(batch: Batch, part: slice) -> Batch:
 
 
 def _even_batches(batch: Batch) -> Iterator[Batch]:
-    """Cuts a batch with lists or ragged tensors in x into such that a model takes."""
+    """Cuts a batch with lists or ragged tensors in x where the shape changes."""
     samples = [copy_sample(select(batch.x, i)) for i in range(batch.size)]
     for part in alike(samples, batch.size):
         y = select(batch.y, part)

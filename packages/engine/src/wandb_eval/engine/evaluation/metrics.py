@@ -9,12 +9,13 @@ class Metrics(Protocol):
     """Metrics over all of the validation data, batch by batch."""
 
     def update(self, truth: Any, predictions: Any, /) -> None:
-        """Takes in one batch.
+        """Accumulates one batch.
 
         Args:
             truth: The truth, as the task's `read_batch` returns it. Without a
                 `read_batch`, the targets as NumPy arrays.
-            predictions: The predictions, likewise, or the outputs of the model.
+            predictions: The predictions, as `read_batch` returns them. Without a
+                `read_batch`, the outputs of the model.
         """
 
     def compute(self) -> dict[str, Any]:

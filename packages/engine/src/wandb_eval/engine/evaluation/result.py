@@ -27,7 +27,7 @@ class Evaluation:
         not_finite: The number of samples whose outputs are NaN or infinite, as far as
             the task tells it by a `difficulty` of NaN.
         fingerprint: The identity of the data, with the number of samples.
-        in_order: Whether the samples were where they were before training.
+        in_order: Whether the samples were at the same places as before training.
     """
 
     metrics: Metrics | None

@@ -17,7 +17,7 @@ class Samples:
     """Samples of the validation data.
 
     Attributes:
-        index: Where in the validation data each one was, counted from 0.
+        index: The place of each sample in the validation data, counted from 0.
         x: The inputs of each sample, without a batch dimension.
         y: The targets of each sample.
     """
@@ -33,19 +33,21 @@ class Samples:
         return len(self.index)
 
     def __repr__(self) -> str:
-        """Which they are, not what is in them."""
+        """Shows the places of the samples, but no values."""
         places = ", ".join(map(str, self.index[:3]))
         return f"<{len(self)} samples: {places}{', ...' if len(self) > 3 else ''}>"
 
     def batches(self, size: int) -> list[tuple[slice, Any]]:
-        """The inputs in batches that a model takes, stacked once for all epochs.
+        """Returns the inputs in batches, stacked once for all epochs.
 
         Args:
-            size: How many samples a batch has at most; fewer where their shape changes.
+            size: The largest number of samples in a batch. A batch ends where the shape
+                of the inputs changes.
 
         Returns:
-            Which samples, and their inputs with a batch dimension. `x` has views of
-            these from then on, so that each sample is in memory once.
+            For each batch, the slice of the samples, and their inputs with a batch
+            dimension. `x` has views of these from then on, so that each sample is in
+            memory once.
         """
         if size not in self._batches:
             batches = self._batches[size] = []
@@ -61,9 +63,9 @@ class DrawnSamples:
     """Draws samples from batches: each with the same probability, without replacement.
 
     Args:
-        num_samples: How many to draw. `None` for all.
+        num_samples: The number of samples to draw. `None` for all.
         seed: The seed. The draw depends on it and on the order of the samples, not on
-            how they are batched.
+            the size of the batches.
     """
 
     def __init__(self, num_samples: int | None, seed: int) -> None:
@@ -74,10 +76,10 @@ class DrawnSamples:
         self._offered = 0
 
     def offer(self, x: Any, y: Any, size: int) -> None:
-        """Draws from a batch of so many samples."""
+        """Draws from a batch of `size` samples."""
         priorities = self._rng.random(size)
         chosen = np.flatnonzero(priorities < self._worst)
-        if self._num_samples is not None:  # Of a large batch, not all are copied.
+        if self._num_samples is not None:  # A large batch is not copied whole.
             best = np.argsort(priorities[chosen], kind="stable")[: self._num_samples]
             chosen = chosen[np.sort(best)]
         for i in chosen.tolist():
@@ -89,7 +91,7 @@ class DrawnSamples:
             self._worst = self._drawn[-1][0]
 
     def samples(self) -> Samples:
-        """What is drawn, in the order in which it was offered."""
+        """Returns the drawn samples, in the order in which they were offered."""
         drawn = sorted(self._best(), key=lambda sample: sample[1])
         _, index, xs, ys = zip(*drawn, strict=True)
         return Samples(list(index), list(xs), list(ys))
@@ -100,18 +102,19 @@ class DrawnSamples:
 
 @dataclass(frozen=True)
 class SampleScores:
-    """How a model did on each sample of a batch.
+    """The scores of a model on each sample of a batch.
 
     Args:
-        columns: What is known of the samples, by name: a sequence with an entry for
-            each, plain values or lists of such.
-        difficulty: How wrong the model is, of shape `(batch,)`: the more, the harder
-            the sample. NaN is the most, and says that the outputs are no numbers: a
-            version with such a sample is never the best one. Of shape `(batch, keys)`,
-            the later keys decide where those before are equal.
-        correct: Whether each sample is right, of shape `(batch,)`, where a task can
-            say that. How samples are learned and forgotten is told by it.
-        confidence: The probability of each sample's true label, of shape `(batch,)`.
+        columns: The columns of the table of scores, by name: sequences with an entry
+            for each sample, which is a plain value or a list of plain values.
+        difficulty: The error of the model on each sample, of shape `(batch,)`; samples
+            with larger errors are harder. NaN counts as the largest error, and means
+            that the outputs are not finite: a version with such a sample is never the
+            best one. In an array of shape `(batch, keys)`, later keys break ties.
+        correct: Whether each prediction is right, of shape `(batch,)`, if the task
+            defines it. It tells which samples are learned and forgotten.
+        confidence: The probability of the true label of each sample, of shape
+            `(batch,)`.
 
     Example:
 
@@ -127,27 +130,27 @@ class SampleScores:
     confidence: NDArray[np.floating[Any]] | None = None
 
     def row(self, i: int) -> dict[str, Any]:
-        """The columns of one sample, as Python's own values."""
+        """Returns the columns of one sample, as plain Python values."""
         return {name: plain(column[i]) for name, column in self.columns.items()}
 
 
 def plain(value: Any) -> Any:
-    """A NumPy scalar as Python's own; anything else as it is."""
+    """Converts a NumPy scalar to a Python value; returns other values unchanged."""
     return value.item() if isinstance(value, np.generic) else value
 
 
 @dataclass
 class EvaluatedSamples:
-    """Some samples, with what the model made of them: what rows are made of.
+    """Samples with the predictions of the model, from which rows are made.
 
     Attributes:
-        index: What tells each one from the others: its place in the validation data.
-        x: The inputs of each sample; empty where the model has looked at them alone.
-        y: The targets of each sample, as they came.
-        truth: The targets of each sample, as `read_batch` gives them.
-        predictions: The predictions for each sample, as `read_batch` gives them.
-        scores: What `score_samples` says of each, by column.
-        rows: Their rows of the table of ground truth. Media in them are references.
+        index: The identity of each sample: its place in the validation data.
+        x: The inputs of each sample; empty where only the model has seen them.
+        y: The targets of each sample, as in the data.
+        truth: The targets of each sample, as `read_batch` returned them.
+        predictions: The predictions for each sample, as `read_batch` returned them.
+        scores: The scores of each sample from `score_samples`, by column.
+        rows: The row of each sample in the table of ground truth. Media are references.
     """
 
     index: list[int] = field(default_factory=list)
@@ -170,11 +173,11 @@ class EvaluatedSamples:
         return len(self.index)
 
     def with_index(self, index: list[int]) -> EvaluatedSamples:
-        """The same samples with other ids."""
+        """Returns the same samples with other indices."""
         return replace(self, index=index)
 
     def with_rows(self, rows: list[list[Any]]) -> EvaluatedSamples:
-        """The same samples with their rows of the table of ground truth."""
+        """Returns the same samples with their rows of the table of ground truth."""
         return replace(self, rows=rows)
 
     def add(self, sample: KeptSample) -> None:
@@ -203,10 +206,10 @@ class KeptSample:
 class TopK:
     """Keeps the k samples with the highest keys, of any number that are offered.
 
-    Ties go to the sample that came first. No more than k are held at a time.
+    Ties go to the sample that came first. It never holds more than k samples.
 
     Args:
-        k: How many to keep.
+        k: The number of samples to keep.
 
     Example:
 
@@ -226,10 +229,12 @@ class TopK:
         """Offers the samples of a batch.
 
         Args:
-            keys: The more, the sooner it is kept, of shape `(batch,)`; NaN is the most,
-                and what is minus infinity is not kept. Of shape `(batch, keys)`, later
-                keys decide between equals.
-            take: Gets one of them, if it is to be kept.
+            keys: The key of each sample, of shape `(batch,)`; samples with larger keys
+                are kept. NaN is the largest key, and a sample with a key of minus
+                infinity is not kept. In an array of shape `(batch, keys)`, later keys
+                break ties.
+            take: A function that returns the sample at a place of the batch. It is
+                called for the samples that are kept.
         """
         ranks = np.asarray(keys, np.float64)
         ranks = ranks[:, None] if ranks.ndim == 1 else ranks
@@ -239,7 +244,7 @@ class TopK:
         if len(self._kept) == self._k and self._k:
             least = -self._kept[-1][0][0]
         worth_it = (ranks[:, 0] >= least) & (ranks[:, 0] > -np.inf)
-        # Of a large batch, only its own best are worth a look.
+        # Only the best k samples of a large batch can be kept.
         order = sorted(
             ((*(-ranks[i]).tolist(), first + int(i)), int(i))
             for i in np.flatnonzero(worth_it)
@@ -254,5 +259,5 @@ class TopK:
         ]
 
     def samples(self) -> list[Any]:
-        """Those that are kept, the most wrong one first."""
+        """Returns the kept samples, the one with the highest key first."""
         return [sample for _, sample in self._kept]

@@ -1,1 +1,1 @@
-"""The kit that tasks are built from: images, charts, names, outputs."""
+"""The parts that tasks are built from: images, charts, names, outputs."""

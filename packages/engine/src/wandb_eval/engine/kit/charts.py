@@ -1,4 +1,4 @@
-"""Charts of W&B's own kinds, made of numbers that were counted batch by batch."""
+"""W&B's charts, made from counts over all batches."""
 
 from __future__ import annotations
 
@@ -15,28 +15,29 @@ from wandb_eval.core import add_rows, image_from_array
 from wandb_eval.engine.kit.opencv import cv2
 
 MANY_CLASSES = 100
-"""From so many classes on, a confusion matrix is shown in part, and as an image."""
+"""The number of classes from which a confusion matrix is an image, too. Its chart has
+a part of the classes then."""
 
 MAX_CURVES = 20
-"""Curves are drawn for at most so many classes."""
+"""The largest number of classes that curves are drawn for."""
 
 _MOST_CONFUSED = 40
 _MOST_PIXELS = 2048
-_POINTS = 10_000  # What W&B shows of a chart's table.
-_POINTS_OF_A_CURVE = 300  # More than the eye tells apart in a chart.
+_POINTS = 10_000  # W&B shows no more rows of a chart's table.
+_POINTS_OF_A_CURVE = 300  # The eye can't tell more apart in a chart.
 
 
 @dataclass(frozen=True, eq=False)
 class PairCounts:
-    """A confusion matrix as the pairs of classes that occur.
+    """A confusion matrix, stored as the pairs of classes that occur.
 
-    So its size depends on the samples, not on the square of the number of classes.
+    Its size depends on the samples, not on the square of the number of classes.
 
     Args:
         actual: The true class of each pair, of shape `(pairs,)`.
-        predicted: The class that it is taken for, likewise.
-        counts: How often each pair occurs, likewise. No pair is there twice.
-        num_classes: How many classes there are.
+        predicted: The predicted class of each pair, of shape `(pairs,)`.
+        counts: The count of each pair, of shape `(pairs,)`. Each pair occurs once.
+        num_classes: The number of classes.
 
     Example:
 
@@ -66,9 +67,9 @@ class PairCounts:
 
         Args:
             actual: True classes, of shape `(n,)`.
-            predicted: The classes that they are taken for, likewise.
-            num_classes: How many classes there are.
-            counts: How often each counts. `None`: once.
+            predicted: Predicted classes, of shape `(n,)`.
+            num_classes: The number of classes.
+            counts: The weight of each pair, of shape `(n,)`. `None` for 1.
         """
         codes = actual.astype(np.int64) * num_classes + predicted
         codes, places = np.unique(codes, return_inverse=True)
@@ -80,40 +81,40 @@ class PairCounts:
 
     @classmethod
     def of_matrix(cls, matrix: NDArray[Any]) -> PairCounts:
-        """The same of counts of shape `(num_classes, num_classes)`."""
+        """Returns the pairs of a matrix of shape `(num_classes, num_classes)`."""
         actual, predicted = np.nonzero(matrix)
         return cls(actual, predicted, matrix[actual, predicted], len(matrix))
 
     def row_sums(self) -> NDArray[Any]:
-        """How many samples each true class has, of shape `(num_classes,)`."""
+        """Returns the samples of each true class, of shape `(num_classes,)`."""
         return self._sums(self.actual, self.counts)
 
     def shares(self) -> NDArray[np.float64]:
-        """The share of each pair in the samples of its true class."""
+        """Returns the share of each pair in the samples of its true class."""
         return np.asarray(self.counts / self.row_sums()[self.actual])
 
     def confused(self) -> PairCounts:
-        """The pairs of two classes that differ."""
+        """Returns the pairs whose classes differ."""
         kept = self.actual != self.predicted
         sides = self.actual[kept], self.predicted[kept], self.counts[kept]
         return PairCounts(*sides, self.num_classes)
 
     def mistakes(self) -> NDArray[Any]:
-        """How often each class is taken for another one, or another one for it."""
+        """Counts the confusions of each class, as true and as predicted class."""
         wrong = self.confused()
         rows, columns = wrong.actual, wrong.predicted
         of_both = self._sums(rows, wrong.counts) + self._sums(columns, wrong.counts)
         return np.asarray(of_both)
 
     def dense(self, bins: int = 1) -> NDArray[Any]:
-        """The matrix, with so many neighbouring classes in one row and one column."""
+        """Returns the matrix, with `bins` neighboring classes in each row."""
         side = -(-self.num_classes // bins)
         matrix = np.zeros((side, side), self.counts.dtype)
         np.add.at(matrix, (self.actual // bins, self.predicted // bins), self.counts)
         return matrix
 
     def part(self, classes: NDArray[np.int64]) -> NDArray[Any]:
-        """The rows and columns of some classes, of shape `(classes, classes)`."""
+        """Returns the rows and columns of some classes, `(classes, classes)`."""
         place = np.full(self.num_classes, -1)
         place[classes] = np.arange(len(classes))
         row, column = place[self.actual], place[self.predicted]
@@ -135,22 +136,22 @@ def confusion_matrix(
     title: str = "Confusion matrix",
     normalize: bool = False,
 ) -> dict[str, Any]:
-    """A confusion matrix as W&B's chart, and as an image if there are many classes.
+    """Makes W&B's chart of a confusion matrix, and an image if it has many classes.
 
-    With `MANY_CLASSES` or more the chart has the rows and columns of the classes that
-    are confused most, counted over their row and their column, and `<key>_image` the
-    whole matrix, each row divided by its sum.
+    With `MANY_CLASSES` or more, the chart has the rows and columns of the classes with
+    the most confusions, counted over their row and their column. `<key>_image` shows
+    the whole matrix, with each row divided by its sum.
 
     Args:
-        matrix: Counts of shape `(num_classes, num_classes)`; rows are true classes. Or
-            those that are not 0, as `PairCounts`.
+        matrix: Counts of shape `(num_classes, num_classes)`, whose rows are true
+            classes, or `PairCounts`.
         class_names: The name of each class.
         key: The key of the chart.
         title: The title of the chart.
-        normalize: Whether the chart shows shares of each row, not counts.
+        normalize: Whether the chart shows shares of each row instead of counts.
 
     Returns:
-        What to log, by key.
+        The charts and images to log, by key.
     """
     pairs = _as_pairs(matrix)
     count = pairs.num_classes
@@ -191,13 +192,13 @@ def _image_of_all(pairs: PairCounts, key: str, title: str) -> dict[str, Any]:
     caption = f"{title}: rows are true classes"
     try:
         return {f"{key}_image": image_from_array(confusion_image(pairs), caption)}
-    except OSError as error:  # The numbers are not to be lost for it.
+    except OSError as error:  # It must not cost the numbers.
         wandb.termwarn(f"The image of the confusion matrix is left out: {error}")
         return {}
 
 
 def row_shares(matrix: NDArray[Any]) -> NDArray[np.float64]:
-    """Each row divided by its sum; a row of zeros stays one."""
+    """Divides each row by its sum. A row of zeros stays as it is."""
     sums = matrix.sum(axis=1, keepdims=True)
     shares = np.zeros(matrix.shape, np.float64)
     np.divide(matrix, sums, out=shares, where=sums > 0)
@@ -205,11 +206,11 @@ def row_shares(matrix: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def confusion_image(matrix: NDArray[Any] | PairCounts) -> NDArray[np.uint8]:
-    """A confusion matrix as an RGB image of 512 to 2,048 pixels a side.
+    """Draws a confusion matrix as an RGB image of 512 to 2,048 pixels a side.
 
-    Each row is divided by its sum; brighter is more, on the scale of the square root,
-    because confusions are small beside what is right. With more classes than pixels,
-    classes that are neighbours share one.
+    Each row is divided by its sum. Larger values are brighter, on a square-root scale,
+    because confusions are rare compared to correct predictions. If there are more
+    classes than pixels, neighboring classes share a pixel.
     """
     pairs = _as_pairs(matrix)
     shares = row_shares(pairs.dense(bins=-(-pairs.num_classes // _MOST_PIXELS)))
@@ -226,11 +227,11 @@ def curves(
     y_name: str,
     title: str,
 ) -> Any:
-    """Curves by class, as W&B's chart for ROC and PR curves.
+    """Makes W&B's chart of ROC or precision-recall curves, one for each class.
 
     Args:
-        points: The x and y values of each curve, by class name. Of more than 300,
-            or more than W&B shows of all, every so many are left out.
+        points: The x and y values of each curve, by class name. A curve of more than
+            300 points, or of more than W&B can show, is thinned out.
         x_name: The name of the x axis.
         y_name: The name of the y axis.
         title: The title of the chart.
@@ -256,7 +257,7 @@ def curves(
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> wandb.Table:
-    """`wandb.Table(columns, rows)`, faster for many rows.
+    """Makes a `wandb.Table`, faster than its constructor for many rows.
 
     Args:
         columns: The names of the columns.

@@ -16,21 +16,21 @@ _MAX_ID = 10**6
 def check_class_names(
     class_names: Sequence[str] | Mapping[Any, Any] | None,
 ) -> list[str] | None:
-    """Validates class names; names that occur twice get their id behind them.
+    """Validates class names, and appends the id to names that occur twice.
 
-    Tables and charts tell classes apart by name, and real lists have the same name
-    twice (ImageNet has two cranes).
+    Tables and charts tell classes apart by name, but real lists have duplicate names
+    (ImageNet has two cranes).
 
     Args:
         class_names: A name for each class id, from 0: a list, or a dictionary `{id:
-            name}` or `{name: id}`, in which ids that are missing are named by
-            themselves. Or `None`.
+            name}` or `{name: id}`. An id that is missing from a dictionary is its own
+            name. May be `None`.
 
     Returns:
         The names as a list, or `None`.
 
     Raises:
-        ValueError: If they are none of these, or empty.
+        ValueError: If `class_names` is of another kind, or empty.
 
     Example:
 
@@ -67,7 +67,7 @@ def check_class_names(
 
 
 def _from_mapping(class_names: Mapping[Any, Any]) -> list[str]:
-    """The list for `{id: name}`, as W&B has it, or for `{name: id}`, as Keras."""
+    """Returns the list for `{id: name}`, as in W&B, or `{name: id}`, as in Keras."""
     pairs = list(class_names.items())
     if not all(is_integer(key) for key, _ in pairs):
         pairs = [(value, key) for key, value in pairs]
@@ -89,15 +89,16 @@ def _from_mapping(class_names: Mapping[Any, Any]) -> list[str]:
 def name_classes(
     class_names: list[str] | None, num_classes: int, exactly: bool = False
 ) -> list[str]:
-    """Names for `num_classes` classes: those given, or their ids.
+    """Returns a name for each class: the given names, or the class ids.
 
     Args:
         class_names: The names, or `None`.
-        num_classes: How many classes there are.
-        exactly: Whether there may not be more names.
+        num_classes: The number of classes.
+        exactly: Whether more names than classes are an error.
 
     Raises:
-        ValueError: If fewer names are given than there are classes, or more.
+        ValueError: If there are fewer names than classes, or more where `exactly` is
+            `True`.
     """
     if class_names is None:
         return [str(index) for index in range(num_classes)]

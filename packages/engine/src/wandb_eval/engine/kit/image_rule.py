@@ -19,28 +19,28 @@ from wandb_eval.engine.kit.stretching import Stretch, are_standardised
 Levels = NDArray[np.uint8]
 
 HINT = (
-    "Pass `image_fn`, a function that takes one sample of x and returns what to show: "
+    "Pass `image_fn`, a function that takes one sample of x and returns its cell: "
     "a uint8 array of shape (height, width) or (height, width, channels), text, or "
-    "media of W&B. `wandb_eval.core.map_to_image` shows a map of any range, such as "
+    "media of W&B. `wandb_eval.engine.map_to_image` shows a map of any range, such as "
     "depth."
 )
 
 _BEYOND = 0.25
-"""So far a range may be left, as a share of it."""
+"""The share of a range by which values may exceed it."""
 
 _FLAT = 16
-"""Images in which no two of the 255 levels are farther apart show nothing."""
+"""Images whose levels, of 255, are all closer together than this look flat."""
 
 
 class ImageRule:
-    """The rule of `to_images` that fits some samples, to show others by it as well.
+    """The rule of `to_images`, inferred from some samples and applied to any sample.
 
     Args:
-        samples: The samples that tell the rule. What is no image, or not finite, tells
-            nothing.
+        samples: The samples from which the rule is inferred. Those that are not images,
+            or not finite, are skipped.
 
     Attributes:
-        is_known: Whether one of the samples told it.
+        is_known: Whether the rule could be inferred.
     """
 
     def __init__(self, samples: Sequence[Any]) -> None:
@@ -87,12 +87,12 @@ class ImageRule:
             f"{stretch.low:g} to {stretch.high:g}: they are shown stretched from the "
             f"lowest to the highest{each}. To show them as they were before they were "
             "scaled, pass `image_fn`, as `image_fn=lambda x: np.uint8(np.clip(255 * "
-            "(x * std + mean), 0, 255))`. `wandb_eval.core.map_to_image` shows a map, "
-            "such as depth."
+            "(x * std + mean), 0, 255))`. `wandb_eval.engine.map_to_image` shows a "
+            "map, such as depth."
         )
 
     def __call__(self, sample: Any) -> Levels | None:
-        """Shows a sample as a uint8 image; `None` if it is none, or not finite."""
+        """Converts a sample to a uint8 image; `None` if it can't be shown."""
         array = _finite_image(sample)
         if array is None:
             return None
@@ -105,18 +105,18 @@ class ImageRule:
             return self._stretch(_without_fourth(array))
         if self._is_shown_as_it_is and array.dtype == np.uint8:
             return np.asarray(array, np.uint8)
-        # What is beyond the range of float32 becomes infinite, and is clipped.
+        # Values beyond the range of float32 become infinite, and are clipped.
         with np.errstate(over="ignore"):
             scaled = array.astype(np.float32) * self._scale + self._offset
         scaled = np.nan_to_num(np.rint(np.clip(scaled, 0, 255)))
         return np.asarray(scaled, np.uint8)
 
     def _is_opacity(self, channels: list[NDArray[Any]]) -> bool:
-        """Whether it hides no image: what is not hidden is nearly all opaque."""
+        """Whether nearly all pixels are either transparent or fully opaque."""
         highest = [float(c.max()) * self._scale + self._offset for c in channels]
         in_range = all(level <= 255 * (1 + _BEYOND) for level in highest)
         if self._stretch is not None or not in_range:
-            return False  # Such as depth beside colors of 0 to 1.
+            return False  # For example, depth beside colors of 0 to 1.
         shown = [self._apply(channel) for channel in channels]
         count = sum(channel.size for channel in shown)
         opaque = [int((channel == 255).sum()) for channel in shown]
@@ -126,7 +126,7 @@ class ImageRule:
 
 
 def _scale(low: float, high: float, dtype: np.dtype[Any]) -> tuple[float, float] | None:
-    """What to multiply with and to add, to get 0 to 255; `None` if no rule applies."""
+    """Returns the factor and offset that map to 0 to 255; `None` if no rule applies."""
     if dtype == np.bool_ or (dtype.kind in "iu" and (low, high) in ((0, 1), (1, 1))):
         return 255.0, 0.0
     if dtype.kind != "f":
@@ -137,24 +137,24 @@ def _scale(low: float, high: float, dtype: np.dtype[Any]) -> tuple[float, float]
 
 
 def _scale_of_floats(low: float, high: float) -> tuple[float, float] | None:
-    # Of what is to be 0 to 1, little lies below 0: -0.2 to 0.2 is another range.
+    # Images of 0 to 1 have few values below 0: -0.2 to 0.2 is another range.
     if low >= -min(_BEYOND, max(high, 0) / 2) and high <= 1 + _BEYOND:
         return 255.0, 0.0
     if low >= -1 - 2 * _BEYOND and high <= 1 + 2 * _BEYOND:
         return 127.5, 127.5
-    # Likewise: -3 to 3 is another range. What ends at 5 is nearly black as 0 to 255.
+    # Likewise, -3 to 3 is another range. Values up to 5 of 255 would be nearly black.
     fits = -low <= _BEYOND * min(high, 255) and high <= 255 * (1 + _BEYOND)
     is_bright = high >= 64 or (low == high and high > 2)
     return (1.0, 0.0) if fits and is_bright else None
 
 
 def _finite_image(sample: Any) -> NDArray[Any] | None:
-    """The image of a sample; `None` if there is none, or it can't be shown."""
+    """Returns the image of a sample; `None` if there is none, or it is not finite."""
     image = image_of(sample)
     if image is None:
         return None
     shown = _without_fourth(image)
-    # A NaN among them is the lowest and the highest.
+    # The minimum and maximum of an array with NaN are NaN.
     if (
         shown.dtype.kind == "f"
         and not np.isfinite([float(shown.min()), float(shown.max())]).all()
@@ -168,7 +168,7 @@ def _without_fourth(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def why_not(sample: Any) -> str:
-    """Why a sample has no image."""
+    """Returns the reason why a sample has no image."""
     if image_of(sample) is not None:
         return f"There are images with NaN or infinity in them. {HINT}"
     channels = "(height, width, channels)"

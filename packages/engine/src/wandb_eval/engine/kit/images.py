@@ -1,4 +1,4 @@
-"""Arrays to images: what a model takes as input, shown as its user would expect."""
+"""Converts arrays to images that look as a user of the model expects."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from wandb_eval.engine.threads import map_in_threads
 ImageFormat = Literal["png", "jpg"]
 Image = NDArray[np.uint8]
 
-# Pillow's files are the measure. On photographs PNG's row filters leave next to nothing
-# for zlib to find but runs; looking for runs alone takes a quarter of the time, for a
-# file of the same size. Masks of class ids compress best unfiltered. JPEG has Pillow's
-# own default quality.
+# The files should be no larger than Pillow's. In photographs, PNG's row filters leave
+# only runs for zlib to find. Searching for runs alone takes a quarter of the time, for
+# a file of the same size. Masks of class ids compress best unfiltered. The JPEG quality
+# is the default of Pillow.
 _RUNS = [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
 _ENCODING = {
     "png": [cv2.IMWRITE_PNG_COMPRESSION, 1, *_RUNS],
@@ -34,51 +34,51 @@ if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # OpenCV 4.12
 
 
 def to_images(samples: Sequence[Any]) -> list[Image]:
-    """Shows samples as images, by one rule for all of them.
+    """Converts samples to images, by one rule for all of them.
 
     | dtype, range over all the samples | shown as |
     |---|---|
     | bool, and integers that are only 0 and 1 | black and white |
-    | other integers, 0 to 255 | it is |
+    | other integers, 0 to 255 | unchanged |
     | floats, 0 to 1 | times 255 |
     | floats, -1 to 1 | (x + 1) times 127.5 |
     | floats, 0 to 255, of which one is 64 or more | rounded |
     | any other range | stretched from its lowest value (black) to its highest (white) |
 
-    A range may be left by a quarter, which is clipped: bicubic resizing, contrast and
-    noise do that. But floats are stretched, too, where
+    Values may exceed a range by a quarter of it, as after bicubic resizing, a change of
+    contrast, or noise; they are clipped. Floats are also stretched if
 
-    - they would be flat: where all of them would be within 16 of 255 levels;
-    - they are standardised: some are negative, their mean is within 0.5 of 0, and
+    - they would look flat: all of them would be within 16 of 255 levels;
+    - they are standardized: some are negative, their mean is within 0.5 of 0, and
       their standard deviation is 0.5 to 4. On a black background they may go from -0.4
       to 5 (no value is 64 or more), or to 100, if few pixels are bright;
-    - 0 to 1 is the range, but they go nearly as far below 0 as above: by more than
-      half of the highest value. From -1 on, these are taken for -1 to 1.
+    - the range is 0 to 1, but they go nearly as far below 0 as above: by more than half
+      of the highest value. If they reach -1, their range is taken for -1 to 1.
 
-    Stretched color images keep their colors, if their channels are much alike. Where
-    the means of two channels are more than two standard deviations apart, or one
-    channel has less than an eighth of the range of all, each channel is stretched by
-    itself.
+    Stretched color images keep their colors if their channels are similar. If the means
+    of two channels are more than two standard deviations apart, or if one channel has
+    less than an eighth of the range of all, each channel is stretched by itself.
 
-    Of several frames, the middle one is shown; of two channels the first, of more than
-    four the first three, which alone tell the range. Four channels are RGBA if the
-    fourth is fully opaque or transparent nearly everywhere, and opaque somewhere in
-    each image, and the range is not stretched; else it is no opacity (but near
-    infrared, say), and not shown. The log says once what was stretched or left out.
+    Of several frames, the middle one is shown. Of two channels, the first one is shown;
+    of more than four, the first three, which alone determine the range. Four channels
+    are RGBA if the fourth is fully opaque or transparent nearly everywhere, if it is
+    opaque somewhere in each image, and if the range is not stretched. Otherwise the
+    fourth channel is not opacity (but near infrared, for example), and is not shown. A
+    warning names once what was stretched or left out.
 
     Args:
-        samples: One sample of x each: an array of shape `(height, width)`, `(height,
-            width, channels)` or `(frames, height, width, channels)`; channels before
+        samples: Samples of x: arrays of shape `(height, width)`, `(height, width,
+            channels)` or `(frames, height, width, channels)`, with the channels before
             height and width if `keras.config.image_data_format()` is
-            `"channels_first"`. A sample of several inputs (a tuple or dict) is shown by
-            the one that is an image; of several by the largest, or the first.
+            `"channels_first"`. For a sample with several inputs (a tuple or dict), the
+            image among them is shown: the largest one, or the first of equal size.
 
     Returns:
         For each sample a uint8 array of shape `(height, width)`, `(height, width, 3)`
         or `(height, width, 4)`.
 
     Raises:
-        ValueError: If a sample is no image, or has NaN or infinity in it. The message
+        ValueError: If a sample is not an image, or has NaN or infinity. The message
             names `image_fn`.
 
     Example:
@@ -100,25 +100,26 @@ def to_images(samples: Sequence[Any]) -> list[Image]:
 def map_to_image(
     values: Any, low: float | None = None, high: float | None = None
 ) -> Image:
-    """Shows a map of numbers, such as depth, as an image in false colours.
+    """Converts a map of numbers, such as depth, to an image in false colors.
 
     Args:
         values: Numbers of any range, of shape `(height, width)` or `(height, width,
-            1)`; channels first if `keras.config.image_data_format()` says so. What is
-            not finite is black.
-        low: The value that is shown darkest. `None`: the lowest one of this map. Give
-            it where several maps are to be compared.
-        high: The value that is shown brightest, likewise.
+            1)`; with the channel first if `keras.config.image_data_format()` is
+            `"channels_first"`. NaN and infinity are black.
+        low: The value of the darkest color. `None` for the lowest value of this map.
+            Pass it to compare several maps.
+        high: The value of the brightest color. `None` for the highest value of this
+            map.
 
     Returns:
-        uint8 array of shape `(height, width, 3)`, RGB, in the colours of Viridis.
+        uint8 array of shape `(height, width, 3)`, RGB, in the colors of Viridis.
 
     Raises:
-        ValueError: If the shape is another, or `low` is above `high`.
+        ValueError: If the shape differs, or if `low` is above `high`.
 
     Example:
 
-    As `image_fn`, for depth in metres: `image_fn=lambda x: map_to_image(x, 0, 80)`.
+    As `image_fn`, for depth in meters: `image_fn=lambda x: map_to_image(x, 0, 80)`.
 
     >>> map_to_image(np.array([[0.5, 80.0]]), low=0, high=80).shape
     (1, 2, 3)
@@ -153,10 +154,10 @@ def _channels_last(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def check_image(image: Any) -> Image:
-    """Validates what a user's `image_fn` returned.
+    """Validates the return value of a user's `image_fn`.
 
     Raises:
-        ValueError: If it is not a uint8 image.
+        ValueError: If the value is not a uint8 image.
     """
     array = np.asarray(image)
     shown = array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in (1, 3, 4))
@@ -170,7 +171,7 @@ def check_image(image: Any) -> Image:
 
 
 def to_rgb(image: Any) -> Image:
-    """An image to draw on: gray, RGB or RGBA as RGB.
+    """Converts a gray, RGB or RGBA image to RGB, to draw on it.
 
     Args:
         image: uint8 array of shape `(height, width)` or `(height, width, 1, 3 or 4)`.
@@ -179,7 +180,7 @@ def to_rgb(image: Any) -> Image:
         uint8 array of shape `(height, width, 3)`.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If `image` is not such an array.
     """
     array = np.asarray(image)
     gray = array.ndim == 2 or (array.ndim == 3 and array.shape[-1] == 1)
@@ -195,7 +196,7 @@ def to_rgb(image: Any) -> Image:
 
 
 def check_image_format(image_format: str) -> None:
-    """Raises a ValueError unless images can be written in that format."""
+    """Checks that images can be written in a format; raises a ValueError if not."""
     if not isinstance(image_format, str) or image_format not in _ENCODING:
         raise ValueError(
             "`image_format` must be 'png' (lossless) or 'jpg'. "
@@ -217,7 +218,7 @@ def encode(image: Image, image_format: str) -> bytes:
 def _imencode(suffix: str, image: Image, parameters: list[int]) -> bytes:
     try:
         done, content = cv2.imencode(suffix, image, parameters)
-    except cv2.error:  # As older releases of OpenCV say it.
+    except cv2.error:  # Older releases of OpenCV raise.
         done = False
     if not done:
         raise ValueError(f"OpenCV could not encode an image of shape {image.shape}")
@@ -230,13 +231,16 @@ def encode_images(
     image_format: str = "png",
     done: Callable[[], None] = lambda: None,
 ) -> list[wandb.Image]:
-    """Encodes images in a pool of threads; OpenCV lets them run side by side.
+    """Encodes images in a pool of threads, and writes the files.
 
     Args:
         images: uint8 arrays of shape `(height, width[, 3 or 4])`.
-        folder: Where to write the files.
+        folder: The folder to write to: `data_folder` or `prediction_folder`.
         image_format: `"png"` or `"jpg"`.
-        done: Called after each image.
+        done: A function that is called after each image.
+
+    Returns:
+        The images, in the order of `images`.
     """
 
     def encoded(image: Image) -> wandb.Image:
@@ -258,10 +262,13 @@ def encode_masks(
 
     Args:
         masks: uint8 arrays of shape `(height, width)`.
-        folder: Where to write the files.
+        folder: The folder to write to: `data_folder` or `prediction_folder`.
         key: The name of the layer, such as `"predictions"`.
         class_labels: The names of the class ids.
-        done: Called after each mask.
+        done: A function that is called after each mask.
+
+    Returns:
+        The masks, in the order of `masks`.
     """
 
     def encoded(mask: NDArray[np.uint8]) -> wandb.data_types.ImageMask:

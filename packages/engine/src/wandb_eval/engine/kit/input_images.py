@@ -1,4 +1,4 @@
-"""Which image an input of a model holds, and where in its shape."""
+"""Finds the image in the inputs of a model, and its axes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from wandb_eval.engine.nested import describe, to_numpy
 
 _MOST_NUMBERS = 100
-"""So many numbers are shown as text."""
+"""The largest number of values that are shown as text."""
 
 _MANY = 16
-"""So many channels are doubted, where another axis may be that of the channels."""
+"""With more channels, another axis may be that of the channels."""
 
 
 class _Axes(NamedTuple):
-    """Which axis of an array is which; `None` where it has none of the kind."""
+    """The axes of an array; `None` for an axis that it does not have."""
 
     frames: int | None
     height: int
@@ -57,7 +57,7 @@ def image_of(sample: Any) -> NDArray[Any] | None:
 
     Returns:
         Array of shape `(height, width)` or `(height, width, 3 or 4)`; `None` if there
-        is no image. What is left out of it, the log says once.
+        is no image. A warning names once what is left out.
     """
     if isinstance(sample, np.ndarray):
         arrays = [to_numpy(sample)]
@@ -99,7 +99,7 @@ def image_of(sample: Any) -> NDArray[Any] | None:
 
 
 def _few_channels(array: NDArray[Any]) -> NDArray[Any]:
-    """Of an image with its channels last: those that can be shown."""
+    """Selects the channels to show, of an image with its channels last."""
     channels = array.shape[2] if array.ndim == 3 else 1
     if channels in (3, 4) or array.ndim == 2:
         return array
@@ -115,14 +115,14 @@ def _few_channels(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def text_of(sample: Any) -> str | None:
-    r"""Shows a sample of x as text: strings, and a few numbers.
+    r"""Converts a sample of x to text: strings, and a few numbers.
 
     Args:
         sample: An array, or a tuple or dict of such.
 
     Returns:
         The text, with a line for each string, or for each input that has numbers;
-        `None` if there is something else among it, or more than 100 numbers.
+        `None` if the sample has other values, or more than 100 numbers.
 
     Example:
 
@@ -171,7 +171,7 @@ def received(sample: Any) -> str:
 
 
 def say(text: str) -> None:
-    """Warns of something, once."""
+    """Prints a warning, once."""
     wandb.termwarn(text, repeat=False)
 
 
@@ -183,10 +183,10 @@ def _is_numeric(array: Any) -> bool:
 
 
 def _main_images(shapes: Sequence[Sequence[int]]) -> list[int]:
-    """Returns which of several inputs are the image to show: the first one, and others.
+    """Returns the places of the images to show, among several inputs; the best first.
 
-    What has the shape of an image in itself is preferred to videos and to many
-    channels; then color images are; then the largest.
+    Inputs with the shape of an image are preferred to videos and to many channels. Of
+    these, color images are preferred, then the largest ones.
     """
     ranks: dict[int, tuple[bool, bool, int]] = {}
     for place, shape in enumerate(shapes):
@@ -201,7 +201,7 @@ def _main_images(shapes: Sequence[Sequence[int]]) -> list[int]:
 
 
 def _axes(shape: Sequence[int]) -> _Axes | None:
-    """Tells the axes of an image, of a video or of a volume; `None` if it is none."""
+    """Returns the axes of an image, a video or a volume; `None` for another shape."""
     first = is_channels_first()
     if 0 in shape:
         return None
@@ -212,18 +212,18 @@ def _axes(shape: Sequence[int]) -> _Axes | None:
     if len(shape) == 4:
         if not first:
             return _Axes(0, 1, 2, 3)
-        # As `Conv3D` has it, or as `ConvLSTM2D` and `TimeDistributed`.
+        # The layout of `Conv3D`, or that of `ConvLSTM2D` and `TimeDistributed`.
         is_few = [length in (1, 3, 4) for length in shape]
         return _Axes(1, 2, 3, 0) if is_few[0] and not is_few[1] else _Axes(0, 2, 3, 1)
     return None
 
 
 def _three_axes(shape: Sequence[int], first: bool) -> _Axes:
-    """Tells the axes of three.
+    """Returns the axes of a shape of three lengths.
 
-    Where Keras' `image_data_format` would have more channels than is usual, and the
-    other format would have 1, 3 or 4, it is the other one. If the last two axes are
-    equally long, and the first one is not, they are frames without channels.
+    If `keras.config.image_data_format()` implies more channels than usual, and the
+    other format implies 1, 3 or 4, the other format is taken. If only the last two axes
+    are equally long, the array has frames without channels.
     """
     if shape[0 if first else 2] > _MANY:
         if shape[2 if first else 0] in (1, 3, 4):
@@ -234,5 +234,5 @@ def _three_axes(shape: Sequence[int], first: bool) -> _Axes:
 
 
 def is_channels_first() -> bool:
-    """Returns whether Keras has the channels before height and width."""
+    """Whether Keras expects the channels before height and width."""
     return bool(keras.config.image_data_format() == "channels_first")

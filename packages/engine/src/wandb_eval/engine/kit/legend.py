@@ -1,4 +1,4 @@
-"""A strip below or above drawings that says what they show."""
+"""Legends for drawings."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ _MARGIN = 6
 
 
 def legend_strip(entries: Sequence[tuple[Image, str]], width: int) -> Image:
-    """Lays out small pictures and what they mean, in as many rows as are needed.
+    """Draws a legend: small pictures with their labels, in as many rows as needed.
 
     Args:
-        entries: Pictures of `SWATCH` pixels, uint8 arrays of shape `(20, 32, 3)`, RGB,
-            and what each one means. OpenCV draws ASCII; other characters become
-            question marks.
-        width: The width of the strip, in pixels. What is longer is cut off.
+        entries: Pairs of a picture, a uint8 RGB array of shape `(20, 32, 3)`, and its
+            label. OpenCV draws ASCII; other characters become question marks.
+        width: The width of the strip, in pixels. Longer entries are cut off.
 
     Returns:
         uint8 array of shape `(rows * 32, width, 3)`, RGB: white on black.
@@ -60,12 +59,12 @@ def legend_strip(entries: Sequence[tuple[Image, str]], width: int) -> Image:
 
 
 def color_swatch(color: tuple[int, int, int]) -> Image:
-    """A small picture of a colour, RGB, for `legend_strip`."""
+    """Returns a picture of one RGB color, for `legend_strip`."""
     return np.full((*SWATCH, 3), color, np.uint8)
 
 
 def class_swatches(class_names: Sequence[str]) -> list[tuple[Image, str]]:
-    """Entries of `legend_strip`: each class in its colour, but not the background."""
+    """Returns entries for `legend_strip`: the classes but the background."""
     return [
         (color_swatch(class_color(index)), name)
         for index, name in enumerate(class_names)

@@ -1,4 +1,4 @@
-"""Whether the outputs of a model are logits: told by the model, or by the outputs."""
+"""Tells whether the outputs of a model are logits or probabilities."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from wandb_eval.engine.nested import to_numpy
 
 FromLogits = bool | Literal["auto"]
-"""`True`: before softmax or sigmoid. `False`: probabilities. `"auto"`: to be told."""
+"""`True` for logits, `False` for probabilities, `"auto"` to infer it."""
 
 # Activations by name; operations and layers by the name of their class.
 _ARE_LOGITS = {
@@ -21,7 +21,7 @@ _ARE_LOGITS = {
     **dict.fromkeys(("linear", "log_softmax", "LogSoftmax"), True),
 }
 
-# Behind these, probabilities are probabilities, and logits are logits.
+# These layers neither make probabilities of logits nor logits of probabilities.
 _KEEP_VALUES = {
     *("Cast", "Cropping2D", "Dropout", "Flatten", "GlobalAveragePooling2D"),
     *("Identity", "InputLayer", "Permute", "Reshape", "Resizing", "Squeeze"),
@@ -30,10 +30,10 @@ _KEEP_VALUES = {
 
 
 def check_from_logits(value: Any) -> FromLogits:
-    """Returns the argument `from_logits`.
+    """Validates the argument `from_logits`, and returns it.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If it is not `True`, `False` or `"auto"`.
     """
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
@@ -45,21 +45,23 @@ def check_from_logits(value: Any) -> FromLogits:
 
 
 def infer_from_logits(model: Any, output_key: str | int | None = None) -> bool | None:
-    """Whether the outputs of a model are logits, as far as the model tells.
+    """Infers from a model whether its outputs are logits.
 
-    The loss that it is compiled with says it, by `from_logits`; else the activation of
-    the layer that makes the output does. A softmax or sigmoid there makes probabilities
-    whatever the loss says: KerasHub's tasks are compiled for logits with it, too.
+    A softmax or sigmoid in the layer that makes the output means probabilities,
+    whatever the loss is: KerasHub's tasks with one are compiled with
+    `from_logits=True`, too.
+    Otherwise the `from_logits` of the compiled loss decides, then the activation of the
+    layer.
 
-    Layers behind that one which resize or reshape are looked through. Of a model that
-    is no graph of layers, a subclass with a `call` of its own, it is not known.
+    Layers behind that one that only resize or reshape are skipped. A subclassed model
+    with its own `call` is not a graph of layers, so its activation is not known.
 
     Args:
         model: The model.
-        output_key: Which output, of a model that has several.
+        output_key: The output, for a model that has several.
 
     Returns:
-        `None` where neither tells it.
+        Whether the outputs are logits; `None` if neither loss nor activation tells.
 
     Example:
 
@@ -79,13 +81,13 @@ def infer_from_logits(model: Any, output_key: str | int | None = None) -> bool |
 
 
 def look_like_probabilities(outputs: Any, one_class: bool = True) -> bool:
-    """Whether outputs are what softmax or sigmoid puts out.
+    """Returns whether outputs look like those of softmax or sigmoid.
 
-    They are if all that are finite are from 0 to 1 and, where they are of several
-    classes of which one is right, have the sum 1.
+    All finite ones must be from 0 to 1. If there are several classes that exclude each
+    other, they must sum to 1.
 
     Args:
-        outputs: Of shape `(batch, ..., num_classes)`, or `(batch,)`.
+        outputs: The outputs, of shape `(batch, ..., num_classes)` or `(batch,)`.
         one_class: Whether the classes exclude each other.
     """
     scores = to_numpy(outputs).astype(np.float32)
@@ -100,10 +102,13 @@ def look_like_probabilities(outputs: Any, one_class: bool = True) -> bool:
 
 
 def check_probabilities(outputs: Any) -> None:
-    """Raises a ValueError if outputs that should be probabilities can't be.
+    """Checks that outputs can be probabilities.
 
     Args:
-        outputs: Of any shape. What is not finite is not looked at.
+        outputs: Outputs of any shape. NaN and infinity are ignored.
+
+    Raises:
+        ValueError: If a finite output is not from 0 to 1.
     """
     scores = to_numpy(outputs)
     finite = scores[np.isfinite(scores)]
@@ -120,7 +125,7 @@ def _told_by_loss(loss: Any) -> bool | None:
     if isinstance(loss, str):
         try:
             loss = keras.losses.get(loss)
-        except ValueError:  # Not a loss of Keras: `fit` will say so.
+        except ValueError:  # Not a loss of Keras: `fit` raises.
             return None
     told = getattr(loss, "from_logits", None)
     if told is None:  # Losses of Keras keep it among the arguments of their function.
@@ -128,7 +133,7 @@ def _told_by_loss(loss: Any) -> bool | None:
     if told is None and callable(function := getattr(loss, "fn", loss)):
         try:
             argument = inspect.signature(function).parameters.get("from_logits")
-        except ValueError:  # A function that does not tell its arguments.
+        except ValueError:  # A function without a signature.
             return None
         told = None if argument is None else argument.default
     return bool(told) if isinstance(told, (bool, np.bool_)) else None
@@ -149,7 +154,7 @@ def _told_by_activation(model: Any, output_key: str | int | None) -> bool | None
 
 
 def _operations(model: Any, output_key: str | int | None = None) -> Iterator[Any]:
-    """The operations that make an output, the last one first, while it is a chain."""
+    """Yields the operations that make an output, the last one first, of a chain."""
     if isinstance(model, keras.Sequential):
         for layer in reversed(model.layers):
             yield from _operations(layer) if isinstance(layer, keras.Model) else [layer]
@@ -172,7 +177,7 @@ def _behind(tensor: Any) -> Iterator[Any]:
 
 
 def _pick(parts: Any, key: str | int | None, model: Any) -> Any:
-    """What belongs to the output, of a list or a dict with something for each."""
+    """Selects the part of an output, from a list or a dict with a part for each."""
     if not isinstance(parts, (Mapping, list, tuple)):
         return parts
     if key is None:

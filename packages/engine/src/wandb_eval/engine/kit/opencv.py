@@ -1,4 +1,4 @@
-"""OpenCV, or an error that says how to get it."""
+"""Imports OpenCV, or raises an error that says how to install it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of several outputs, and of several targets, is evaluated."""
+"""Selects one of several outputs, and its target."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from wandb_eval.engine.nested import describe
 
 
 def check_output_key(key: Any) -> None:
-    """Raises a ValueError unless a key can name an output."""
+    """Checks that a key can name an output; raises a ValueError if not."""
     if not (key is None or isinstance(key, str) or is_integer(key)):
         raise ValueError(
             f"`output_key` must be a string, an integer or None. Received: {key!r}"
@@ -17,10 +17,10 @@ def check_output_key(key: Any) -> None:
 
 
 def select_output(outputs: Any, key: str | int | None, model: Any) -> Any:
-    """The output that `output_key` names.
+    """Selects the output that a key names.
 
     Raises:
-        ValueError: If there is none of that name.
+        ValueError: If the model has no such output.
     """
     if key is None:
         return outputs
@@ -44,10 +44,10 @@ def select_output(outputs: Any, key: str | int | None, model: Any) -> Any:
 
 
 def select_target(y: Any, key: str | int | None, model: Any) -> Any:
-    """The target that goes with the output: of a tuple or a dict of targets.
+    """Selects the target of an output, from a tuple or a dict of targets.
 
     Raises:
-        ValueError: If it can't be told yet.
+        ValueError: If the model that knows the names is not set yet.
     """
     if isinstance(y, tuple) and isinstance(key, str) and model is None:
         raise ValueError(
@@ -59,7 +59,7 @@ def select_target(y: Any, key: str | int | None, model: Any) -> Any:
 
 
 def check_single(outputs: Any) -> None:
-    """Raises a ValueError if a model has several outputs."""
+    """Checks that a model has one output; raises a ValueError if not."""
     if not hasattr(outputs, "shape"):
         found = list(outputs) if isinstance(outputs, dict) else describe(outputs)
         raise ValueError(
@@ -69,7 +69,15 @@ def check_single(outputs: Any) -> None:
 
 
 def check_single_target(y: Any, what: str) -> None:
-    """Raises a ValueError if targets, called `what`, are those of several outputs."""
+    """Checks that targets are those of one output.
+
+    Args:
+        y: The targets.
+        what: Their name in the error.
+
+    Raises:
+        ValueError: If there are targets for several outputs.
+    """
     if isinstance(y, (dict, tuple)):
         found = f"a dict of {list(y)}" if isinstance(y, dict) else f"{len(y)} of them"
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Values of any range as levels of gray: stretched from the lowest to the highest."""
+"""Stretches values of any range to levels of gray, from the lowest to the highest."""
 
 from __future__ import annotations
 
@@ -11,23 +11,22 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 _FEW = 1 / 8
-"""A channel that has less than this share of all channels' range looks flat in it."""
+"""A channel with a smaller share of the range of all channels looks flat."""
 
 _FAR = 2.0
-"""Means that are farther apart, in standard deviations, differ much."""
+"""The distance of means, in standard deviations, from which channels differ much."""
 
 
 class Stretch:
-    """Stretches images to 0 to 255: the lowest value of some images to the highest.
+    """Stretches images to 0 to 255, by the lowest and highest value of some images.
 
-    Color images are stretched as a whole, which keeps their colors, unless their
-    channels have little in common: where the means of two channels are farther apart
-    than two standard deviations, or where a channel varies in less than an eighth of
-    the range of all, each channel is stretched by itself.
+    Color images are stretched as a whole, which keeps their colors. If the means of two
+    channels are farther apart than two standard deviations, or if a channel has less
+    than an eighth of the range of all, each channel is stretched by itself.
 
     Args:
-        arrays: The images that tell the range, of shape `(height, width)` or `(height,
-            width, 3)`, of finite numbers.
+        arrays: The images that determine the range, of shape `(height, width)` or
+            `(height, width, 3)`, of finite numbers.
 
     Attributes:
         low: The lowest value of all.
@@ -49,7 +48,7 @@ class Stretch:
             self.by_channel = self._differ(pixels)
 
     def _differ(self, pixels: Sequence[NDArray[Any]]) -> bool:
-        """Whether one range for all channels would not show them."""
+        """Whether the channels differ too much for one range."""
         widths = self._highs - self._lows
         varied = widths > 0
         if not varied.any():
@@ -68,7 +67,7 @@ class Stretch:
         high: Any = self.high
         if self.by_channel and array.ndim == 3 and array.shape[2] == len(self._lows):
             low, high = self._lows, self._highs
-        # Of halves, which no difference takes beyond the highest float.
+        # Halves, because the difference of two floats may overflow.
         values = _float64(array) / 2
         values -= low / 2
         width = np.asarray(high / 2 - low / 2)
@@ -79,7 +78,7 @@ class Stretch:
 
 
 def moments(pixels: Sequence[NDArray[Any]]) -> tuple[Floats, Floats]:
-    """Means and standard deviations over the first axis of all arrays together."""
+    """Returns means and standard deviations over the first axis of all arrays."""
     count = sum(len(part) for part in pixels)
     with np.errstate(over="ignore", invalid="ignore"):
         mean = sum(part.sum(axis=0, dtype=np.float64) for part in pixels) / count
@@ -88,7 +87,7 @@ def moments(pixels: Sequence[NDArray[Any]]) -> tuple[Floats, Floats]:
 
 
 def are_standardised(arrays: Sequence[NDArray[Any]]) -> bool:
-    """Whether values have about the mean 0 and the standard deviation 1."""
+    """Whether the mean is about 0, and the standard deviation about 1."""
     mean, deviation = moments([array.reshape(-1) for array in arrays])
     return bool(abs(mean) < 0.5 and 0.5 < deviation < 4)
 

@@ -1,4 +1,4 @@
-"""Comparing scores with thresholds."""
+"""Compares scores with thresholds."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from numpy.typing import NDArray
 
 
 def at_least(scores: NDArray[Any], threshold: float) -> NDArray[np.bool_]:
-    """Whether scores reach a threshold, compared in the dtype of the scores.
+    """Returns whether scores reach a threshold, compared in the dtype of the scores.
 
-    0.7 in float32 is a little less than the float64 that Python has for it, and yet it
-    is what a user means by 0.7.
+    0.7 in float32 is a little less than 0.7 in Python, which is a float64. Users mean
+    the float32 value.
 
     Args:
         scores: Floats of any shape.
         threshold: The threshold.
 
     Returns:
-        An array of that shape.
+        A bool array of the same shape.
 
     Example:
 
