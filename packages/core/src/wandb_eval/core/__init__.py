@@ -1,8 +1,8 @@
 """The abstract `WandbEvalCallback`, and its artifacts in Weights & Biases.
 
-Media and tables for rows: `Folder`, `write_image`, `write_mask`, `with_layers`,
-`image_from_array`, `add_rows`, `class_color`. What a run has logged: `RunLog` while it
-runs, `offline_log` and `sync` afterwards.
+The functions for media and tables are `write_image`, `write_mask`, `with_layers`,
+`image_from_array`, `add_rows` and `class_color`; they write to a `Folder`. `RunLog` is
+the log of a run while it runs; `offline_log` and `sync` read and send it afterwards.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Imports Keras where a callback is asked for, and not to read a run's log."""
+    """Imports Keras only for the callback, not for the log of a run."""
     if name != "WandbEvalCallback":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from wandb_eval.core.callback import WandbEvalCallback

@@ -9,21 +9,21 @@ import numpy as np
 
 
 def check_bool(name: str, value: Any) -> None:
-    """Raises a ValueError unless an argument is `True` or `False`."""
+    """Checks that an argument is a bool; raises a ValueError if not."""
     if not isinstance(value, (bool, np.bool_)):
         raise ValueError(f"`{name}` must be True or False. Received: {value!r:.200}")
 
 
 def check_positive(name: str, value: Any, or_none: bool = False) -> int:
-    """Returns an argument that is an integer above 0 as an `int`.
+    """Checks that an argument is a positive integer, and returns it as an `int`.
 
     Args:
         name: The name of the argument.
-        value: What was passed.
+        value: The value of the argument.
         or_none: Whether the error says that it may be `None`.
 
     Raises:
-        ValueError: If it is something else.
+        ValueError: If the value is not a positive integer.
     """
     if not (is_integer(value) and value > 0):
         raise ValueError(
@@ -34,10 +34,10 @@ def check_positive(name: str, value: Any, or_none: bool = False) -> int:
 
 
 def is_integer(value: Any) -> bool:
-    """Whether it is an integer, of Python or NumPy, and not a `bool`."""
+    """Whether a value is an integer, of Python or NumPy, and not a `bool`."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is an integer or a float, of Python or NumPy, and not a `bool`."""
+    """Whether a value is an integer or a float, and not a `bool`."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)

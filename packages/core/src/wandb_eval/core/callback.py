@@ -18,44 +18,44 @@ from wandb_eval.core.run_log import RunLog
 
 
 class WandbEvalCallback(CopiedCallback, abc.ABC):
-    """Abstract base class to build Keras callbacks that show what a model predicts.
+    """Abstract base class of Keras callbacks that log a model's predictions.
 
     A subclass implements `add_ground_truth` and `add_model_predictions`. When training
-    begins, the ground truth is logged once, as a table in the artifact `val`; at the
-    end of each epoch the predictions, as a new version of `run_<id>_pred`. Images (and
-    any other media) that the prediction table takes from `data_table_ref` are
-    references to those of the first table: they are uploaded once, however many epochs
-    follow, and never downloaded.
+    begins, it logs the ground truth once, as a table in the artifact `val`. At the end
+    of each epoch, it logs the predictions, as a new version of `run_<id>_pred`. Images
+    (and other media) that the prediction table takes from `data_table_ref` are
+    references to those of the first table: they are uploaded once for all epochs, and
+    never downloaded.
 
     It has the names, arguments and defaults of
-    `wandb.integration.keras.WandbEvalCallback`, and can be put in its place. Unlike
-    that class it works on every Keras backend and in every W&B mode. Offline, the same
-    tables are recorded for `wandb sync`, and each image is uploaded at most twice.
-    Disabled, nothing is written, and neither method of the subclass is called, unless
+    `wandb.integration.keras.WandbEvalCallback`, and can replace it. Unlike that class,
+    it works on every Keras backend and in every W&B mode. Offline, it records the same
+    tables for `wandb sync`, and each image is uploaded at most twice. With W&B
+    disabled, nothing is written, and neither method of the subclass is called, unless
     `data_table_ref` is read.
 
-    What fails while training runs (a full disk, a run that was finished, an upload that
-    W&B gives up) does not end the training: it is reported once an epoch, with
-    `wandb.termwarn` and Python's `logging`, and the epochs whose version is missing are
-    listed in the run's summary as `eval/missing_versions`. Exceptions in the subclass's
-    own methods are raised.
+    A failure to log while training runs (a full disk, a run that was finished, an
+    upload that W&B gives up) does not end the training. It is reported once per epoch,
+    with `wandb.termwarn` and Python's `logging`, and the run's summary lists the epochs
+    without a version as `eval/missing_versions`. Exceptions in the subclass's own
+    methods are raised.
 
-    The keys of the history and the summary begin with `self.prefix`, `"eval"`. If
-    several callbacks log to one run, give each its own at the end of its constructor.
+    The keys of the history and the summary begin with `self.prefix`, which is `"eval"`.
+    If several callbacks log to one run, set a different prefix at the end of each
+    constructor.
 
-    Of several processes that train one model, the first one logs. The others call the
-    methods of the subclass, because predicting may be collective, and need no run.
+    If several processes train one model, the first one logs. The others need no run.
+    They call the methods of the subclass, too, because predicting may be collective.
 
     Args:
         data_table_columns: Column names of the table of ground truth.
         pred_table_columns: Column names of the tables of predictions.
-        run: The run to log to. `None`: the one that is active when training begins;
-            with `wandb.init(reinit="create_new")` there is none.
-        log_to_history: Whether the prediction table is also logged to the run's
-            history, under `eval/predictions`, so that the run's page shows it. Its
-            media are those of the artifact, not sent again.
-        on_error: `"warn"` or `"raise"`: what happens when something that was to be
-            logged can't be.
+        run: The run to log to. `None` for the run that is active when training begins.
+            Runs of `wandb.init(reinit="create_new")` are never active.
+        log_to_history: Whether to log the prediction table to the run's history, too,
+            under `eval/predictions`, so that the run's page shows it. Its media are
+            those of the artifact, and are not sent again.
+        on_error: `"warn"` to report a failure to log, or `"raise"` to raise it.
         *args: Passed on to `keras.callbacks.Callback`.
         **kwargs: Passed on to `keras.callbacks.Callback`.
 
@@ -84,7 +84,7 @@ class WandbEvalCallback(CopiedCallback, abc.ABC):
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> WandbEvalCallback:
-        """Says which methods a subclass must have, when one is missing."""
+        """Checks that the subclass implements the abstract methods."""
         _check_implemented(cls)
         instance: WandbEvalCallback = super().__new__(cls)
         return instance
@@ -110,7 +110,7 @@ class WandbEvalCallback(CopiedCallback, abc.ABC):
         self.run_log.set_run(run)
 
     def reset_state(self) -> None:
-        """Sets up the state of a run and a training, which no copy takes over."""
+        """Resets the state of a run and of a training, which copies do not share."""
         super().reset_state()
         self.run_log = RunLog(self)
         self._has_begun = False
@@ -124,7 +124,7 @@ class WandbEvalCallback(CopiedCallback, abc.ABC):
         """Checks that a training loop has called the first hook.
 
         Raises:
-            RuntimeError: If it has not.
+            RuntimeError: If no loop has called it.
         """
         if not self._has_begun:
             raise RuntimeError(
@@ -136,14 +136,14 @@ class WandbEvalCallback(CopiedCallback, abc.ABC):
 
     @property
     def is_logging(self) -> bool:
-        """Whether this process logs anything: not if W&B is disabled."""
+        """Whether this process logs: `False` if W&B is disabled."""
         return self.run_log.writes
 
     def bind_run(self) -> None:
-        """Logs to the run that is active now.
+        """Binds the callback to the run that is active now.
 
         Raises:
-            wandb.Error: If there is none.
+            wandb.Error: If there is no active run.
         """
         if self.run_log.bind_run():
             self.on_run_begin()
@@ -154,7 +154,7 @@ class WandbEvalCallback(CopiedCallback, abc.ABC):
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Logs the ground truth, once."""
         self.bind_run()
-        self.run_log.close_row()  # Of a training that was interrupted.
+        self.run_log.close_row()  # An interrupted training may have left it.
         self.run_log.epoch = 0
         self.run_log.failures.rearm()
         self.init_pred_table(column_names=self.pred_table_columns)
@@ -162,7 +162,7 @@ class WandbEvalCallback(CopiedCallback, abc.ABC):
         self.run_log.failures.rearm()  # A failure in the first epoch is shown, too.
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Notes the epoch, and closes the row of the one before in the history."""
+        """Sets the epoch, and closes the history row of the previous one."""
         self.run_log.epoch = epoch
         self.run_log.close_row()
 
@@ -171,8 +171,8 @@ class WandbEvalCallback(CopiedCallback, abc.ABC):
     ) -> None:
         """Closes a row of the history that is still open.
 
-        It is one of an evaluation within the epoch; or of the epoch before, where a
-        subclass or a loop leaves out `on_epoch_begin`.
+        It may be the row of an evaluation within the epoch, or that of the previous
+        epoch, if a subclass or a loop leaves out `on_epoch_begin`.
         """
         super().on_train_batch_begin(batch, logs)
         self.run_log.close_row()
@@ -185,7 +185,7 @@ class WandbEvalCallback(CopiedCallback, abc.ABC):
         with self.run_log.failures.tolerate(what, WriteError) as failures:
             if not self.run_log.skips:
                 _call_with_logs(self.add_ground_truth, logs=logs)
-            self._lacks_ground_truth = False  # A `log_data_table` of a subclass' own.
+            self._lacks_ground_truth = False  # A subclass may log it itself.
             self.log_data_table()
         if failures:
             self.run_log.folders.discard()
@@ -198,7 +198,7 @@ class WandbEvalCallback(CopiedCallback, abc.ABC):
             try:
                 self.ensure_ground_truth()
             except WriteError:
-                if not is_alone():  # The others wait for this one to predict with them.
+                if not is_alone():  # The others wait for this process.
                     what = "The predictions failed for it"
                     with self.run_log.failures.tolerate(what):
                         self.call_add_model_predictions(epoch, logs)
@@ -213,13 +213,13 @@ class WandbEvalCallback(CopiedCallback, abc.ABC):
         self.run_log.wait_for_uploads()
 
     def ensure_ground_truth(self) -> None:
-        """Logs the ground truth again if it is not there, or not whole.
+        """Logs the ground truth again if it is missing or incomplete.
 
         Raises:
-            WriteError: If it could not be written.
+            WriteError: If the ground truth could not be written.
         """
         is_gone = self.run_log.ground_truth_is_gone()
-        if is_gone or self._lacks_ground_truth:  # It could not be written: try again.
+        if is_gone or self._lacks_ground_truth:  # Tries again.
             self._log_ground_truth()
         if is_gone:
             self.run_log.mark_what_is_gone()
@@ -228,34 +228,36 @@ class WandbEvalCallback(CopiedCallback, abc.ABC):
 
     @abc.abstractmethod
     def add_ground_truth(self, logs: dict[str, float] | None = None) -> None:
-        """Adds the ground truth to `data_table`. Called once, when training begins.
+        """Adds the ground truth to `data_table`. It is called when training begins.
 
         Args:
-            logs: What Keras passes to `on_train_begin`. May be left out.
+            logs: The logs that Keras passes to `on_train_begin`. An override may omit
+                this argument.
         """
 
     @abc.abstractmethod
     def add_model_predictions(
         self, epoch: int, logs: dict[str, float] | None = None
     ) -> None:
-        """Adds the model's predictions to `pred_table`. Called when an epoch ends.
+        """Adds the predictions to `pred_table`. It is called when an epoch ends.
 
         Args:
             epoch: The epoch, from 0.
-            logs: What Keras passes to `on_epoch_end`. May be left out.
+            logs: The logs that Keras passes to `on_epoch_end`. An override may omit
+                this argument.
         """
 
     def call_add_model_predictions(
         self, epoch: int, logs: dict[str, float] | None = None
     ) -> None:
-        """Calls `add_model_predictions`, with `logs` if the subclass takes them."""
+        """Calls `add_model_predictions`, with `logs` if the override takes them."""
         _call_with_logs(self.add_model_predictions, epoch, logs=logs)
 
     def init_data_table(self, column_names: list[str]) -> None:
-        """Makes an empty `data_table`. Rows are added to it next.
+        """Makes an empty `data_table`, to which rows are added next.
 
         Args:
-            column_names: Its column names.
+            column_names: The column names.
         """
         self._has_begun = True
         columns: list[str | int] = list(column_names)
@@ -263,10 +265,10 @@ class WandbEvalCallback(CopiedCallback, abc.ABC):
         self.run_log.folders.leave(data=True)
 
     def init_pred_table(self, column_names: list[str]) -> None:
-        """Makes an empty `pred_table`. Rows are added to it next.
+        """Makes an empty `pred_table`, to which rows are added next.
 
         Args:
-            column_names: Its column names.
+            column_names: The column names.
         """
         columns: list[str | int] = list(column_names)
         self.pred_table = wandb.Table(columns=columns)
@@ -276,14 +278,15 @@ class WandbEvalCallback(CopiedCallback, abc.ABC):
     def data_table_ref(self) -> wandb.Table:
         """The table of ground truth, to take cells from for the prediction table.
 
-        `get_index()` gives the row numbers, `data[row][column]` a cell. Media in it
-        are references: nothing was downloaded, and nothing is uploaded again, also
-        when one is given layers, as in `wandb.Image(cell, masks=...)`.
+        `get_index()` returns the row numbers, and `data[row][column]` is a cell. Media
+        in it are references: they are neither downloaded nor uploaded again, even if
+        you add layers, as in `wandb.Image(cell, masks=...)`.
 
-        A `log_data_table` of your own may assign another table to it.
+        Your own `log_data_table` may assign another table to it.
 
         Raises:
-            RuntimeError: If there is no table yet: `on_train_begin` was not called.
+            RuntimeError: If there is no table yet, because `on_train_begin` was not
+                called.
         """
         if self._reference is None:
             self.check_begun()
@@ -335,7 +338,8 @@ class WandbEvalCallback(CopiedCallback, abc.ABC):
             name: The name of the artifact. `None` means `run_<id>_pred`.
             metadata: The metadata of the version.
             more_tables: Other tables of the version, by name.
-            in_history: Which of these go to the history, too, under `eval/<name>`.
+            in_history: The names of those that also go to the history, under
+                `eval/<name>`.
         """
         if not self.is_logging:
             return
@@ -349,25 +353,25 @@ class WandbEvalCallback(CopiedCallback, abc.ABC):
     def log_metrics(self, metrics: dict[str, Any], epoch: int) -> None:
         """Logs values to the run's history, against the epoch.
 
-        The epoch travels as a value, `eval/epoch`, which is the step metric of these
-        keys. The values join the row of the history that is open, if that is of the
-        same epoch and has none of these keys of ours.
+        The epoch is logged as a value, `eval/epoch`, which is the step metric of these
+        keys. The values join the open row of the history, if it is of the same epoch
+        and has none of these keys from our callbacks.
 
         Args:
-            metrics: What to log: scalars, media, charts. The keys begin with `eval/`
-                (or what else `self.prefix` is).
+            metrics: The values to log: scalars, media, charts. Their keys should begin
+                with `self.prefix` and a slash, as in `eval/`.
             epoch: The epoch, from 0.
         """
         self.run_log.log_values(metrics, epoch)
 
     @property
     def data_folder(self) -> Folder:
-        """Where to write media for `data_table`, with `encode_images`."""
+        """The folder for media of `data_table`, for example with `write_image`."""
         return self.run_log.folders.data
 
     @property
     def prediction_folder(self) -> Folder:
-        """Where to write media for `pred_table`, with `encode_masks`, say."""
+        """The folder for media of `pred_table`, for example with `write_mask`."""
         return self.run_log.folders.version
 
 
@@ -395,7 +399,7 @@ def _check_arguments(run: Any, log_to_history: Any, on_error: Any) -> None:
 
 
 def _call_with_logs(method: Callable[..., Any], *args: Any, logs: Any) -> None:
-    """Calls a method that may or may not take `logs`: W&B documents both."""
+    """Calls a method with or without `logs`: W&B documents both signatures."""
     try:
         inspect.signature(method).bind(*args, logs)
     except TypeError:

@@ -14,9 +14,9 @@ _COLORS = (
     "a847049675f6cbd082dda818af769f08983ab7db875ad7cd8499293bd4d5c07c835ca5d47bb25071"
     "87d9463842d874cdaf954e0b6cdaae5cac8fa5b7a0ad9b8d"
 )
-"""256 colors: a hexadecimal digit for red, green and blue each, which stands for two.
-Each color is as far as possible, in CIELAB, from those before it, with a lightness of
-40 to 85 and a chroma above 30, seen on white and on black."""
+"""256 colors, each with a hexadecimal digit for red, green and blue, which is doubled.
+Each color is as far as possible, in CIELAB, from those before it. The lightness is 40
+to 85, and the chroma above 30, so that colors are visible on white and on black."""
 
 
 def class_color(class_id: int) -> tuple[int, int, int]:

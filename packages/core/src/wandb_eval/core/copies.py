@@ -1,4 +1,4 @@
-"""Callbacks that can be copied, and copies that begin anew."""
+"""Callbacks that can be copied; copies have a fresh state."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import keras
 
 
 class CopiedCallback(keras.callbacks.Callback):  # type: ignore[misc]
-    """A callback of which `copy.deepcopy` and `pickle` make a fresh one.
+    """A callback whose copies, by `copy.deepcopy` or `pickle`, have a fresh state.
 
     KerasTuner copies its callbacks for each trial; joblib and Ray pickle them.
     """
@@ -17,19 +17,20 @@ class CopiedCallback(keras.callbacks.Callback):  # type: ignore[misc]
     _model: Any = None  # Keras' own, which sets it in its constructor.
 
     def reset_state(self) -> None:
-        """Sets up the state of a run and a training, which no copy takes over.
+        """Resets the state of a run and of a training, which copies do not share.
 
-        A subclass with such a state overrides it, and calls `super().reset_state()`. It
-        may use arguments that its constructor sets before `super().__init__`.
+        A subclass with such a state overrides this method, and calls
+        `super().reset_state()`. The method may use attributes that the constructor sets
+        before `super().__init__`.
         """
         self._model = None
         self.params: Any = None
 
     def _take_over(self, original: Self) -> None:
-        """Takes over the state that a copy in the same process shares."""
+        """Copies the state that copies in the same process share."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Returns the attributes that a reset leaves alone: no run, no model."""
+        """Returns the attributes that a reset does not change: no run, no model."""
         fresh = object.__new__(type(self))
         fresh.__dict__.update(vars(self))
         fresh.reset_state()
@@ -41,12 +42,12 @@ class CopiedCallback(keras.callbacks.Callback):  # type: ignore[misc]
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Makes a copy that logs to the run that is active when it is used."""
+        """Restores a copy, which logs to the run that is active when it is used."""
         self.__dict__.update(state)
         self.reset_state()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Makes a copy; one in the same process keeps the run that it was given."""
+        """Makes a copy, which keeps the run that was passed to the original."""
         made = type(self).__new__(type(self))
         memo[id(self)] = made
         made.__setstate__(copy.deepcopy(self.__getstate__(), memo))

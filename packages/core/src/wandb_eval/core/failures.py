@@ -1,4 +1,4 @@
-"""Failures to log: tolerated and reported once an epoch, or raised."""
+"""Failures to log: reported once per epoch, or raised."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from wandb_eval.core._wandb.artifacts import EvalArtifact
 from wandb_eval.core._wandb.uploads import Upload, UploadError, log_artifact
 
 logger = logging.getLogger(__name__)
-# What is logged is said by W&B, too. Where nobody has set a handler, Python would print
-# it to stderr once more, with the traceback.
+# W&B prints the warnings, too. Without a handler, Python would print them to stderr
+# once more, with the traceback.
 logging.getLogger("wandb_eval").addHandler(logging.NullHandler())
 
 
 class Owner(Protocol):
-    """The callback that logs. Its attributes may be set later than it is made."""
+    """The callback that logs. Its attributes may be set after its creation."""
 
     prefix: str
     on_error: str
 
 
 class Failures:
-    """Reports failures, and lets the training go on.
+    """Reports failures, so that the training goes on.
 
     Args:
         owner: The callback. With its `on_error="raise"`, failures are raised instead.
@@ -81,18 +81,18 @@ class Failures:
             wandb.termwarn(f"{type(self._owner).__name__}: {message}")
 
     def rearm(self) -> None:
-        """Shows the next failure in the terminal, as the first one of an epoch."""
+        """Shows the next failure in the terminal, like the first one of an epoch."""
         self._is_reported = False
 
 
 class Uploads:
-    """Artifacts that were logged. Those that W&B gives up are reported.
+    """Logs artifacts, and reports those that W&B gives up.
 
     Args:
-        failures: Where to.
+        failures: Reports the failures.
 
     Attributes:
-        under_way: The uploads whose outcome nobody has asked for yet.
+        under_way: The uploads whose outcome was not read yet.
     """
 
     def __init__(self, failures: Failures) -> None:
@@ -109,18 +109,18 @@ class Uploads:
         *,
         use: bool = False,
     ) -> Upload | None:
-        """Logs an artifact. If W&B gives it up, that is reported, from a thread.
+        """Logs an artifact. A thread reports it if W&B gives it up.
 
         Args:
             run: The run.
             artifact: The artifact.
-            what: What it is, in words.
+            what: The content of the artifact, in words.
             aliases: The aliases of the version. `None` means `["latest"]`.
-            given_up: Called when it is given up.
+            given_up: A function that is called if W&B gives it up.
             use: Whether to mark the artifact as used by the run.
 
         Returns:
-            What becomes of it; `None` offline.
+            The upload; `None` offline.
         """
 
         def report(error: UploadError) -> None:
@@ -137,10 +137,13 @@ class Uploads:
         return upload
 
     def wait(self, patience: float) -> list[str]:
-        """Waits until all outcomes are known; what is under way still, in words.
+        """Waits until all outcomes are known.
 
         Args:
-            patience: How long, in seconds.
+            patience: The largest number of seconds to wait.
+
+        Returns:
+            The names of the uploads that have not ended yet.
         """
         deadline = time.monotonic() + patience
         for upload in self.under_way:
@@ -150,7 +153,7 @@ class Uploads:
         return list(dict.fromkeys(item.what for item in left))
 
     def raise_given_up(self) -> None:
-        """Raises why W&B has given something up, if that is to be raised."""
+        """Raises the error of an upload that W&B gave up, if failures are raised."""
         known = [item for item in self.under_way if item.done.is_set()]
         self.under_way = [item for item in self.under_way if item not in known]
         for upload in known:
@@ -159,5 +162,5 @@ class Uploads:
 
 
 def describe(error: Exception) -> str:
-    """An exception in a line."""
+    """Returns an exception as one line of text."""
     return f"{type(error).__name__}: {error}"

@@ -1,7 +1,7 @@
-"""The log of a run that was recorded offline: what `wandb sync` would send.
+"""Reads and writes the log of an offline run, which `wandb sync` sends.
 
-The format is that of LevelDB's logs behind a header of 7 bytes: blocks of 32 KiB, in
-them records with a checksum, a length and a type
+The format is that of LevelDB's logs behind a header of 7 bytes: blocks of 32 KiB, which
+hold records with a checksum, a length and a type
 (https://github.com/google/leveldb/blob/main/doc/log_format.md). The checksum is plain
 CRC-32 of the type and the data. Each record is a `wandb_internal_pb2.Record`.
 """
@@ -36,18 +36,21 @@ _HEADER = b":W&B\xe1\xbe\x00"
 _BLOCK = 32 * 1024
 _FRAME = struct.Struct("<IHB")
 _FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
-_LONGEST_PATH = 4096  # Characters; Linux has no longer ones.
+_LONGEST_PATH = 4096  # Characters. Linux allows no longer paths.
 
 
 def find_log(folder: str | os.PathLike[str]) -> Path:
-    """The log in the folder of an offline run.
+    """Finds the log in the folder of an offline run.
 
     Args:
         folder: The folder, or the log itself.
 
+    Returns:
+        The path of the log.
+
     Raises:
-        FileNotFoundError: If there is none, or more than one. A link to a file outside
-            of the folder is none.
+        FileNotFoundError: If there is no log, or more than one. A link to a file
+            outside of the folder does not count.
     """
     path = Path(folder)
     if path.suffix == ".wandb" and path.is_file():
@@ -66,17 +69,17 @@ def find_log(folder: str | os.PathLike[str]) -> Path:
 def read_records(
     log: Path, on_error: Callable[[ValueError], None] | None = None
 ) -> Iterator[Any]:
-    """The records of a log, in their order.
+    """Yields the records of a log, in their order.
 
-    Ends where the log does: after a crash, before the record that was being written.
+    After a crash, the last record may be incomplete; it is not yielded.
 
     Args:
         log: The log.
-        on_error: Called with the error of a record that is whole and can't be read, and
-            the next one follows. Without it, the error is raised.
+        on_error: A function that is called with the error of a complete record that
+            can't be read. Reading then goes on. `None` raises the error.
 
     Raises:
-        ValueError: If it is no log of wandb.
+        ValueError: If the file is not a log of wandb.
     """
     content = log.read_bytes()
     if _HEADER.startswith(content):  # wandb-core has just begun it.
@@ -115,26 +118,25 @@ def read_records(
 
 
 def wait_for_exit(run: Any, timeout: float = 10.0, idle: float = 3.0) -> bool:
-    """Waits until the log of a run that was just finished is whole.
+    """Waits until the log of a run that was just finished is complete.
 
     `finish()` returns before wandb-core has written all of the log of an offline run.
-    The log is whole when its `exit` record is there.
+    The log is complete when it has an `exit` record.
 
     Args:
         run: The run's folder, its log, or the `wandb.Run`.
-        timeout: How many seconds it waits at most.
-        idle: Of a folder, it is not known whether the run was finished, still runs in
-            another process, or was killed. If nothing was written into the folder for
-            so many seconds, it is not waited for. A `wandb.Run` that is finished is
-            waited for until `timeout`.
+        timeout: The largest number of seconds to wait.
+        idle: The seconds without a write after which waiting for a folder ends, because
+            its run may still run in another process, or may have been killed. A
+            finished `wandb.Run` is waited for until `timeout`.
 
     Returns:
         Whether the `exit` record is there. A run of this process that still runs has
         none, and is not waited for.
 
     Raises:
-        FileNotFoundError: If there is no log of one run in the folder.
-        ValueError: If it is no log of wandb.
+        FileNotFoundError: If the folder does not have the log of one run.
+        ValueError: If the file is not a log of wandb.
     """
     settings = getattr(run, "settings", None)
     log = find_log(run if settings is None else settings.sync_dir)
@@ -165,11 +167,11 @@ def _has_exit(log: Path) -> bool:
 
 
 def _state(log: Path) -> tuple[tuple[int, int], ...]:
-    """What changes when wandb writes: the log, and wandb-core's logs beside it."""
+    """Returns sizes and times that change when wandb writes to the folder."""
     found = []
     for path in (log, *sorted(log.parent.glob("logs/*"))):
         try:
-            status = path.lstat()  # One of them is a link to a log of all runs.
+            status = path.lstat()  # One of them links to a log of all runs.
         except OSError:
             continue
         found.append((status.st_size, status.st_mtime_ns))
@@ -182,9 +184,9 @@ def _seconds_since_change(log: Path) -> float:
 
 
 def write_records(log: Path, records: Iterable[Any]) -> None:
-    """Writes a log, in the place of the one that may be there.
+    """Writes a log, and replaces an existing one.
 
-    It is there as a whole, or not at all.
+    The file is replaced as a whole, or not at all.
     """
     unfinished = log.with_suffix(".tmp")
     try:
@@ -201,7 +203,7 @@ def write_records(log: Path, records: Iterable[Any]) -> None:
 
 
 def _frames(data: bytes, place: int) -> Iterator[bytes]:
-    """A record in as many pieces as there are blocks that it is in."""
+    """Yields the frames of a record, one for each block that it is in."""
     start, is_first = 0, True
     while is_first or start < len(data):
         left = _BLOCK - place % _BLOCK
@@ -226,14 +228,15 @@ def _checksum(kind: int, data: bytes) -> int:
 
 
 def moved_file(path: str, folder: Path) -> str:
-    """Where a file of a run is, after the run's folder was moved.
+    """Returns the path of a file, after the folder of its run was moved.
 
     Args:
-        path: Where it was.
-        folder: Where the folder is now.
+        path: The original path.
+        folder: The folder of the run now.
 
     Returns:
-        The path itself, if the file is there, or if it is not in the folder either.
+        The new path. The original path, if the file is there, or if it is not in the
+        folder either.
     """
     if os.path.exists(path):
         return path
@@ -241,11 +244,11 @@ def moved_file(path: str, folder: Path) -> str:
 
 
 def find_moved_file(path: str, folder: Path) -> str | None:
-    """Where a file that was in the folder of a run is in the folder now.
+    """Finds a file in the folder of a run that was moved.
 
     Args:
-        path: Where it was. Its last parts are its place in the folder.
-        folder: Where the folder is now.
+        path: The original path. Its last parts are the place in the folder.
+        folder: The folder of the run now.
 
     Returns:
         The path; `None` if no such file is in the folder.

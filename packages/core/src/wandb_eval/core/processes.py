@@ -1,4 +1,4 @@
-"""Which of several processes that train one model is the one that logs."""
+"""Tells which of the processes that train one model logs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 
 def is_chief() -> bool:
-    """Whether this process is the first of those that train the model, or the only one.
+    """Whether this process is the first one that trains the model, or the only one.
 
-    Nothing is imported for the question: a framework that this process has not imported
-    does not distribute its training.
+    No framework is imported: one that this process has not imported does not distribute
+    its training.
     """
     return _jax_place()[0] == 0 and _torch_place()[0] == 0 and _tensorflow_is_chief()
 
@@ -27,7 +27,7 @@ def is_alone() -> bool:
 
 
 def _jax_place() -> tuple[int, int]:
-    """The index of this process, and how many there are."""
+    """Returns the index of this process, and the number of processes."""
     distributed = sys.modules.get("jax._src.distributed")
     state = getattr(distributed, "global_state", None)
     index = getattr(state, "process_id", None)
@@ -35,7 +35,7 @@ def _jax_place() -> tuple[int, int]:
 
 
 def _torch_place() -> tuple[int, int]:
-    """The rank of this process, and how many there are."""
+    """Returns the rank of this process, and the number of processes."""
     torch = sys.modules.get("torch")
     distributed = getattr(torch, "distributed", None)
     if distributed is None or not distributed.is_available():
@@ -46,7 +46,7 @@ def _torch_place() -> tuple[int, int]:
 
 
 def _tensorflow_config() -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """The task of this process and all (type, address) of the cluster, by `TF_CONFIG`.
+    """Reads the task of this process and all (type, address) from `TF_CONFIG`.
 
     https://www.tensorflow.org/guide/distributed_training#TF_CONFIG
     """
@@ -55,12 +55,12 @@ def _tensorflow_config() -> tuple[dict[str, Any], list[tuple[str, str]]]:
         task, cluster = config.get("task", {}), config.get("cluster", {})
         members = [(kind, at) for kind in cluster for at in cluster[kind]]
     except (ValueError, AttributeError, TypeError):
-        return {}, []  # TensorFlow is to complain about it, if it is used at all.
+        return {}, []  # TensorFlow complains about it, if it is used.
     return task, members
 
 
 def _tensorflow_is_chief() -> bool:
-    """Whether it is the task `chief`, or the first worker where there is no chief."""
+    """Whether this is the task `chief`, or the first worker if there is no chief."""
     task, members = _tensorflow_config()
     if not task or len(members) <= 1:
         return True

@@ -1,4 +1,4 @@
-"""The log of a run: the tables and values of a callback, and what became of them."""
+"""The log of a run: the tables and values of a callback, and their outcomes."""
 
 from __future__ import annotations
 
@@ -22,23 +22,24 @@ from wandb_eval.core.versions import MissingVersions, Version
 class RunLog:
     """Logs the ground truth, versions of predictions and rows of the history.
 
-    A failure to log, and an upload that W&B gives up later, is reported; the epochs
-    whose version is missing are kept in the summary of the run.
+    It reports a failure to log, and an upload that W&B gives up later. The summary of
+    the run lists the epochs without a version.
 
     Args:
-        owner: The callback. Its `prefix` begins the keys, its class begins reports.
+        owner: The callback. Keys begin with its `prefix`, reports with its class.
 
     Attributes:
         given: The run that the callback was given; `None` for the active one.
         run: The run that is logged to; `None` in a process that logs nothing.
         failures: Reports failures.
-        uploads: The artifacts that are under way.
-        folders: Where files are written.
-        missing: The epochs whose version is missing.
-        when_missing: Called with an epoch whose version is missing, from any thread.
-        patience: How long to wait for the ground truth to be committed before a version
-            gets copies of its media, in seconds.
-        patience_at_end: How long to wait for the last versions when training ends.
+        uploads: The artifacts that are being uploaded.
+        folders: The folders that files are written to.
+        missing: The epochs without a version.
+        when_missing: A function that is called with an epoch without a version, from
+            any thread.
+        patience: The seconds to wait for the commit of the ground truth, before a
+            version gets copies of its media.
+        patience_at_end: The seconds to wait for the last versions when training ends.
     """
 
     patience = 120.0
@@ -64,7 +65,7 @@ class RunLog:
 
     @property
     def epoch(self) -> int:
-        """The epoch that is trained or logged, from 0."""
+        """The current epoch, from 0."""
         return self._epoch
 
     @epoch.setter
@@ -76,16 +77,16 @@ class RunLog:
     # --- The run ------------------------------------------------------------------
 
     def set_run(self, run: wandb.Run | None) -> None:
-        """Logs to this run; `None`: to the one that is active."""
+        """Sets the run to log to; `None` for the active one."""
         self.given = run
         self.run = self.current_run()
         self.folders = RunFolders(self.run)
 
     def current_run(self) -> wandb.Run | None:
-        """The run to log to now.
+        """Returns the run to log to now.
 
         Raises:
-            wandb.Error: If there is none.
+            wandb.Error: If there is no run.
         """
         run = wandb.run if self.given is None else self.given
         if run is None and is_chief():
@@ -96,13 +97,13 @@ class RunLog:
         return run
 
     def bind_run(self) -> bool:
-        """Logs to the run that is active now.
+        """Binds the log to the run that is active now.
 
         Returns:
-            Whether that is another run than before.
+            Whether it is another run than before.
 
         Raises:
-            wandb.Error: If there is none.
+            wandb.Error: If there is no run.
         """
         run = self.run = self.current_run()
         if run is self._began:
@@ -123,7 +124,7 @@ class RunLog:
         return True
 
     def restore(self, key: str) -> Any:
-        """Reads a key of ours in the summary, of another callback or a resumed run."""
+        """Reads our key in the summary, from another callback or a resumed run."""
         with contextlib.suppress(Exception):
             if self.writes and self.run is not None:
                 summary: Any = self.run.summary
@@ -132,26 +133,26 @@ class RunLog:
 
     @property
     def is_current(self) -> bool:
-        """Whether the run that was taken is still the one to log to."""
+        """Whether the bound run is still the run to log to."""
         return self._began is self.current_run()
 
     @property
     def writes(self) -> bool:
-        """Whether this process logs anything at all."""
+        """Whether this process logs anything."""
         return self.run is not None and not self.run.disabled and is_chief()
 
     @property
     def skips(self) -> bool:
-        """Whether W&B is disabled, and predictions would be for nobody.
+        """Whether W&B is disabled and nobody needs predictions.
 
-        Never with other processes, which may wait for this one to predict with them.
+        `False` with other processes, which may wait for this one to predict.
         """
         return self.run is not None and bool(self.run.disabled) and is_alone()
 
     # --- Artifacts ----------------------------------------------------------------
 
     def begin_ground_truth(self) -> None:
-        """Forgets the ground truth that was logged: there will be another one."""
+        """Forgets the logged ground truth, before another one is logged."""
         self._ground_truths = []
 
     def log_ground_truth(
@@ -160,21 +161,21 @@ class RunLog:
         """Logs the table of ground truth, and marks it as used by the run.
 
         Returns:
-            A table to take cells from for predictions; `None` if it failed.
+            A table to take cells from for predictions; `None` after a failure.
         """
         with self.failures.tolerate(f"The artifact '{name}' could not be logged"):
             artifact = EvalArtifact(name, type, self.folders.data)
             entry = artifact.add_table(table, table_name)
             upload = self._log(artifact, "the ground truth", use=True)
             truth = GroundTruth(artifact, table, entry, upload)
-            self.folders.leave(data=True)  # Its files are wandb-core's now.
+            self.folders.leave(data=True)  # wandb-core owns its files now.
             self._ground_truths.append(truth)
             return truth.table
         self.folders.discard()
         return None
 
     def ground_truth_is_gone(self) -> bool:
-        """Whether somebody has deleted files of it that are still to be uploaded."""
+        """Whether somebody has deleted files of it that are not uploaded yet."""
         what = "Files that were to be uploaded are gone"
         with self.failures.tolerate(what) as failures:
             for truth in self._ground_truths:
@@ -199,7 +200,7 @@ class RunLog:
             metadata: The metadata of the version.
 
         Returns:
-            What became of the version.
+            The outcome of the version.
         """
         self.uploads.raise_given_up()
         run, epoch = self.run, self.epoch
@@ -216,7 +217,7 @@ class RunLog:
             for table_name, table in tables.items():
                 artifact.add_table(table, table_name)
             for path in filter(os.path.exists, self._sent):
-                # W&B does not send again what the version before this one has.
+                # W&B does not send files again that the previous version has.
                 artifact.get_added_local_path_name(path)
             self._mark_missing(run, epoch, missing=False)
             upload = self._log(
@@ -229,12 +230,12 @@ class RunLog:
                 self._recorded.append((epoch, list(self.folders.version.files)))
             self._sent.update(dict.fromkeys(artifact.found))
             artifact.release()
-            self.folders.leave(data=True, version=True)  # wandb-core has the files.
+            self.folders.leave(data=True, version=True)  # Owned by wandb-core.
             version.is_logged = True
         return version
 
     def _known_media(self) -> dict[str, Any]:
-        """The media and tables of the ground truth, as arguments of `EvalArtifact`."""
+        """Returns the media and tables of the ground truth, for `EvalArtifact`."""
         known: dict[str, Any] = {}
         known_tables: dict[int, Any] = {}
         for truth in self._ground_truths:
@@ -260,7 +261,7 @@ class RunLog:
             row.update(self._rows().cells(values, self._log, self._find))
 
     def log_table_cells(self, tables: dict[str, wandb.Table]) -> None:
-        """Logs to the history what refers to tables of a version that was logged."""
+        """Logs references to the tables of a logged version to the history."""
         with self.failures.tolerate("The predictions are not in the run's history"):
             assert self.run is not None
             named = {f"{self._owner.prefix}/{k}": table for k, table in tables.items()}
@@ -271,7 +272,7 @@ class RunLog:
 
     @contextlib.contextmanager
     def one_row(self, epoch: int) -> Iterator[dict[str, Any]]:
-        """Makes all that is logged inside one row of the history."""
+        """Joins all values that are logged inside to one row of the history."""
         if self._open_row is not None:
             yield self._open_row
             return
@@ -286,17 +287,17 @@ class RunLog:
                     self._rows().log(row, epoch)
 
     def close_row(self) -> None:
-        """Closes the row of the history that has values of ours, if it is open.
+        """Closes the row of the history that has our values, if it is open.
 
-        Until then, others who log in the same epoch join it. The page, the summary and
-        the log of an offline run do not have an open row.
+        Until then, values that others log in the same epoch join it. An open row is not
+        on the page yet, nor in the summary, nor in the log of an offline run.
         """
         if self.run is not None and self.writes:
             with self.failures.tolerate("The metrics could not be logged"):
                 close_row(self.run)
 
     def _find(self, path: str) -> Any:
-        """The entry of a media file that was written for this run."""
+        """Returns the entry of a media file that was written for this run."""
         for truth in self._ground_truths:
             if path in truth.media:
                 return truth.media[path]
@@ -308,10 +309,10 @@ class RunLog:
             self._history = History(self.run, self._owner.prefix)
         return self._history
 
-    # --- What becomes of it -------------------------------------------------------
+    # --- Outcomes -----------------------------------------------------------------
 
     def wait_for_uploads(self) -> None:
-        """Reports what became of the last versions, if it is known soon."""
+        """Waits for the outcomes of the last uploads, for a short time."""
         under_way = self.uploads.wait(self.patience_at_end)
         if under_way:
             wandb.termlog(
@@ -329,14 +330,14 @@ class RunLog:
     def version(self, kind: type[Exception] = WriteError) -> Iterator[Version]:
         """Tolerates a failure in the making of this epoch's version.
 
-        A version that failed has no files, and is marked as missing. A `version` inside
-        of another one is the same version, and may tolerate more.
+        The files of a failed version are deleted, and it is marked as missing. A nested
+        `version` is the same version, and may tolerate more.
 
         Args:
             kind: The exceptions to report. All others are raised.
 
         Yields:
-            What became of the version; complete when the `with` statement has ended.
+            The outcome of the version, which is complete after the `with` statement.
         """
         outer = self._version
         version = self._version = outer or Version(self.epoch)
@@ -358,15 +359,15 @@ class RunLog:
     def _mark_missing(
         self, run: wandb.Run | None, epoch: int, missing: bool = True
     ) -> None:
-        """Notes whether the version of an epoch is missing. From any thread."""
+        """Marks whether the version of an epoch is missing. Thread-safe."""
         if run is None or run is not self.run:
-            return  # That run is over.
+            return  # That run has ended.
         self.missing.mark(epoch, missing)
         if missing:
             self.when_missing(epoch)
 
     def mark_what_is_gone(self) -> None:
-        """Marks the versions of an offline run that somebody has deleted files of."""
+        """Marks versions of an offline run as missing whose files were deleted."""
         for epoch, files in self._recorded:
             if not all(map(os.path.exists, files)):
                 self._mark_missing(self.run, epoch)

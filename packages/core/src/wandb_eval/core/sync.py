@@ -1,11 +1,11 @@
-"""Sends offline runs to W&B, from wherever their folders are now.
+"""Sends offline runs to W&B, also from folders that were moved.
 
     python -m wandb_eval.core.sync RUN_FOLDER [RUN_FOLDER ...] [options of wandb sync]
 
 The log of an offline run names the files of its artifacts by their absolute paths. When
-the folder was moved or copied, `wandb sync` does not find them: it says that it has
-finished, and the artifacts stay pending. This brings the paths in the log up to date
-first, and leaves the rest to `wandb sync`.
+the folder was moved or copied, `wandb sync` does not find them: it reports
+success, and the artifacts stay pending. This command updates the paths in the log
+first, and then calls `wandb sync`.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ logger = logging.getLogger(__name__)
 
 
 def update_paths(folder: str | os.PathLike[str]) -> int:
-    """Makes the log of an offline run name its files where they are now.
+    """Updates the paths of files in the log of an offline run.
 
-    A log that wandb-core has not written to its end yet is waited for.
+    It first waits until wandb-core has written all of the log.
 
     Args:
         folder: The folder of the run.
 
     Returns:
-        How many paths were changed. The log is written only if there are any.
+        The number of paths that were changed. The log is written only if it is not 0.
 
     Raises:
-        FileNotFoundError: If there is no log in the folder, or files are nowhere.
-        ValueError: If it is no log of wandb.
+        FileNotFoundError: If there is no log in the folder, or if files are missing.
+        ValueError: If the file is not a log of wandb.
     """
     log = find_log(folder)
     if not wait_for_exit(log):
         logger.warning(
-            "%s has no end: the run still runs, or was cut off. What is in the log by "
-            "now is sent.",
+            "%s has no end: the run still runs, or was cut off. The records so far are "
+            "sent.",
             log,
         )
     records = list(read_records(log))
@@ -75,7 +75,7 @@ def update_paths(folder: str | os.PathLike[str]) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """Updates the folders among the arguments, and calls `wandb sync` with all."""
+    """Updates the folders among the arguments, and passes all to `wandb sync`."""
     if not arguments or arguments[0] in ("-h", "--help"):
         print(__doc__)
         return 0 if arguments else 2
@@ -87,7 +87,7 @@ def main(arguments: list[str]) -> int:
             return 1
         if changed:
             print(f"{folder}: {changed} paths of files were brought up to date.")
-    # To `wandb sync`, a run is offline if its folder is called so; it may be renamed.
+    # `wandb sync` tells offline runs by the name of the folder, which may have changed.
     command = [sys.executable, "-m", "wandb", "sync", "--include-online", *arguments]
     return subprocess.run(command, check=False).returncode
 

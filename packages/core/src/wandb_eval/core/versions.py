@@ -1,4 +1,4 @@
-"""The versions of a run's predictions: what became of each, and which are missing."""
+"""The outcomes of the versions of a run, and the epochs without a version."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import wandb
 
 @dataclass
 class Version:
-    """The version of an epoch, and what became of it.
+    """The version of an epoch, and its outcome.
 
     Attributes:
         epoch: The epoch, from 0.
         is_logged: Whether it was handed over to W&B.
-        error: The exception because of which it was not logged.
+        error: The exception of the failure; `None` without one.
     """
 
     epoch: int
@@ -27,14 +27,14 @@ class Version:
 
 
 class MissingVersions:
-    """The epochs of a run that have no version, kept in the summary of the run.
+    """The epochs without a version, which the summary of the run lists.
 
     Args:
         run: The run.
         prefix: The beginning of keys in the summary of the run.
 
     Attributes:
-        epochs: The epochs, in the order in which it became known.
+        epochs: The epochs, in the order in which they became known.
     """
 
     def __init__(self, run: wandb.Run | None, prefix: str) -> None:
@@ -47,7 +47,7 @@ class MissingVersions:
         """Reads the epochs that another callback, or an earlier process, has written.
 
         Args:
-            of_summary: Reads a key of the summary.
+            of_summary: A function that reads a key of the summary.
         """
         self.epochs = list(of_summary("missing_versions") or [])
 
