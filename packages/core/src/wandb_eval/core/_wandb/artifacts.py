@@ -1,4 +1,4 @@
-"""Artifacts that copy nothing, and refer to media that are known."""
+"""Artifacts that copy nothing, and refer to known media."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from wandb_eval.core._wandb.files import Folder
 from wandb_eval.core._wandb.tables import table_json
 
 MAX_NAME_LENGTH = 128
-"""How many characters the name of an artifact has at most."""
+"""The largest number of characters in the name of an artifact."""
 
 
 Find = Callable[[str], ArtifactManifestEntry | None]
@@ -32,12 +32,12 @@ class EvalArtifact(wandb.Artifact):
     Args:
         name: The name of the artifact.
         type: The type of the artifact.
-        folder: Where the files that wandb-core uploads are written. They stay there
-            until they are uploaded: offline, until `wandb sync`.
-        known: What media files resolve to, by their path on this machine: entries of
-            another artifact, or files that `Folder.store` wrote.
-        known_tables: The same for tables, by `id`.
-        find: Finds other media files that the table may have, likewise.
+        folder: The folder for the files that wandb-core uploads. They stay there until
+            they are uploaded: offline, until `wandb sync`.
+        known: Entries of media files, by their path on this machine: entries of another
+            artifact, or files that `Folder.store` wrote.
+        known_tables: Entries of tables, by the `id` of the table.
+        find: Finds the entries of other media files, by their path.
         metadata: The metadata of the artifact.
 
     Attributes:
@@ -73,10 +73,10 @@ class EvalArtifact(wandb.Artifact):
         table._set_artifact_target(self, entry.path)
         return entry
 
-    # The methods below are what the `to_json` of media and of tables call.
+    # `to_json` of media and of tables calls the methods below.
 
     def get_added_local_path_name(self, local_path: str) -> str | None:
-        """The name of a media file in this artifact, if it is there or is known."""
+        """Returns the name of a media file in this artifact, if the file is known."""
         added: str | None = super().get_added_local_path_name(local_path)
         if added is not None:
             return added
@@ -94,11 +94,11 @@ class EvalArtifact(wandb.Artifact):
         return str(entry.path)
 
     def add(self, obj: Any, name: Any, overwrite: bool = False) -> Any:
-        """Adds an object; the table of ground truth as what it is known to be.
+        """Adds an object; the table of ground truth by its known entry.
 
-        Of what is in another artifact that was logged (class names are), wandb would
-        make a reference by client id, which is resolved only if that artifact is there
-        before this one. They are written again instead.
+        If an object is in another logged artifact (class names are), wandb would refer
+        to it by a client id, which is resolved only if that artifact is committed
+        before this one. Such objects are written again instead.
         """
         entry = self._known_tables.get(id(obj))
         if entry is None:
@@ -108,7 +108,7 @@ class EvalArtifact(wandb.Artifact):
             finally:
                 obj._artifact_target = target or obj._artifact_target
         self.manifest.add_entry(entry)
-        if entry.ref is None:  # A copy of the table needs what is in it, too.
+        if entry.ref is None:  # A copy of the table needs its media, too.
             for local_path in self._known:
                 self.get_added_local_path_name(local_path)
         return entry
@@ -132,7 +132,8 @@ class EvalArtifact(wandb.Artifact):
     ) -> ArtifactManifestEntry:
         """Adds a file under a name that depends on its content alone.
 
-        It is copied once, to the folder, and is still there when wandb-core uploads it.
+        The file is copied once, to the folder, and stays there until wandb-core uploads
+        it.
         """
         local_path = os.fspath(local_path)
         if local_path in self._added_local_paths:
@@ -149,18 +150,18 @@ class EvalArtifact(wandb.Artifact):
         return entry
 
     def release(self) -> None:
-        """Lets go of what was handed over; wandb keeps the last 100 artifacts alive."""
+        """Releases the contents; wandb keeps the last 100 artifacts alive."""
         self._added_objs.clear()
         self._added_local_paths.clear()
-        if self._manifest is not None:  # `manifest` would fetch it from the server.
+        if self._manifest is not None:  # `manifest` would ask the server.
             self._manifest.entries.clear()
         self._known, self._known_tables = {}, {}
         self._find = lambda path: None
-        del self.folder  # It knows all of its files.
+        del self.folder  # It holds all of its files.
 
 
 def _without_infinity(numbers: dict[str, Any]) -> dict[str, Any]:
-    """Infinite numbers as W&B's history has them; as metadata, wandb refuses them."""
+    """Replaces infinite numbers, which metadata can't have, like W&B's history."""
     names = {math.inf: "Infinity", -math.inf: "-Infinity"}
     return {
         key: names.get(value, value) if isinstance(value, float) else value
@@ -169,10 +170,10 @@ def _without_infinity(numbers: dict[str, Any]) -> dict[str, Any]:
 
 
 def artifact_name(wanted: str) -> str:
-    """The name itself, or one that W&B takes: without some characters, or shorter.
+    """Returns a valid name for an artifact: without some characters, or shorter.
 
-    Ids of runs and keys may have what the names of artifacts may not. Other names stay
-    other names: what is changed has a checksum at its end.
+    Ids of runs and keys may have characters that names of artifacts may not have. A
+    changed name ends with a checksum, so that different names stay different.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Files that wandb-core uploads later: where they are, and what they are called."""
+"""Files that wandb-core uploads later: their folders and names."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from wandb.sdk.wandb_run import TeardownHook, TeardownStage
 
 
 class WriteError(OSError):
-    """A file that was to be logged could not be written."""
+    """Raised if a file for the log could not be written."""
 
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file that was written for an artifact, with what wandb wants to know of it.
+    """A file that was written for an artifact, with the digests that wandb needs.
 
     Attributes:
-        path: Where it is on this machine.
+        path: Its path on this machine.
         name: Its path in an artifact. It depends on the content alone.
         digest: The MD5 of its bytes, base64, as artifact manifests have it.
         sha256: The SHA-256 of its bytes, hexadecimal, as media JSON has it.
-        size: Bytes.
+        size: The number of bytes.
     """
 
     path: str
@@ -43,7 +43,7 @@ class StoredFile:
     size: int
 
     def entry(self) -> ArtifactManifestEntry:
-        """The file as an entry of an artifact's manifest."""
+        """Returns the file as an entry of an artifact's manifest."""
         return ArtifactManifestEntry(
             path=LogicalPath(self.name),
             digest=self.digest,
@@ -54,15 +54,16 @@ class StoredFile:
 
 
 class Folder:
-    """Where files are written that wandb-core uploads later, without copying them.
+    """A folder for files that wandb-core uploads later, without copying them.
 
-    Threads write side by side, each into a folder in it by the first digit of the name:
-    file systems make the files of one folder one after the other. These folders stay.
+    Threads write in parallel, into subfolders by the first digit of the name, because
+    file systems create the files of one folder one after the other. The subfolders
+    stay.
 
     Args:
         path: The folder.
-        shared: Whether equal contents share a file. False where wandb-core deletes a
-            file as soon as the one artifact version that it was written for is there.
+        shared: Whether equal contents share a file. `False` for a folder in which
+            wandb-core deletes a file as soon as its artifact version is committed.
     """
 
     def __init__(self, path: Path, shared: bool) -> None:
@@ -78,7 +79,7 @@ class Folder:
         self._locks = {digit: threading.Lock() for digit in "0123456789abcdef"}
 
     def store(self, content: bytes, name_folder: str, suffix: str) -> StoredFile:
-        """Writes `content`, to be named as wandb names media: by its digest."""
+        """Writes `content`, under the name that wandb gives to media: its digest."""
         md5 = hashlib.md5(content, usedforsecurity=False)
         sha256 = hashlib.sha256(content).hexdigest()
         file_name = md5.hexdigest()[:20] + suffix
@@ -97,7 +98,7 @@ class Folder:
         try:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(folder)
-                shutil.copymode(self.path, folder)  # Others may share W&B's folder.
+                shutil.copymode(self.path, folder)  # Users may share W&B's folder.
             if self.shared and path.exists():
                 return path
             written = write_file(content, folder)
@@ -110,9 +111,9 @@ class Folder:
         return written
 
     def discard(self) -> None:
-        """Deletes the files that were written here, and not before."""
+        """Deletes the files that this object has written."""
         for path in self._written:
-            # What broke the writing may be in the way of this, too.
+            # The cause of the failure may prevent this, too.
             with contextlib.suppress(OSError):
                 path.unlink()
         self._written.clear()
@@ -121,7 +122,7 @@ class Folder:
 
 
 def write_file(content: bytes, folder: Path, suffix: str = "") -> Path:
-    """Writes a file under a name of its own; nothing is left of it if that fails."""
+    """Writes a file under a unique name, and deletes it if writing fails."""
     descriptor, path = tempfile.mkstemp(suffix, dir=folder)
     try:
         with open(descriptor, "wb") as file:
@@ -133,10 +134,10 @@ def write_file(content: bytes, folder: Path, suffix: str = "") -> Path:
 
 
 def media_folder(run: wandb.Run) -> Folder:
-    """Where the media of a data artifact are: in the folder of the run.
+    """Returns the folder for media of a data artifact, in the folder of the run.
 
-    `wandb sync` finds them there. Online the folder is deleted when the run is
-    finished: all is uploaded then, or given up.
+    `wandb sync` finds them there. Online, the folder is deleted when the run is
+    finished, because all files are uploaded then, or given up.
     """
     path = folder_of(run) / "eval-media"
     if not offline(run) and not path.exists():
@@ -146,13 +147,13 @@ def media_folder(run: wandb.Run) -> Folder:
 
 
 class RunFolders:
-    """Where the files of a run's tables are written, and what was written so far.
+    """The folders for files of a run's tables, and the files in them.
 
-    wandb-core does not send a file again that an earlier version of an artifact has: so
+    wandb-core does not send a file again that an earlier version of an artifact has. So
     the files of all data folders are known, for any artifact of the run.
 
     Args:
-        run: The run; `None` where nothing will be written.
+        run: The run; `None` if nothing will be written.
     """
 
     def __init__(self, run: wandb.Run | None) -> None:
@@ -163,7 +164,7 @@ class RunFolders:
 
     @property
     def data(self) -> Folder:
-        """Where media of samples are written, which any table may show."""
+        """The folder for media of samples, which any table may show."""
         if self._data is None:
             assert self.run is not None
             self._data = media_folder(self.run)
@@ -173,27 +174,27 @@ class RunFolders:
 
     @property
     def version(self) -> Folder:
-        """Where media of one version of predictions alone are written."""
+        """The folder for media of one version of predictions."""
         if self._version is None:
             assert self.run is not None
             self._version = version_folder(self.run)
         return self._version
 
     def leave(self, *, data: bool = False, version: bool = False) -> None:
-        """Lets go of folders: their files are wandb-core's, or belong to no table."""
+        """Leaves folders whose files are owned by wandb-core, or by no table."""
         if data:
             self._data = None
         if version:
             self._version = None
 
     def discard(self) -> None:
-        """Deletes what was written for an artifact that was not logged."""
+        """Deletes the files of an artifact that was not logged."""
         for folder in (self._data, self._version):
             if folder is not None:
                 folder.discard()
 
     def entry(self, path: str) -> ArtifactManifestEntry | None:
-        """The entry of a media file of samples, by its path on this machine."""
+        """Returns the entry of a media file of samples, by its path."""
         for folder in self._all:
             file = folder.files.get(path)
             if file is not None and file.name.startswith("media/"):
@@ -202,10 +203,10 @@ class RunFolders:
 
 
 def version_folder(run: wandb.Run) -> Folder:
-    """Where files that one version of predictions alone needs wait for their upload.
+    """Returns the folder for files of one version of predictions, until their upload.
 
-    Online that is wandb's staging folder: wandb-core deletes them from there when the
-    version is uploaded. Offline it is the folder of the run.
+    Online, it is wandb's staging folder, from which wandb-core deletes them when the
+    version is uploaded. Offline, it is the folder of the run.
     """
     if offline(run):
         return media_folder(run)
@@ -217,11 +218,11 @@ def version_folder(run: wandb.Run) -> Folder:
 
 
 def folder_of(run: wandb.Run) -> Path:
-    # Absolute: `wandb sync`, and wandb-core, may be anywhere. `run.settings` is a deep
-    # copy, made each time it is asked for.
+    # Absolute, because `wandb sync` and wandb-core may run in another folder.
+    # `run.settings` makes a deep copy at each access.
     return Path(run._settings.sync_dir).absolute()
 
 
 def offline(run: wandb.Run) -> bool:
-    """Whether what the run logs is only recorded on this machine."""
+    """Whether the run is only recorded on this machine."""
     return bool(run._settings._offline)

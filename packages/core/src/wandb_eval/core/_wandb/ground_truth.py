@@ -1,4 +1,4 @@
-"""The ground truth as an artifact, and references to what is in it."""
+"""The artifact of the ground truth, and references to its media."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from wandb_eval.core._wandb.uploads import Upload
 
 
 class GroundTruth:
-    """A data artifact that was logged, and how predictions refer to what is in it.
+    """A logged data artifact, and entries by which predictions refer to its media.
 
     Once the artifact is committed, an entry of another artifact can refer to its files.
     Until then, and offline, where there is no id to refer to, an entry has the local
-    file itself: W&B uploads that once for all the versions of one name, and a version
-    is complete whatever becomes of the others.
+    file itself. W&B uploads the file once for all versions of one name, and a version
+    does not depend on the others.
 
     Args:
-        artifact: The artifact, which was logged.
-        table: The table in it.
+        artifact: The logged artifact.
+        table: Its table.
         entry: The entry of the table.
-        upload: What becomes of the artifact; `None` offline.
+        upload: The upload of the artifact; `None` offline.
 
     Attributes:
         table: The table, to take cells from.
         media: Entries for its media, by their path on this machine.
-        table_entry: An entry for the table itself.
+        table_entry: An entry for the table.
     """
 
     def __init__(
@@ -53,10 +53,10 @@ class GroundTruth:
         self._upload = upload
 
     def check_files(self) -> None:
-        """Checks that the files that the entries stand for are still there.
+        """Checks that the files of the entries still exist.
 
         Raises:
-            WriteError: If somebody has deleted one.
+            WriteError: If a file was deleted.
         """
         for entry in self.media.values():
             if entry.local_path is not None and not os.path.exists(entry.local_path):
@@ -65,11 +65,11 @@ class GroundTruth:
     def settle(self, patience: float) -> None:
         """Turns the entries into references, once the artifact is committed.
 
-        If W&B has given it up, they stay the local files.
+        If W&B has given up the artifact, the entries keep the local files.
 
         Args:
-            patience: For how many seconds at most to wait for that. It is waited for
-                only once.
+            patience: The largest number of seconds to wait for the commit. Only the
+                first call waits.
         """
         if self._settled:
             return
@@ -92,7 +92,7 @@ class GroundTruth:
 def reference_to(
     artifact_id: str, name: str, entry: ArtifactManifestEntry
 ) -> ArtifactManifestEntry:
-    """An entry that refers to a file of a logged artifact; nothing is downloaded."""
+    """Returns an entry that refers to a file of a logged artifact."""
     if entry.ref is not None:
         return entry
     hex_id = base64.b64decode(artifact_id).hex()

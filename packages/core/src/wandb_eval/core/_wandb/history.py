@@ -1,4 +1,4 @@
-"""Rows of a run's history: joined to the open one, with tables that are logged."""
+"""Rows of a run's history, which join the open row and refer to logged tables."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from wandb_eval.core._wandb.files import folder_of, version_folder, write_file
 from wandb_eval.core._wandb.tables import is_plain
 
 Log = Callable[[EvalArtifact, str], Any]
-"""Logs an artifact. The second argument says what it is, in words."""
+"""Logs an artifact. The second argument describes it in words."""
 
 
 class History:
-    """Rows of a callback's own in the history of a run, against the epoch.
+    """The rows of a callback in the history of a run, against the epoch.
 
     Args:
         run: The run.
-        prefix: What the keys begin with. `<prefix>/epoch` is their step metric.
+        prefix: The beginning of the keys. `<prefix>/epoch` is their step metric.
     """
 
     def __init__(self, run: wandb.Run, prefix: str) -> None:
@@ -40,15 +40,15 @@ class History:
         log: Log,
         find: Find,
     ) -> dict[str, Any]:
-        """What to log, where each table is the cell of one that is logged already.
+        """Logs the tables among values, and returns cells that refer to them.
 
-        `run.log` makes an artifact of a table, and asks the server first (see
-        `log_artifact`). The table of a chart goes where the chart looks for it.
+        `run.log` would make an artifact of a table, and ask the server first (see
+        `log_artifact`). The table of a chart gets the key that the chart refers to.
 
         Args:
             values: Values for `run.log`, with tables and charts among them.
             log: Logs the artifact of a table.
-            find: Finds media files that the tables may have, as for `EvalArtifact`.
+            find: Finds media files of the tables, as in `EvalArtifact`.
         """
         run, cells = self._run, dict(values)
         for key, value in values.items():
@@ -64,7 +64,7 @@ class History:
         return cells
 
     def log(self, row: dict[str, Any], epoch: int) -> None:
-        """Logs cells, which must all be new ones, as a part of an epoch's row."""
+        """Logs cells, with new keys, as a part of the row of an epoch."""
         keys = set(row)
         row = {**row, self._step: epoch}
         for key in row.keys() - self._defined:
@@ -78,7 +78,7 @@ class History:
 
 @dataclass
 class _OpenRow:
-    """The row of the history that values of ours are in, and that is not closed yet."""
+    """The open row of the history that has our values."""
 
     step: int
     epoch: int
@@ -86,24 +86,23 @@ class _OpenRow:
 
 
 _open: weakref.WeakKeyDictionary[wandb.Run, _OpenRow] = weakref.WeakKeyDictionary()
-"""The row that was logged to last by any callback of ours, of each run."""
+"""The last row of each run that one of our callbacks has logged to."""
 
 
 def _log_row(run: wandb.Run, row: dict[str, Any], epoch: int, keys: set[str]) -> None:
-    """Logs values as a part of the row of the history that is open.
+    """Logs values as a part of the open row of the history.
 
-    Without that, each row of ours would close one, and what a user logs with a `step`
-    of his own for this epoch would be dropped: W&B's steps only go forward. Who logs
-    last in an epoch is not known to any of the callbacks, so the row stays open until
-    the next hook: see `close_row`.
+    Otherwise each of our rows would close one, and W&B would drop values that a user
+    logs with an own `step` for this epoch, because W&B's steps only go forward. No
+    callback knows which one logs last in an epoch, so the row stays open until the next
+    hook: see `close_row`.
 
     Args:
         run: The run.
         row: The values, by key.
-        epoch: Their epoch. If the row that is open is one of another epoch of ours, a
-            new one is begun.
-        keys: The keys of values that a row can hold once. If the row that is open has
-            one of them from a callback of ours, a new one is begun.
+        epoch: Their epoch. If the open row is that of another epoch, a new row begins.
+        keys: The keys that a row can have once. If the open row has one of them from
+            one of our callbacks, a new row begins.
     """
     if _closes_rows_itself(run):
         run.log(row)
@@ -120,15 +119,15 @@ def _log_row(run: wandb.Run, row: dict[str, Any], epoch: int, keys: set[str]) ->
 
 
 def close_row(run: wandb.Run) -> None:
-    """Closes the row of the history that values of ours are in, if it is still open.
+    """Closes the row of the history that has our values, if it is still open.
 
-    What is open reaches neither the server, nor the summary, nor the log of an offline
-    run. If somebody else has closed it since, by logging with another `step` or without
-    one, nothing is logged: there would be a row without values. Does not wait, and may
-    be called from any thread.
+    An open row reaches neither the server, nor the summary, nor the log of an offline
+    run. If others have closed it, by logging with another `step` or without one,
+    nothing is logged, because that would be a row without values. The function does not
+    wait, and may be called from any thread.
 
     Args:
-        run: The run. If it is finished, wandb has closed its row.
+        run: The run. wandb has closed the row of a finished run.
     """
     row = _open.pop(run, None)
     if row is not None and row.step == run._local_step and not run._is_finished:
@@ -136,12 +135,12 @@ def close_row(run: wandb.Run) -> None:
 
 
 def _closes_rows_itself(run: wandb.Run) -> bool:
-    """Whether W&B does not heed the steps of a run, and each `log` should be a row.
+    """Whether W&B ignores the steps of a run, so that each `log` should be a row.
 
-    Of several processes that share a run, each has its own steps. With
-    `sync_tensorboard`, W&B strips the `step` of every `log` and closes rows when events
-    of TensorBoard come; it does so until the end of the process, in runs without
-    `sync_tensorboard`, too. What users log with a `step` is not dropped in either.
+    Processes that share a run have their own steps. With `sync_tensorboard`, W&B strips
+    the `step` of every `log`, and closes rows when events of TensorBoard come. It does
+    so until the end of the process, also in runs without `sync_tensorboard`. In both
+    cases, values that users log with a `step` are not dropped.
     """
     return bool(run._settings._shared or wandb.patched["tensorboard"])
 
@@ -153,9 +152,9 @@ def _log_run_table(
     log: Log,
     find: Find,
 ) -> None:
-    """Logs a table as the artifact that `run.log({key: table})` makes of it.
+    """Logs a table as the artifact that `run.log({key: table})` would make.
 
-    Unless it is in one already.
+    A table that is in an artifact already is not logged.
     """
     if table._artifact_target is not None:
         return
@@ -163,7 +162,7 @@ def _log_run_table(
     folder = version_folder(run)
     try:
         artifact = EvalArtifact(name, "table", folder, find=find)
-        artifact._type = "run_table"  # A type of W&B's own, refused above.
+        artifact._type = "run_table"  # W&B's type, which the constructor refuses.
         artifact.add_table(table, key)
         log(artifact, f"the table '{key}'")
         artifact.release()
@@ -173,15 +172,15 @@ def _log_run_table(
 
 
 def table_cell(run: wandb.Run, table: wandb.Table, key: str) -> dict[str, Any]:
-    """What the run's history holds of a table that is in an artifact.
+    """Returns the cell of the run's history for a table that is in an artifact.
 
-    `run.log({key: table})` would make a second artifact of it, with all its media. The
-    cell that it writes into the history names an artifact by its client id; here it is
-    the one that the table is in already.
+    `run.log({key: table})` would make a second artifact of it, with all its media, and
+    write a cell that names this artifact by its client id. The cell here names the
+    artifact that the table is in already.
 
     Args:
         run: The run.
-        table: A table in an artifact that was logged.
+        table: A table in a logged artifact.
         key: The key of the history.
     """
     target = table._artifact_target
@@ -205,10 +204,10 @@ def table_cell(run: wandb.Run, table: wandb.Table, key: str) -> dict[str, Any]:
 
 
 def _bind_to_run(table: wandb.Table, run: wandb.Run, key: str) -> None:
-    """`table.bind_to_run(run, key, step)`: writes the table's file for the run.
+    """Writes the table's file for the run, like `table.bind_to_run(run, key, step)`.
 
-    Beside it, not in wandb's folder for temporary files: in long trainings, that is
-    cleared by others.
+    The file is in the folder of the run, not in wandb's folder for temporary files,
+    which others may clear in long trainings.
     """
     shown: Any = table._to_table_json(warn=False)
     if not is_plain(shown["data"]):

@@ -1,4 +1,4 @@
-"""Images, masks and boxes of W&B on files that are written already."""
+"""Images, masks and boxes of W&B for files that exist already."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from wandb_eval.core._wandb.files import Folder, StoredFile
 class _LazyPixels:
     """Stands in for the PIL image of a `wandb.Image` whose file we wrote.
 
-    `wandb.Image(image, masks=...)` opens and decodes the file of `image` only to ask
-    for its `size`. This knows the size and opens the file when anything else is asked.
+    `wandb.Image(image, masks=...)` opens and decodes the file of `image` only to read
+    its `size`. This object has the size, and opens the file for any other attribute.
     """
 
     def __init__(self, path: str, size: tuple[int, int]) -> None:
@@ -47,11 +47,11 @@ class _LazyPixels:
 def write_image(
     content: bytes, image_format: str, width: int, height: int, folder: Folder
 ) -> wandb.Image:
-    """Writes an encoded image once, as a `wandb.Image` that is not decoded again.
+    """Writes an encoded image as a `wandb.Image`, without decoding it.
 
     Args:
         content: The image, encoded.
-        image_format: The format that it is encoded in: `"png"` or `"jpg"`.
+        image_format: The format of the encoded image: `"png"` or `"jpg"`.
         width: The width in pixels.
         height: The height in pixels.
         folder: The folder to write to: `data_folder` or `prediction_folder` of a
@@ -70,7 +70,7 @@ def write_image(
 
 
 def image_from_array(array: NDArray[np.uint8], caption: str) -> wandb.Image:
-    """`wandb.Image`, also where somebody has cleared wandb's temporary files."""
+    """Makes a `wandb.Image`, even if wandb's temporary folder was deleted."""
     os.makedirs(MEDIA_TMP.name, exist_ok=True)
     return wandb.Image(array, caption=caption)
 
@@ -83,7 +83,7 @@ def size_of_image(image: wandb.Image) -> tuple[int, int]:
 def write_mask(
     content: bytes, key: str, class_labels: dict[int, str], folder: Folder
 ) -> wandb.data_types.ImageMask:
-    """Writes an encoded mask once, as a layer for `wandb.Image`.
+    """Writes an encoded mask as a layer for `wandb.Image`.
 
     Args:
         content: A PNG file with one channel of 8 bits, the class ids.
@@ -115,16 +115,17 @@ def with_layers(
     masks: dict[str, Any] | None = None,
     keep: bool = False,
 ) -> wandb.Image | None:
-    """`wandb.Image(image, boxes=..., masks=..., classes=...)`, cheap for many images.
+    """Adds layers to an image, faster than `wandb.Image` for many images.
 
-    The class names are shared, instead of collected from the layers of each image.
+    It returns `wandb.Image(image, boxes=..., masks=..., classes=...)`. The images share
+    the class names, which are not collected from the layers of each image.
 
     Args:
         image: The image, from `sample_images` or `data_table_ref`. `None` stays `None`.
         classes: The names of all class ids that are in the layers.
         boxes: Box layers by name, as for `wandb.Image`.
         masks: Mask layers by name, as for `wandb.Image`.
-        keep: Whether the layers that the image has stay on it, below these.
+        keep: Whether the image keeps its layers, below the new ones.
     """
     if image is None:
         return None
@@ -141,7 +142,7 @@ def with_layers(
 def _box_layer(
     layer: dict[str, Any] | wandb.data_types.BoundingBoxes2D, key: str
 ) -> wandb.data_types.BoundingBoxes2D:
-    """A `wandb.BoundingBoxes2D` for tables, without the file it writes for itself."""
+    """Makes a `wandb.BoundingBoxes2D` for tables, without writing a file."""
     if isinstance(layer, wandb.data_types.BoundingBoxes2D):
         return layer
     boxes = wandb.data_types.BoundingBoxes2D.__new__(wandb.data_types.BoundingBoxes2D)
@@ -153,10 +154,10 @@ def _box_layer(
 
 
 def by_reference(cell: Any) -> Any:
-    """The cell as `data_table_ref` shows it: an image keeps its file and layers.
+    """Returns a cell for `data_table_ref`; an image keeps its file and layers.
 
-    Not its pixels, unless they are asked for. `wandb.Image(image)` takes over the file
-    alone, without the layers; so it is with wandb's own reference table.
+    Its pixels are read only when they are needed. `wandb.Image(image)`, and so wandb's
+    own reference table, would keep only the file, without the layers.
     """
     if not isinstance(cell, wandb.Image):
         return cell

@@ -1,6 +1,6 @@
-"""Whether a run of this process goes on, and where wandb stages files.
+"""Tells whether a run of this process goes on, and where wandb stages files.
 
-Nothing here imports Keras: reports read logs without it.
+Nothing here imports Keras, because reports read logs without it.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def is_folder_of_running(folder: Path) -> bool:
 
 
 def staging_folder() -> Path:
-    """Returns where wandb copies the files of artifacts, as it is set up now.
+    """Returns the folder to which wandb copies the files of artifacts.
 
-    wandb's own `get_staging_dir` makes the folder.
+    wandb's own `get_staging_dir` would create the folder.
     """
     folder = os.path.join(env.get_data_dir(), "artifacts", "staging")
     return Path(os.path.abspath(os.path.expanduser(folder)))

@@ -1,4 +1,4 @@
-"""Tables of W&B with many rows: filled, copied and written fast."""
+"""Fills, copies and writes tables of W&B with many rows."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from wandb_eval.core._wandb.media import by_reference
 
 
 def add_rows(table: wandb.Table, rows: Iterable[Sequence[Any]]) -> None:
-    """Adds rows to a table as `add_data` would, inferring each kind of cell once.
+    """Adds rows to a table, faster than `add_data` for each row.
 
-    `wandb.Table.add_data` merges the type of every cell of every row into the types of
-    the columns. The types depend on few things (the class of a cell, the layers of an
-    image), so cells that agree in those need not be merged twice.
+    `wandb.Table.add_data` merges the type of every cell into the type of its column.
+    The types depend on few properties (the class of a cell, the layers of an image), so
+    cells with equal properties are merged once.
 
     Args:
         table: The table.
-        rows: The cells of each row. Lists become the table's own, and are not copied.
+        rows: The cells of each row. The table keeps lists without copying them.
     """
     rows = list(rows)
     new = _rows_with_new_kinds(rows, len(table.columns))
@@ -37,11 +37,11 @@ def add_rows(table: wandb.Table, rows: Iterable[Sequence[Any]]) -> None:
 
 
 def _rows_with_new_kinds(rows: list[Sequence[Any]], width: int) -> set[int] | None:
-    """The rows that have a cell of another kind than those above; `None` for all."""
+    """Returns the rows with a cell of a new kind; `None` for all rows."""
     if any(len(row) != width for row in rows):
         return None
     new: set[int] = {0}
-    # `zip(*rows)` would make an iterator of each row, for the garbage collector.
+    # `zip(*rows)` would burden the garbage collector with an iterator for each row.
     cells = list(itertools.chain.from_iterable(rows))
     for start in range(width):
         column = cells[start::width]
@@ -58,7 +58,7 @@ _PLAIN = frozenset((bool, int, float, str, type(None)))
 
 
 def _kind(cell: Any) -> Any:
-    """What the type of a cell depends on; None where it may depend on its value."""
+    """Returns the properties that determine the type of a cell; `None` if unknown."""
     if type(cell) in _PLAIN:
         return type(cell)
     if type(cell) is list and all(type(item) in _PLAIN for item in cell):
@@ -82,16 +82,16 @@ def _kind(cell: Any) -> Any:
 
 
 def reference_table(table: wandb.Table) -> wandb.Table:
-    """A table with the same rows whose images hold no pixels in memory."""
+    """Returns a table with the same rows, whose images hold no pixels in memory."""
     reference = copy.copy(table)
     reference.data = [[by_reference(cell) for cell in row] for row in table.data]
     return reference
 
 
 def table_json(table: wandb.Table, artifact: wandb.Artifact) -> dict[str, Any]:
-    """`table.to_json(artifact)`, faster: cells that are JSON already are not looked at.
+    """Returns `table.to_json(artifact)`, faster for cells that are JSON already.
 
-    wandb asks of every number and string whether it is a tensor of some framework.
+    wandb checks for every number and string whether it is a tensor of a framework.
     """
     plain = is_plain(table.data)
     if len(table.data) > wandb.Table.MAX_ARTIFACT_ROWS or (
@@ -120,7 +120,7 @@ def table_json(table: wandb.Table, artifact: wandb.Artifact) -> dict[str, Any]:
 
 
 def is_plain(rows: Sequence[Sequence[Any]]) -> bool:
-    """Whether all cells are numbers, strings and such that JSON has."""
+    """Whether all cells are plain values of JSON, such as numbers and strings."""
     cells = list(itertools.chain.from_iterable(rows))
     return _PLAIN.issuperset(map(type, cells)) and all(
         map(math.isfinite, (cell for cell in cells if type(cell) is float))

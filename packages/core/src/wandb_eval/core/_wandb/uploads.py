@@ -1,4 +1,4 @@
-"""Artifacts that were given to wandb-core, and what becomes of them."""
+"""Artifacts that were handed to wandb-core, and the outcomes of their uploads."""
 
 from __future__ import annotations
 
@@ -19,25 +19,26 @@ logger = logging.getLogger(__name__)
 
 
 class UploadError(Exception):
-    """W&B has given up an artifact that was logged."""
+    """Raised if W&B has given up a logged artifact."""
 
 
 class Upload:
-    """An artifact that wandb-core was given, watched until it is there or given up.
+    """Watches the upload of an artifact until it is committed or given up.
 
-    wandb-core uploads it in the background and retries for a while; if it gives up, it
-    says so to nobody else.
+    wandb-core uploads the artifact in the background, and retries for a while. It
+    reports a failure nowhere else.
 
     Args:
-        handle: What will have the answer of wandb-core.
-        what: What is uploaded, in words.
-        folder: Where its files are.
-        given_up: Called with the error if W&B gives it up, in a thread of its own.
+        handle: The handle of wandb-core's answer.
+        what: The content of the artifact, in words.
+        folder: The folder with its files.
+        given_up: A function that is called with the error if W&B gives it up, in
+            another thread.
 
     Attributes:
-        done: Set when the outcome is known, and told.
+        done: An event that is set when the outcome is known and reported.
         artifact_id: The id of the committed artifact.
-        error: Why it was given up.
+        error: The reason why it was given up; `None` without one.
     """
 
     def __init__(
@@ -53,8 +54,9 @@ class Upload:
         self.error: UploadError | None = None
         self._folder = folder
         self._given_up = given_up
-        # A wait that times out can't be repeated: wandb cancels the request. So it is
-        # waited for without end, in wandb's own thread, where nothing may block.
+        # A wait that times out can't be repeated, because wandb cancels the request. So
+        # the wait has no timeout, and runs in wandb's own thread, where nothing may
+        # block.
         _outcomes.start()
         handle.asyncer.run_soon(functools.partial(self._wait, handle), daemon=True)
 
@@ -74,10 +76,10 @@ class Upload:
             _outcomes.tell(self)
 
     def tell(self) -> None:
-        """Says that the outcome is known."""
+        """Reports the outcome."""
         try:
             if self.error is not None:
-                if not self._folder.shared:  # wandb-core would have deleted them.
+                if not self._folder.shared:  # As wandb-core would do.
                     self._folder.discard()
                 self._given_up(self.error)
         finally:
@@ -85,7 +87,7 @@ class Upload:
 
 
 class _Outcomes:
-    """Tells uploads their outcomes: in one thread, which is there when Python ends."""
+    """Reports the outcomes of uploads, in one thread that lives until Python ends."""
 
     def __init__(self) -> None:
         self._known: queue.SimpleQueue[Upload] = queue.SimpleQueue()
@@ -102,7 +104,7 @@ class _Outcomes:
                 self._thread.start()
 
     def tell(self, upload: Upload) -> None:
-        """Has the thread call `tell` of an upload. Does not block."""
+        """Makes the thread call `tell` of an upload, without blocking."""
         self._known.put(upload)
 
     def _run(self) -> None:
@@ -126,22 +128,23 @@ def log_artifact(
     *,
     use: bool = False,
 ) -> Upload | None:
-    """`run.log_artifact`, or `run.use_artifact`, that asks the server for nothing.
+    """Logs an artifact, or uses it, without a request to the server.
 
-    wandb's own ask for the type of earlier versions, and who the user is, before they
-    hand the artifact to wandb-core, which retries. While the server is away they make
-    the training wait for 19 seconds in every epoch, and may raise.
+    `run.log_artifact` and `run.use_artifact` request the type of earlier versions and
+    the user, before they hand the artifact to wandb-core, which retries. While the
+    server is away, they delay the training by 19 seconds in every epoch, and may raise
+    an exception.
 
     Args:
         run: The run.
         artifact: The artifact.
         aliases: The aliases of the version.
-        what: What it is, in words.
-        given_up: Called with the error if W&B gives it up.
+        what: The content of the artifact, in words.
+        given_up: A function that is called with the error if W&B gives it up.
         use: Whether to mark the artifact as used by the run, once it is committed.
 
     Returns:
-        What becomes of it; `None` offline.
+        The upload; `None` offline.
 
     Raises:
         wandb.Error: If the run is finished.
@@ -154,7 +157,7 @@ def log_artifact(
     if offline(run):
         interface.publish_artifact(run, artifact, aliases, **options)
         return None
-    # `run.step` would ask wandb-core, and there is none in shared mode.
+    # `run.step` would ask wandb-core; shared mode has no steps.
     options["history_step"] = 0 if run._settings._shared else run._local_step
     handle = interface.deliver_artifact(run, artifact, aliases, **options)
     return Upload(handle, what, artifact.folder, given_up)
