@@ -1,4 +1,4 @@
-"""Evaluates Keras models while they train: what the callbacks of tasks are built from.
+"""Evaluates Keras models while they train, for the callbacks of tasks.
 
 A task is a subclass of `WandbTaskEvalCallback`.
 """

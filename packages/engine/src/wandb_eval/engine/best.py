@@ -14,12 +14,12 @@ from wandb_eval.engine.monitor import Monitor
 
 
 class BestVersion:
-    """Remembers how good the versions of a run were, and which one is the best.
+    """Tracks the values of the versions of a run, and the best one.
 
     Args:
-        run: The run; `None` where nothing is logged.
+        run: The run; `None` if nothing is logged.
         prefix: The beginning of keys in the summary of the run.
-        monitor: Tells how good a version is.
+        monitor: The monitor of the callback.
     """
 
     def __init__(self, run: wandb.Run | None, prefix: str, monitor: Monitor) -> None:
@@ -33,22 +33,22 @@ class BestVersion:
         """Reads the best version that another callback, or an earlier process, wrote.
 
         Args:
-            of_summary: Reads a key of the summary.
+            of_summary: A function that reads a key of the summary.
         """
         epoch, value = of_summary("best_epoch"), of_summary(self._key)
         if is_integer(epoch) and is_number(value) and not math.isnan(value):
             self._values = {epoch: self._monitor.sign * value}
 
     def is_beaten_by(self, value: float) -> bool:
-        """Whether a version of this value would be the best one.
+        """Whether a version with a value would be the best one.
 
         Args:
-            value: How good it is: more is better, and NaN is never good.
+            value: The value. Higher is better, and NaN is never the best.
         """
         return value > max(list(self._values.values()), default=-math.inf)
 
     def record(self, epoch: int, value: float) -> None:
-        """Remembers the value of a version."""
+        """Records the value of a version."""
         self._values[epoch] = value
 
     def forget(self, epoch: int) -> None:
@@ -57,7 +57,7 @@ class BestVersion:
             self.write_summary()
 
     def write_summary(self) -> None:
-        """Writes the best version to the summary, also for a run that resumes this."""
+        """Writes the best version to the summary, where a resumed run reads it."""
         entries = list(self._values.items())
         epoch, value = max(entries, key=lambda item: item[1], default=(None, None))
         with contextlib.suppress(Exception):

@@ -21,18 +21,18 @@ from wandb_eval.engine.sample_rows import SampleRows, TaskColumns
 from wandb_eval.engine.schedule import Moment
 
 MOST_SCORES = 10_000
-"""Above so many samples, not every version has the scores of all of them."""
+"""The largest number of samples for which every version has the table of scores."""
 
 
 class EvaluationLog:
     """Logs the evaluations of a task.
 
     Args:
-        task: Makes rows, and results of its own.
+        task: Makes rows, and extra results.
         callback: The same object as a callback. It logs tables and values.
         columns: The columns of the task's tables.
-        sample_rows: Gives samples their rows of ground truth.
-        monitor: Tells how good an evaluation is.
+        sample_rows: Makes the rows of ground truth.
+        monitor: The monitor of the callback.
         has_batches: Whether the model is evaluated within epochs, too.
 
     Attributes:
@@ -87,7 +87,7 @@ class EvaluationLog:
         Args:
             evaluation: The evaluation.
             moment: Its moment.
-            results: The numbers and charts that were measured, by key.
+            results: The measured numbers and charts, by key.
             logs: The logs of `fit`.
             is_last: Whether it is the last evaluation of the training.
         """
@@ -109,7 +109,7 @@ class EvaluationLog:
                 self._callback.log_metrics(values, moment.epoch)
         self.evaluation = evaluation
         if version.error is not None:
-            self._sample_rows.forget()  # Their files may be gone.
+            self._sample_rows.forget()  # Their files may be deleted.
         elif is_best:
             self._best.write_summary()
 
@@ -140,7 +140,7 @@ class EvaluationLog:
         metadata: dict[str, Any] = {
             "epoch": moment.epoch,
             **numbers,
-            "data_fingerprint": digest[:32],  # Whatever the order of the samples.
+            "data_fingerprint": digest[:32],  # In any order of the samples.
             "data_fingerprint_ordered": digest,
         }
         if self._has_batches:
@@ -156,7 +156,7 @@ class EvaluationLog:
         )
 
     def log_summary(self) -> None:
-        """Logs the results of the last evaluation that wait for the end of training."""
+        """Logs the results of `summarize` for the last evaluation."""
         if self.evaluation is None or self._is_summarized:
             return
         run_log = self._callback.run_log
@@ -172,7 +172,7 @@ class EvaluationLog:
     def add_predictions(self, table: wandb.Table, evaluated: EvaluatedSamples) -> None:
         """Adds rows to a table that has the columns of `pred_table`.
 
-        Samples that are not fixed have nothing in columns that a subclass has added.
+        Columns that a subclass has added are empty for samples that are not fixed.
         """
         moment = self.moment
         when = [moment.epoch, moment.batch] if self._has_batches else [moment.epoch]
@@ -181,12 +181,12 @@ class EvaluationLog:
         add_rows(table, self.columns.rows(table, data_table, cells, evaluated.rows))
 
     def with_prefix(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Values by the keys that they are logged under."""
+        """Returns values by the keys that they are logged under."""
         prefix = self._callback.prefix
         return {f"{prefix}/{key}": _number(value) for key, value in values.items()}
 
     def _with_rows(self, evaluation: Evaluation) -> Evaluation:
-        """The evaluation, whose samples have their rows of ground truth."""
+        """Returns the evaluation with the rows of ground truth of its samples."""
         rows = self._callback.data_table_ref.data
         fixed = evaluation.fixed.with_rows(rows)
         self._sample_rows.know(fixed.index, rows)
@@ -197,7 +197,7 @@ class EvaluationLog:
         return evaluated.with_rows(self._sample_rows.rows_of(evaluated))
 
     def _tables(self, evaluation: Evaluation, is_kept: bool) -> dict[str, wandb.Table]:
-        """The tables of a version beside that of the fixed samples."""
+        """Returns the other tables of a version than that of the fixed samples."""
         tables: dict[str, wandb.Table] = {}
         if len(evaluation.hardest):
             columns: Sequence[Any] = self._callback.pred_table.columns
@@ -209,7 +209,7 @@ class EvaluationLog:
 
 
 def _scores_table(evaluation: Evaluation) -> wandb.Table:
-    """The scores of every sample, and how the model learned it where that is known."""
+    """Makes the table of the scores of all samples, with their learning, if known."""
     checksums = evaluation.fingerprint.samples.tolist()
     columns: dict[str, Sequence[Any]] = {
         "idx": list(range(evaluation.num_samples)),
@@ -224,7 +224,7 @@ def _scores_table(evaluation: Evaluation) -> wandb.Table:
 
 
 def _number(value: Any) -> Any:
-    """A number of any framework as Python's own; anything else as it is."""
+    """Converts a number of any framework to a Python value; keeps other values."""
     if getattr(value, "shape", None) == ():
         return to_numpy(value).item()
     return value

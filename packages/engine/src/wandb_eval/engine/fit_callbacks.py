@@ -1,4 +1,4 @@
-"""The other callbacks of a `fit`: what they monitor, and do to the weights."""
+"""The other callbacks of a `fit`: their numbers, and their changes of the weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import wandb
 
 
 class FitCallbacks:
-    """The callbacks that stand before and behind one of ours in `fit`.
+    """The callbacks before and behind our callback in `fit`.
 
     Args:
         callbacks: All callbacks of the `fit`.
@@ -29,10 +29,10 @@ class FitCallbacks:
 
     @classmethod
     def find(cls, own: Any) -> FitCallbacks:
-        """Finds the callbacks of the `fit` that calls a hook of ours now.
+        """Finds the callbacks of the `fit` that calls our hook now.
 
-        Keras gives a callback no way to the others. The `CallbackList` that calls it is
-        looked for on the stack; in a loop of a user's own there may be none.
+        Keras offers no way to the other callbacks, so this searches the stack for the
+        `CallbackList` that calls ours. A user's own loop may have none.
 
         Args:
             own: Our callback.
@@ -40,11 +40,11 @@ class FitCallbacks:
         return cls(_callbacks_of_fit(own), own)
 
     def used(self, prefix: str) -> set[str]:
-        """The numbers that one of them uses, of those whose names begin so."""
+        """Returns the numbers with a prefix that a callback uses."""
         return {name for other in self.all for name in _used(other, prefix)}
 
     def warn_of_order(self, prefix: str) -> None:
-        """Names those that use a number of ours before it is there."""
+        """Warns of callbacks that use our numbers before they are measured."""
         for other in self._before:
             for name in sorted(_used(other, prefix)):
                 wandb.termwarn(
@@ -53,17 +53,17 @@ class FitCallbacks:
                 )
 
     def expect_gaps(self, prefix: str) -> None:
-        """Keeps Keras from warning of epochs that have no such number on purpose."""
+        """Suppresses Keras' warnings of epochs without our numbers."""
         late = [other for other in self.all if other not in self._before]
         for name in sorted({name for other in late for name in _used(other, prefix)}):
             pattern = rf"(?s).*{re.escape(name)}.*(not available|available, skipping)"
             warnings.filterwarnings("ignore", pattern)
 
     def warn_of_columns(self, prefix: str, are_there: bool) -> None:
-        """Names those whose columns are the logs of the first epoch, if ours lack.
+        """Warns of callbacks whose columns will not have our numbers.
 
         Args:
-            prefix: What the names of our numbers begin with.
+            prefix: The beginning of the names of our numbers.
             are_there: Whether the logs of the first epoch have numbers of ours.
         """
         for other in self.all:
@@ -82,10 +82,10 @@ class FitCallbacks:
             )
 
     def sync_models(self, own: Any) -> None:
-        """Puts the newest weights into the models, where Keras keeps them elsewhere.
+        """Copies the newest weights into the models, if Keras keeps them elsewhere.
 
-        On JAX, `fit` has them while an epoch runs. The model of our callback may be a
-        part of the one that is trained, which the other callbacks know.
+        On JAX, `fit` holds them while an epoch runs. The model of our callback may be a
+        part of the trained model, which the other callbacks have.
 
         Args:
             own: The model of our callback.
@@ -98,8 +98,8 @@ class FitCallbacks:
     def validation_weights(self) -> Iterator[None]:
         """Gives the model the weights that `fit` validates with.
 
-        `SwapEMAWeights` takes the averaged weights back before an epoch ends. Where it
-        leaves them in the model (`swap_on_epoch`), nothing is to be done.
+        `SwapEMAWeights` removes the averaged weights before an epoch ends. If it leaves
+        them in the model (`swap_on_epoch`), nothing needs to be done.
         """
         swaps = [
             other
@@ -117,7 +117,7 @@ class FitCallbacks:
 
 
 def _used(callback: Any, prefix: str) -> set[str]:
-    """The numbers of the logs that a callback uses, as far as it says so.
+    """Returns the numbers of the logs that a callback uses, as far as it is known.
 
     Keras' callbacks have a `monitor`, Optuna's a `_monitor`, KerasTuner's an
     `objective`, Ray's `_metrics`; `ModelCheckpoint` puts numbers into its `filepath`.
@@ -130,7 +130,7 @@ def _used(callback: Any, prefix: str) -> set[str]:
     ]
     path = getattr(callback, "filepath", None)
     if isinstance(path, str):
-        with contextlib.suppress(ValueError):  # It is no format.
+        with contextlib.suppress(ValueError):  # It is not a format.
             names += [str(field[1]) for field in string.Formatter().parse(path)]
     return {name for name in names if name.startswith(prefix)}
 

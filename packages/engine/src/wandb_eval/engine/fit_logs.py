@@ -1,4 +1,4 @@
-"""The numbers that go into the logs of `fit`, and all of them by epoch."""
+"""The numbers that go into the logs of `fit`, and lists of all numbers by epoch."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class FitLogs:
     """Chooses the numbers that `fit` prints and its other callbacks see.
 
     Args:
-        names: What a user has asked for: `"all"`, a list of names, with or without the
+        names: The argument of the user: `"all"`, a list of names, with or without the
             prefix, or `None` for the headline numbers of the task.
 
     Raises:
-        ValueError: If it is something else.
+        ValueError: If `names` is something else.
     """
 
     def __init__(self, names: Any) -> None:
@@ -41,12 +41,12 @@ class FitLogs:
         headline: Sequence[str] | None,
         used: Collection[str],
     ) -> dict[str, float]:
-        """Returns those of an evaluation's numbers that go into the logs.
+        """Returns the numbers of an evaluation that go into the logs.
 
         Args:
-            numbers: All of them, by key.
-            prefix: What the keys begin with.
-            headline: The names of the task's headline numbers. `None`: all of them.
+            numbers: All numbers, by key.
+            prefix: The beginning of the keys.
+            headline: The names of the task's headline numbers. `None` for all of them.
             used: The keys of numbers that a callback of this `fit` needs.
         """
         names = self._names if self._names is not None else headline
@@ -56,10 +56,10 @@ class FitLogs:
         return {key: value for key, value in numbers.items() if key in wanted}
 
     def check(self, numbers: dict[str, float], prefix: str) -> None:
-        """Checks the names of the list, once: when the first numbers are known.
+        """Checks the names of the list, when the first numbers are known.
 
         Raises:
-            ValueError: If there is no such number.
+            ValueError: If a name is not that of a number.
         """
         if self._checked or not numbers or not isinstance(self._names, list):
             return
@@ -74,9 +74,9 @@ class FitLogs:
 
 
 def add_epoch(history: dict[str, list[float]], numbers: dict[str, float]) -> None:
-    """Adds the numbers of an epoch to lists by epoch, all of one length.
+    """Adds the numbers of an epoch to lists by epoch, which keep equal lengths.
 
-    Where a number is missing in an epoch, its list has NaN.
+    If a number is missing in an epoch, its list has NaN.
     """
     count = max(map(len, history.values()), default=0)
     for key in {**history, **numbers}:

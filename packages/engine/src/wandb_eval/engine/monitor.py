@@ -1,4 +1,4 @@
-"""Which number says how good an epoch is, and in which direction."""
+"""The number that decides which version is the best, and its direction."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _HIGHER_IS_BETTER = re.compile(
 
 
 class Monitor:
-    """A number of the logs that says which version is the best.
+    """A number of the logs that decides which version is the best.
 
     Args:
         name: The name of the number, or `None`.
-        mode: `"min"`, `"max"`, or `"auto"`: told by the metric of that name that the
-            model is compiled with, where that declares a direction, else by the name.
+        mode: `"min"`, `"max"`, or `"auto"`, which infers the direction from the
+            compiled metric of that name, if it declares a direction, or from the name.
 
     Raises:
-        ValueError: If an argument is none of these.
+        ValueError: If an argument can't be used.
     """
 
     def __init__(self, name: str | None, mode: Mode) -> None:
@@ -45,10 +45,10 @@ class Monitor:
         self._has_warned = False
 
     def set_model(self, model: Any) -> None:
-        """Learns the direction from what the model is compiled with.
+        """Infers the direction from the compiled metrics, or from the name.
 
         Raises:
-            ValueError: If `mode="auto"` can't tell the direction.
+            ValueError: If `mode="auto"` can't infer the direction.
         """
         self._has_warned = False
         if self.name is None or self._mode != "auto":
@@ -62,13 +62,13 @@ class Monitor:
         self.sign = sign
 
     def value(self, numbers: dict[str, Any], not_finite: int = 0) -> float:
-        """How good an epoch with these numbers is: the more, the better.
+        """Returns the value of an epoch; higher is better.
 
         Args:
-            numbers: What was measured.
-            not_finite: For how many samples the outputs of the model are no numbers.
-                If there are any, the epoch is as bad as can be: numbers of fewer
-                samples are not compared with those of all. That is said once.
+            numbers: The measured numbers.
+            not_finite: The number of samples with outputs that are not finite. If there
+                are any, the value is minus infinity, because numbers of fewer samples
+                can't be compared with those of all. A warning says so once.
         """
         if not_finite:
             self._warn_of(not_finite)
@@ -77,8 +77,8 @@ class Monitor:
             return -math.inf
         if self.name not in numbers:
             wandb.termwarn(
-                f"`monitor` names {self.name!r}, which is not among what was "
-                f"measured: {', '.join(sorted(numbers))}. No version is the best one.",
+                f"`monitor` names {self.name!r}, which is not among the measured "
+                f"numbers: {', '.join(sorted(numbers))}. No version is the best one.",
                 repeat=False,
             )
             return -math.inf
@@ -92,12 +92,12 @@ class Monitor:
         wandb.termwarn(
             f"For {samples} of the validation data, outputs of the model are NaN or "
             "infinite. They count as wrong, and no version with such outputs is the "
-            "best one. It is said once: `left_out` counts them in each epoch."
+            "best one. This warning appears once; `left_out` counts them in each epoch."
         )
 
 
 def _declared(model: Any, name: str) -> float | None:
-    """The direction that a compiled metric declares, as Keras' callbacks read it."""
+    """Returns the direction of a compiled metric, as Keras' callbacks read it."""
     wanted = name.removeprefix("val_")
     for metric in _metrics(getattr(model, "metrics", [])):
         direction = getattr(metric, "_direction", None)
@@ -113,8 +113,8 @@ def _metrics(metrics: Any) -> list[Any]:
         if within is None or isinstance(metric, keras.Model):
             found.append(metric)
             continue
-        # What the model was compiled with is one metric to Keras, and empty until the
-        # first batch.
+        # Keras wraps the compiled metrics in one metric, which is empty until the first
+        # batch.
         given = keras.tree.flatten(getattr(metric, "_user_metrics", None) or [])
         found += _metrics(within)
         found += [one for one in given if isinstance(one, keras.metrics.Metric)]

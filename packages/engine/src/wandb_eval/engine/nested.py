@@ -1,4 +1,4 @@
-"""Batches and samples of arrays and tensors, and of tuples and dicts of them."""
+"""Batches and samples of arrays and tensors, nested in tuples and dicts."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import numpy as np
 
 
 def to_numpy(tensor: Any) -> Any:
-    """A tensor of any framework as a NumPy array; a ragged tensor as it is.
+    """Converts a tensor of any framework to a NumPy array, but not a ragged tensor.
 
-    Dtypes that NumPy itself does not have, such as bfloat16, become float32. The byte
-    order becomes the machine's: NumPy before 2.2.2 crashes when it compares integers of
-    the other one.
+    Dtypes that NumPy does not have, such as bfloat16, become float32. The byte
+    order becomes that of the machine, because NumPy before 2.2.2 crashes when it
+    compares integers of the other order.
     """
     if hasattr(tensor, "row_splits"):
         return tensor
-    if hasattr(tensor, "detach"):  # Torch's
+    if hasattr(tensor, "detach"):  # A tensor of Torch.
         tensor = tensor.detach().cpu()
         tensor = tensor.float() if "bfloat16" in str(tensor.dtype) else tensor
         return tensor.numpy()
@@ -34,7 +34,7 @@ _IS_TENSOR: dict[type, bool] = {}
 
 
 def is_tensor(leaf: Any) -> bool:
-    """`keras.ops.is_tensor`, asked once for each type: TensorFlow takes its time."""
+    """Returns `keras.ops.is_tensor`, cached by type, because TensorFlow is slow."""
     kind = type(leaf)
     if kind not in _IS_TENSOR:
         _IS_TENSOR[kind] = bool(keras.ops.is_tensor(leaf))
@@ -54,7 +54,7 @@ def map_leaves(function: Callable[[Any], Any], node: Any) -> Any:
 
 
 def size_of(node: Any) -> int | None:
-    """How many samples there are, or `None` if the parts do not agree."""
+    """Returns the number of samples; `None` if the parts do not agree."""
     if isinstance(node, list):
         return len(node)
     if isinstance(node, (dict, tuple)):
@@ -65,7 +65,7 @@ def size_of(node: Any) -> int | None:
 
 
 def select(node: Any, index: int | slice) -> Any:
-    """One sample, or some, of a batch."""
+    """Selects one or several samples of a batch."""
     if isinstance(node, dict):
         return {key: select(value, index) for key, value in node.items()}
     if isinstance(node, tuple):
@@ -74,31 +74,31 @@ def select(node: Any, index: int | slice) -> Any:
 
 
 def select_sample(node: Any, index: int) -> Any:
-    """One sample of a batch; of tensors in the machine's memory as an array.
+    """Selects one sample of a batch; tensors in the host's memory become arrays.
 
-    Slicing a tensor takes many times as long as slicing an array.
+    Slicing a tensor takes many times longer than slicing an array.
     """
     return map_leaves(lambda leaf: on_host(leaf)[index], node)
 
 
 def on_host(leaf: Any) -> Any:
-    """A tensor in the machine's memory as an array, not copied; others as they are."""
+    """Converts a tensor in the host's memory to an array, without a copy."""
     on_cpu = "CPU" in str(getattr(leaf, "device", "")).upper()
     return np.asarray(leaf) if on_cpu and hasattr(leaf, "__array__") else leaf
 
 
 def copy_sample(node: Any) -> Any:
-    """Arrays of one sample that do not keep the arrays of their batch alive."""
+    """Copies the arrays of one sample, so that its batch can be freed."""
     return map_leaves(lambda leaf: np.array(dense(leaf)), node)
 
 
 def dense(leaf: Any) -> Any:
-    """`to_numpy`; of what is ragged in one sample an array, of arrays if need be."""
+    """Converts a leaf of one sample to an array, also if it is ragged."""
     return leaf.numpy() if hasattr(leaf, "row_splits") else to_numpy(leaf)
 
 
 def stack(samples: Sequence[Any]) -> Any:
-    """Makes a batch of samples of equal shape: of arrays, tuples or dicts of them."""
+    """Stacks samples of equal shape, which may be nested, to a batch."""
     first = samples[0]
     if isinstance(first, dict):
         return {key: stack([sample[key] for sample in samples]) for key in first}
@@ -108,19 +108,19 @@ def stack(samples: Sequence[Any]) -> Any:
 
 
 def stack_or_list(samples: Sequence[Any]) -> Any:
-    """`stack` where the samples have one shape; else a list with an entry for each."""
+    """Stacks samples of equal shape; makes a list of other samples."""
     first = shapes_of(samples[0])
     alike = all(shapes_of(sample) == first for sample in samples)
     return stack(samples) if alike else list(samples)
 
 
 def concatenate(batches: Sequence[Any]) -> Any:
-    """Makes one batch of several: of arrays, lists, and tuples or dicts of them.
+    """Concatenates batches of arrays and lists, which may be nested.
 
-    One alone is given back as it is, not copied.
+    A single batch is returned without a copy.
 
     Raises:
-        ValueError: If they are not alike.
+        ValueError: If the batches are not alike.
     """
     first = batches[0]
     if len(batches) == 1:
@@ -144,7 +144,7 @@ def concatenate(batches: Sequence[Any]) -> Any:
 
 
 def num_values(node: Any) -> float:
-    """How many numbers there are in arrays and tensors; infinitely many if unclear."""
+    """Counts the values in arrays and tensors; infinity if a shape is not known."""
     leaves = [node] if isinstance(node, np.ndarray) else keras.tree.flatten(node)
     if not all(hasattr(leaf, "dtype") and None not in leaf.shape for leaf in leaves):
         return math.inf
@@ -152,19 +152,19 @@ def num_values(node: Any) -> float:
 
 
 def shapes_of(sample: Any) -> list[tuple[int, ...]]:
-    """The shape of each leaf."""
+    """Returns the shape of each leaf."""
     return [tuple(np.shape(leaf)) for leaf in keras.tree.flatten(sample)]
 
 
 def shapes_of_samples(batch: Any) -> list[tuple[int, ...]]:
-    """The shape of each leaf, without the batch dimension."""
+    """Returns the shape of each leaf, without the batch dimension."""
     return [tuple(leaf.shape)[1:] for leaf in keras.tree.flatten(batch)]
 
 
 def alike(samples: Sequence[Any], most: int) -> Iterator[slice]:
     """Cuts samples where their shape changes, into parts of at most `most`.
 
-    A model takes one shape at a time; the samples of a part can be stacked.
+    So the samples of a part can be stacked.
     """
     start = 0
     for _, group in itertools.groupby(samples, shapes_of):
@@ -175,14 +175,14 @@ def alike(samples: Sequence[Any], most: int) -> Iterator[slice]:
 
 
 def is_uneven(x: Any) -> bool:
-    """Whether samples of a batch may be of several shapes: in lists, ragged tensors."""
+    """Whether a batch has lists or ragged tensors, so that shapes may differ."""
     if isinstance(x, (dict, tuple)):
         return any(map(is_uneven, x.values() if isinstance(x, dict) else x))
     return isinstance(x, list) or hasattr(x, "row_splits")
 
 
 def resize(batch: Any, size: int) -> Any:
-    """A batch of `size` samples: cut, or with its last sample as often as it takes."""
+    """Cuts a batch to `size` samples, or fills it up with its last sample."""
     return keras.tree.map_structure(lambda leaf: _resize(leaf, size), batch)
 
 
@@ -199,7 +199,7 @@ def _resize(leaf: Any, size: int) -> Any:
 
 
 def describe(node: Any) -> str:
-    """Shapes and dtypes, for messages."""
+    """Describes shapes and dtypes, for messages."""
     if isinstance(node, dict):
         return "{" + ", ".join(f"{k!r}: {describe(v)}" for k, v in node.items()) + "}"
     if isinstance(node, (tuple, list)):

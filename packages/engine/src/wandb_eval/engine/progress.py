@@ -1,4 +1,4 @@
-"""Progress of work that makes the user wait, shown as Keras shows it."""
+"""Progress bars of Keras for work that the user waits for."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Progress:
     """A Keras progress bar that appears only when the work takes a while.
 
     Args:
-        what: What is being done; printed when the bar appears.
-        total: How many steps there are, or `None`.
-        verbose: Whether to show anything at all.
+        what: The name of the work, which is printed when the bar appears.
+        total: The number of steps, or `None` if it is not known.
+        verbose: Whether to show the bar.
     """
 
     def __init__(self, what: str, total: int | None, verbose: bool = True) -> None:
@@ -23,16 +23,16 @@ class Progress:
         self._verbose = verbose
         self._start = time.monotonic()
         self._done = 0
-        # It counts its speed from here on, also while it can't be seen.
+        # It measures its speed from here on, even while it is not shown.
         self._bar = keras.utils.Progbar(total)
         self._is_shown = False
 
     def add(self, steps: int = 1) -> None:
-        """Says that so many steps more are done."""
+        """Adds steps that are done."""
         self._done += steps
         waited = time.monotonic() - self._start
         if not self._is_shown and self._verbose and waited > _SECONDS_IN_SILENCE:
-            # A line of its own: Keras' bar for the epoch may still be open.
+            # A new line, because Keras' bar for the epoch may still be open.
             print(f"\n{self._what}", flush=True)
             self._is_shown = True
         if self._is_shown:

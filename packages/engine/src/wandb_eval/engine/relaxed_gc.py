@@ -1,4 +1,4 @@
-"""Python's collector of cyclic garbage, called less while many rows are made."""
+"""Runs Python's garbage collector less often while many rows are made."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _MANY = 200_000
 
 @contextlib.contextmanager
 def relaxed_gc() -> Iterator[None]:
-    """Has the collector wait for more objects, until the `with` statement ends.
+    """Raises the threshold of the collector, until the `with` statement ends.
 
-    The rows of a table are lists, thousands of them. For each few hundred the collector
-    runs, and now and then it walks all that a backend has in memory, which takes longer
-    than making the rows. Garbage is still collected, where there is a lot of it.
+    The rows of a table are thousands of lists. The collector runs for every few hundred
+    of them, and sometimes visits all objects of a backend, which takes longer than
+    making the rows. Large amounts of garbage are still collected.
     """
     before = gc.get_threshold()
-    if before[0]:  # 0 is never.
+    if before[0]:  # 0 means never.
         gc.set_threshold(max(_MANY, before[0]), *before[1:])
     try:
         yield

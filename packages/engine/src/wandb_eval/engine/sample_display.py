@@ -1,4 +1,4 @@
-"""What a table shows of samples: images, text, or any other media."""
+"""The cells of samples in tables: images, text, or other media."""
 
 from __future__ import annotations
 
@@ -22,16 +22,18 @@ NewProgress = Callable[[str, int | None], Progress]
 
 
 class SampleRenderer:
-    """Shows samples, all of them by one rule.
+    """Makes the cells of samples, by one rule for all of them.
 
-    What can't be shown has `None`, an empty cell, and does not end the training.
+    A sample that can't be shown has an empty cell, `None`, and does not end the
+    training.
 
     Args:
-        image_fn: What a user shows a sample as; `None` for images and text as they are.
-        image_format: The format that images are encoded in.
+        image_fn: A user's function from a sample to its cell; `None` for the default
+            rules.
+        image_format: The format of encoded images.
         progress: Makes a progress bar.
-        size_of: Says of the targets of a sample what size its image has to have.
-        only_images: Whether nothing but an image will do: targets are drawn over it.
+        size_of: A function from the targets of a sample to the size of its image.
+        only_images: Whether each cell must be an image, on which targets are drawn.
     """
 
     def __init__(
@@ -53,13 +55,13 @@ class SampleRenderer:
         self._said: set[str] = set()
 
     def set_samples(self, samples: Samples) -> str:
-        """Learns from the fixed samples how all are shown.
+        """Infers from the fixed samples how all samples are shown.
 
         Returns:
-            The column: `"image"`, or `"input"` where it is something else.
+            The name of the column: `"image"`, or `"input"` for other cells.
 
         Raises:
-            ValueError: If `image_fn` returns what can't be shown.
+            ValueError: If `image_fn` returns a value that can't be shown.
         """
         inputs = [self._input(x) for x in samples.x]
         if self._image_fn is None:
@@ -81,17 +83,17 @@ class SampleRenderer:
         return "input"
 
     def cells(self, samples: Samples) -> list[Any]:
-        """The samples as uint8 arrays, as text, as media, or `None` for an empty cell.
+        """Returns cells: uint8 arrays, text, media, or `None` for an empty cell.
 
         Raises:
-            ValueError: If `image_fn` returns what can't be shown, or not for all
-                samples the same kind.
+            ValueError: If `image_fn` returns a value that can't be shown, or images for
+                some samples only.
         """
         cells: list[Any] = []
         if self._image_fn is None:
             inputs = [self._input(x) for x in samples.x]
             if not (self._rule.is_known or self._are_texts):
-                self._rule = ImageRule(inputs)  # No fixed sample told it.
+                self._rule = ImageRule(inputs)  # No fixed sample was an image.
             cells = [self._own_cell(x) for x in inputs]
         else:
             progress = self._progress("Calling `image_fn`", len(samples))
@@ -107,7 +109,7 @@ class SampleRenderer:
         return [self._scaled(*pair) for pair in zip(cells, samples.y, strict=True)]
 
     def encoded(self, cells: Sequence[Any], folder: Folder) -> list[Any]:
-        """Cells with arrays as images, whose files are in a folder."""
+        """Returns the cells with arrays encoded as images, in files of a folder."""
         places = [i for i, cell in enumerate(cells) if isinstance(cell, np.ndarray)]
         encoded = list(cells)
         if not places:
@@ -138,9 +140,9 @@ class SampleRenderer:
         return before_rescaling(self.model, x)
 
     def _cell(self, x: Any) -> Any:
-        """What `image_fn` makes of a sample."""
+        """Calls `image_fn` with a sample."""
         assert self._image_fn is not None
-        # It may write into what it gets, which is compared and predicted later.
+        # It may change its argument, which is compared and predicted later.
         return _check_cell(self._image_fn(copy_sample(x)))
 
     def _own_cell(self, x: Any) -> Image | str | None:
@@ -174,7 +176,7 @@ class SampleRenderer:
         return None
 
     def _scaled(self, cell: Any, y: Any) -> Any:
-        """An image at the size that the task needs."""
+        """Scales an image to the size that the task needs."""
         size = self._size_of(y) if isinstance(cell, np.ndarray) else None
         if size is None or cell.shape[:2] == size:
             return cell
@@ -182,7 +184,7 @@ class SampleRenderer:
             "size",
             f"Images of height and width {cell.shape[:2]} in `validation_data` are "
             f"scaled to {size} to be shown, the size of their targets. Pass `image_fn` "
-            "to show them at that size otherwise, cut out, say.",
+            "to convert them in another way, such as by cropping.",
         )
         is_smaller = size[0] * size[1] < cell.shape[0] * cell.shape[1]
         kind = cv2.INTER_AREA if is_smaller else cv2.INTER_LINEAR
@@ -196,7 +198,7 @@ class SampleRenderer:
 
 
 def _check_cell(cell: Any) -> Any:
-    """What `image_fn` returned: an image, text, or media of W&B."""
+    """Validates the return value of `image_fn`: an image, text, or media of W&B."""
     if isinstance(cell, (str, wandb.data_types.WBValue)):
         return cell
     return check_image(cell)

@@ -1,4 +1,4 @@
-"""Rows of samples in a task's tables, whichever columns those have."""
+"""The rows of samples in the tables of a task."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ MakeRows = Callable[[Samples], Sequence[Sequence[Any]]]
 
 
 class SampleRows:
-    """Makes the row of ground truth of a sample once, and returns it again later.
+    """Makes the row of ground truth of each sample once, and caches it.
 
-    So an image is encoded once in a run, however often its sample is shown.
+    So an image is encoded once per run, however often its sample is shown.
 
     Args:
         make: Makes the rows of samples that have none yet.
@@ -28,15 +28,15 @@ class SampleRows:
         self._rows: dict[int, list[Any]] = {}
 
     def forget(self) -> None:
-        """Forgets all rows: they belong to another run."""
+        """Forgets all rows, which belong to another run."""
         self._rows = {}
 
     def know(self, index: Sequence[int], rows: Sequence[Sequence[Any]]) -> None:
-        """Takes over rows that were made already, as of the fixed samples."""
+        """Adds rows that were made already, such as those of the fixed samples."""
         self._rows |= {place: list(row) for place, row in zip(index, rows, strict=True)}
 
     def rows_of(self, evaluated: EvaluatedSamples) -> list[list[Any]]:
-        """Returns the rows of samples, and makes those that there are not yet."""
+        """Returns the rows of samples, and makes the missing ones."""
         new = [i for i, at in enumerate(evaluated.index) if at not in self._rows]
         if new:
             samples = Samples(
@@ -53,19 +53,19 @@ class TaskColumns:
     """The columns of a task's tables; a subclass may have added others.
 
     Attributes:
-        num_data: How many the table of ground truth has.
-        predictions: The names of those that a row of predictions has cells for.
+        num_data: The number of columns of the task in the table of ground truth.
+        predictions: The names of the columns of the task in tables of predictions.
     """
 
     num_data: int
     predictions: list[str]
 
     def added(self, data_table: wandb.Table) -> list[str]:
-        """The columns that were added to the table of ground truth."""
+        """Returns the columns that were added to the table of ground truth."""
         return list(map(str, data_table.columns[self.num_data :]))
 
     def with_added(self, columns: list[str], data_table: wandb.Table) -> list[str]:
-        """Columns of predictions with those behind them."""
+        """Returns columns of predictions, with the added columns behind them."""
         added = self.added(data_table)
         return [*columns, *(name for name in added if name not in columns)]
 
@@ -76,11 +76,11 @@ class TaskColumns:
         cells: Sequence[Sequence[Any]],
         ground_truth: Sequence[Sequence[Any]],
     ) -> list[list[Any]]:
-        """Rows for a table of predictions.
+        """Makes rows for a table of predictions.
 
         Args:
             table: The table, for its columns.
-            data_table: The table of ground truth, likewise.
+            data_table: The table of ground truth, for its columns.
             cells: The task's cells of each row.
             ground_truth: The row of ground truth of each sample.
         """

@@ -13,7 +13,7 @@ class Moment:
 
     Attributes:
         epoch: The epoch, from 0.
-        batch: The number of batches that were trained in the epoch; `None` at its end.
+        batch: The number of batches trained in the epoch; `None` at its end.
     """
 
     epoch: int
@@ -27,11 +27,12 @@ class Moment:
 
 
 class Schedule:
-    """Tells when to evaluate, and what was evaluated already.
+    """Decides when to evaluate, and tracks the evaluations.
 
     Args:
-        every_n_epochs: Evaluate every so many epochs, and after the last one.
-        every_n_batches: Also evaluate every so many batches within an epoch.
+        every_n_epochs: The number of epochs between evaluations.
+        every_n_batches: The number of batches between evaluations within an epoch;
+            `None` for no such evaluations.
 
     Attributes:
         is_in_fit: Whether `fit` runs.
@@ -52,7 +53,7 @@ class Schedule:
         """Begins a training.
 
         Args:
-            params: The parameters of `fit`, as Keras gives them to callbacks.
+            params: The parameters of `fit`, as Keras passes them to callbacks.
         """
         self._num_epochs = (params or {}).get("epochs")
         self._num_batches = (params or {}).get("steps")
@@ -60,7 +61,7 @@ class Schedule:
         self.is_in_fit = True
 
     def begin_epoch(self) -> None:
-        """Begins an epoch, in which no batch was trained yet."""
+        """Begins an epoch."""
         self._batch = 0
 
     def end_epoch(self, epoch: int, logs: Mapping[str, Any] | None) -> None:
@@ -68,7 +69,7 @@ class Schedule:
         self.last_end = epoch, dict(logs or {})
 
     def is_last(self, epoch: int, stops: bool) -> bool:
-        """Whether an epoch is the last one, as far as that is known.
+        """Whether an epoch is the last one, as far as it is known.
 
         Args:
             epoch: The epoch, from 0.
@@ -89,12 +90,12 @@ class Schedule:
         """
         self._batch = batch + 1
         if self._batch == self._num_batches or self._every_n_batches is None:
-            return None  # The last batch is evaluated as the end of the epoch.
+            return None  # The end of the epoch is evaluated instead.
         is_due = self._batch % self._every_n_batches == 0
         return Moment(epoch, self._batch) if is_due else None
 
     def note(self, moment: Moment) -> None:
-        """Notes that the model is evaluated at a moment."""
+        """Records an evaluation of the model."""
         self._evaluated = moment
 
     def is_evaluated(self, epoch: int) -> bool:

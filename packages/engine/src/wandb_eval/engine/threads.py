@@ -1,4 +1,4 @@
-"""Work in threads: side by side, or beside the model's predicting."""
+"""Work in threads: in parallel, or while the model predicts."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ def map_in_threads(
     items: Sequence[Item],
     done: Callable[[], None] = lambda: None,
 ) -> list[Result]:
-    """`list(map(function, items))` in a pool of threads.
+    """Applies a function to items, in a pool of threads.
 
     Args:
-        function: One that lets threads run side by side, as NumPy and OpenCV do.
-        items: What to call it with.
-        done: Called after each of them, in their order.
+        function: The function. It should release the GIL, as NumPy and OpenCV do.
+        items: The arguments of the calls.
+        done: A function that is called after each item, in their order.
+
+    Returns:
+        The results, in the order of the items.
     """
     results = []
     with ThreadPoolExecutor(WORKERS) as pool:
@@ -37,29 +40,30 @@ def map_in_threads(
 
 
 def release_in_background(references: list[Any]) -> None:
-    """Drops references in a thread of its own, which the end of the process waits for.
+    """Drops references in a separate thread, which the process waits for at its end.
 
-    Who drops the last one to an iterator of a `tf.data.Dataset` waits, every other time
-    or so, until a thread of TensorFlow's wakes: it sleeps for as long as the iterator
-    has lived, a minute at most.
+    Dropping the last reference to an iterator of a `tf.data.Dataset` blocks in about
+    half of the cases, until a thread of TensorFlow wakes. That thread sleeps for as
+    long as the iterator has lived, up to a minute.
 
     Args:
-        references: What refers to it, and nothing else does. It is emptied.
+        references: A list with the only references to the object. It is emptied.
     """
-    if sys.is_finalizing():  # No thread begins then.
+    if sys.is_finalizing():  # No thread can start then.
         references.clear()
     else:
         threading.Thread(target=references.clear).start()
 
 
 class BackgroundWorker:
-    """Calls a function in a thread beside this one: one call at a time, in order.
+    """Calls a function in another thread: one call at a time, in order.
 
-    So a batch of predictions is looked at while the model predicts the next one. What
-    is called is done when the `with` statement ends, however it ends.
+    So a batch of predictions is evaluated while the model predicts the next one. All
+    calls have ended when the `with` statement ends, even after an exception.
 
     Args:
-        function: What to call. What it raises is raised by the next call, or by `join`.
+        function: The function. Its exceptions are raised by the next call, or by
+            `join`.
 
     Example:
 
@@ -76,18 +80,18 @@ class BackgroundWorker:
         self._under_way: Future[None] | None = None
 
     def __call__(self, *args: Any) -> None:
-        """Waits until the call before is done, and begins this one."""
+        """Waits for the previous call, and begins a new one."""
         self.join()
         self._under_way = self._thread.submit(self._function, *args)
 
     def join(self) -> None:
-        """Waits until the last call is done."""
+        """Waits for the last call."""
         under_way, self._under_way = self._under_way, None
         if under_way is not None:
             under_way.result()
 
     def close(self) -> None:
-        """Waits until the last call is done, and ends the thread."""
+        """Waits for the last call, and ends the thread."""
         self._thread.shutdown()
         self.join()
 

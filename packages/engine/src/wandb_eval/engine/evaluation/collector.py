@@ -1,4 +1,4 @@
-"""Collects the batches of one walk through the validation data."""
+"""Collects the batches of one pass over the validation data."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ from wandb_eval.engine.nested import (
 from wandb_eval.engine.threads import BackgroundWorker
 
 NUM_SUSPECTS = 50
-"""The number of samples that are kept because their target may be wrong."""
+"""The number of samples to keep because their target may be wrong."""
 
 MOST_VALUES = 2**22
-"""The most numbers, those in x included, that are looked at together."""
+"""The largest number of values, those of x included, that are evaluated together."""
 
 
 Read = Callable[[Any], Iterable[Batch]]
-"""Converts a raw batch of `fit` to batches of even inputs: mostly to one."""
+"""Converts a raw batch of `fit` to batches of even inputs: usually to one."""
 
 Decode = Callable[[Any, Any], Any]
 """Decodes the outputs of the model for a raw batch of `fit`."""
@@ -68,13 +68,13 @@ class ScoredBatch:
         return cls(truth, predictions, task.score_samples(truth, predictions))
 
     def sample(self, i: int, place: int, x: Any, y: Any) -> KeptSample:
-        """One sample, in memory of its own.
+        """Copies one sample.
 
         Args:
             i: The place of the sample in the batch.
             place: The place of the sample in the data.
-            x: Its inputs.
-            y: Its targets.
+            x: The inputs of the sample.
+            y: The targets of the sample.
         """
         return KeptSample(
             place,
@@ -87,30 +87,29 @@ class ScoredBatch:
 
 
 class Collector:
-    """Collects the results of one walk through the validation data.
+    """Collects the results of one pass over the validation data.
 
-    Batches are looked at in a thread beside the predicting of the next ones: small ones
-    several at a time, as one batch.
+    A thread evaluates batches while the next ones are predicted. It joins small batches
+    to larger ones.
 
     Args:
         task: Reads and scores batches.
         scan: The scan in which the fixed samples were drawn.
         num_hardest: The number of the hardest samples to keep.
-        learning: How samples were learned in the evaluations before.
-        is_refilled: Whether a batch must be copied, before the next one is read.
+        learning: The learning of samples in earlier evaluations.
+        is_refilled: Whether a batch must be copied before the next one is read.
         read: Converts a raw batch of `fit` to `Batch`es; `None` if batches are added
             directly.
         decode: Decodes the outputs that are added; `None` if they need no decoding.
 
     Attributes:
         metrics: The metrics of the task; `None` if it has none.
-        fixed: The fixed samples that were at their places.
+        fixed: The fixed samples that were at their original places.
         scores: The scores of all samples, by column, in their order.
         not_finite: The number of samples whose outputs are NaN or infinite.
         fingerprint: The identity of the data that was seen.
-        in_order: Whether the fixed samples were where they were before training.
-        has_fixed: Whether all fixed samples were there, at any place, with their whole
-            inputs.
+        in_order: Whether the fixed samples were at the same places as before training.
+        has_fixed: Whether all fixed samples occurred, at any place, with equal inputs.
     """
 
     def __init__(
@@ -151,15 +150,15 @@ class Collector:
 
     @property
     def measures(self) -> bool:
-        """Whether a walk through all of the data is of any use."""
+        """Whether a pass over all of the data is needed."""
         return self.metrics is not None or self._task.scores_samples
 
     def add(self, raw: Any, outputs: Any) -> None:
-        """Takes in a batch of the data, and the outputs of the model for it.
+        """Adds a batch of the data, and the outputs of the model for it.
 
         Args:
-            raw: The batch, as the constructor's `read` takes it.
-            outputs: The outputs, of all parts that it is read as.
+            raw: The batch, as an argument of the constructor's `read`.
+            outputs: The outputs for all parts of the batch.
         """
         if self._is_refilled:
             raw = copy.deepcopy(raw)
@@ -175,7 +174,7 @@ class Collector:
             self._worker(waiting)
 
     def finish(self) -> None:
-        """Waits until all batches are looked at."""
+        """Waits until all batches are evaluated."""
         try:
             self._look_at_waiting()
         finally:
@@ -194,7 +193,7 @@ class Collector:
         return EvaluatedSamples.of(self._suspects.samples())
 
     def learn(self, epoch: int) -> Learning | None:
-        """Adds this walk to how samples were learned; `None` if the task can't tell."""
+        """Updates the learning of samples; `None` if the task can't tell."""
         if not self._correct:
             return None
         correct = np.concatenate(self._correct)
@@ -203,7 +202,7 @@ class Collector:
         return self._learning
 
     def close(self) -> None:
-        """Ends a walk without a result."""
+        """Ends a pass without a result."""
         self._waiting = []
         with contextlib.suppress(Exception):
             self._worker.close()
@@ -225,20 +224,20 @@ class Collector:
         def size(batch_and_outputs: tuple[Batch, Any]) -> list[tuple[int, ...]]:
             return shapes_of_samples(batch_and_outputs[0].x)
 
-        # A task looks at samples of one size at a time.
+        # A task evaluates samples of one shape at a time.
         for _, group in itertools.groupby(batches, size):
             alike = list(group)
             try:
                 y = concatenate([batch.y for batch, _ in alike])
                 together = concatenate([cut for _, cut in alike])
-            except ValueError:  # The targets are of several shapes, say: one by one.
+            except ValueError:  # The targets may have several shapes.
                 for batch, cut in alike:
                     self._take_batch([batch], batch.y, cut)
             else:
                 self._take_batch([batch for batch, _ in alike], y, together)
 
     def _take_batch(self, batches: list[Batch], y: Any, outputs: Any) -> None:
-        """Looks at batches together: their targets, and the outputs for them."""
+        """Evaluates joined batches: their targets, and the outputs for them."""
         first = self.fingerprint.count
         sums = self.fingerprint.add([batch.x for batch in batches], y)
         ends = np.cumsum([part.size for part in batches])
@@ -281,5 +280,5 @@ class Collector:
         self._correct.append(scores.correct)
         self._confidence.append(scores.confidence)
         mean = self._learning.mean_confidence(first, scores.confidence)
-        # A target that the model agrees with is no suspect.
+        # A target that the model predicts is no suspect.
         self._suspects.offer(np.where(scores.correct, -np.inf, 1 - mean), keep)

@@ -1,4 +1,4 @@
-"""Evaluates a model: in the pass of `fit`'s own validation, or in one of its own."""
+"""Evaluates a model: during the validation of `fit`, or in a separate pass."""
 
 from __future__ import annotations
 
@@ -30,26 +30,27 @@ from wandb_eval.engine.nested import stack_or_list, to_numpy
 logger = logging.getLogger(__name__)
 
 _IS_RANDOM = (
-    "The validation data was not the same when it was walked again, as data that is "
-    "augmented. `fit` got the same object, so it is evaluated as `fit` saw it."
+    "The validation data was not the same in the second pass, like augmented data. "
+    "`fit` got the same object, so the data is evaluated as `fit` saw it."
 )
 
 
 class Evaluator:
-    """Draws the fixed samples, and evaluates the model as often as it is asked to.
+    """Draws the fixed samples, and evaluates the model.
 
     Args:
-        task: What to do with a batch.
+        task: Reads and scores batches.
         data: The validation data.
-        num_samples: How many fixed samples to draw. `None` for all.
+        num_samples: The number of fixed samples to draw. `None` for all.
         seed: The seed of the draw.
-        num_hardest: How many of the hardest samples to keep.
-        batch_size: The size of batches of shapes that were not seen in the data.
+        num_hardest: The number of the hardest samples to keep.
+        batch_size: The size of batches with shapes that are not in the data.
         one_pass: Whether to take the outputs from the validation of `fit`.
-        preprocesses: Whether data is looked at as the model's preprocessor makes it.
+        preprocesses: Whether data is evaluated as the model's preprocessor returns it.
 
     Attributes:
-        reason: Why the last evaluation had a pass of its own; `None` if it had none.
+        reason: The reason why the last evaluation had a separate pass; `None` if it had
+            none.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class Evaluator:
         self._why_not: str | None = None
 
     def set_model(self, model: Any) -> None:
-        """Evaluates this model from now on, and knows nothing of what was before."""
+        """Sets the model, and resets all state of earlier models."""
         self._begin_anew()
         self._model = model
         self._must_verify = fit_pass.must_verify(model)
@@ -105,7 +106,7 @@ class Evaluator:
 
     @property
     def scan(self) -> DataScan:
-        """The scan before training; the data is walked when it is first asked for."""
+        """The scan before training, which reads the data at the first access."""
         if self._scan is None:
             self._scan = self.data.scan(
                 self._num_samples,
@@ -145,16 +146,16 @@ class Evaluator:
         return self._predictor
 
     def check(self) -> None:
-        """Predicts a batch of each shape that there is.
+        """Predicts a batch of each shape in the data.
 
         Raises:
-            ValueError: If the model can't.
+            ValueError: If the model can't predict a batch.
         """
         for x, _ in self.scan.shapes:
             self.predictor.check(x)
 
     def predict_samples(self, samples: Samples) -> Iterator[tuple[slice, Any]]:
-        """Predicts samples alone: which part of them, and the outputs as arrays."""
+        """Predicts samples; yields slices of them, and the outputs as arrays."""
         progress = self._task.progress("Predicting samples", len(samples))
         size = self.predictor.size(
             keras.tree.map_structure(lambda leaf: leaf[None], samples.x[0])
@@ -165,14 +166,14 @@ class Evaluator:
         progress.close()
 
     def outputs(self, x: Any) -> Any:
-        """The output of the model that is looked at, for a batch, as arrays."""
+        """Returns the selected output of the model for a batch, as arrays."""
         outputs = self._task.select_output(self.predictor(x))
         return keras.tree.map_structure(to_numpy, outputs)
 
     # --- The pass of fit --------------------------------------------------------------
 
     def begin_validation(self) -> None:
-        """Takes part in the validation of `fit`."""
+        """Joins the validation of `fit`."""
         self.drop()
         if self._why_not is not None:
             return
@@ -188,12 +189,12 @@ class Evaluator:
         self._fit_pass.begin(self._take_of_fit)
 
     def end_validation(self) -> None:
-        """Takes part in it no longer."""
+        """Leaves the validation of `fit`."""
         if self._fit_pass is not None:
             self._fit_pass.end()
 
     def drop(self) -> None:
-        """Forgets what is left of a validation; best when `fit` is through with it."""
+        """Drops the rest of a validation, when `fit` has ended it."""
         collected, self._of_fit = self._of_fit, None
         if collected is not None:
             collected.close()
@@ -212,8 +213,8 @@ class Evaluator:
                 first = copy.deepcopy(raw) if fit_pass.may_refill() else raw
                 self._unverified = next(iter(self.data.read(first))).x, decoded
             self._of_fit.add(raw, outputs)
-        except Exception as error:  # It is `fit` that would end.
-            logger.debug("What fit validates on can't be read", exc_info=error)
+        except Exception as error:  # An exception here would end `fit`.
+            logger.debug("The validation data of fit can't be read", exc_info=error)
             collected, self._of_fit = self._of_fit, None
             collected.close()
 
@@ -222,7 +223,7 @@ class Evaluator:
         self.drop()
 
     def _finished_of_fit(self) -> tuple[Collector | None, str | None]:
-        """The walk of `fit`, finished; or the reason why there is none."""
+        """Returns the finished pass of `fit`; or `None` and the reason."""
         collected, self._of_fit = self._of_fit, None
         if self._why_not is not None:
             return None, self._why_not
@@ -240,12 +241,12 @@ class Evaluator:
             if not _are_close(self._task.select_output(outputs), self.outputs(x)):
                 self._why_not = "`test_step` does not put out what `predict` does"
                 return None, self._why_not
-            # What decodes may be exchanged while the model trains.
+            # The decoder may be exchanged while the model trains.
             self._must_verify = fit_pass.decodes(self._model)
         return collected, None
 
     def _is_of_data(self, collected: Collector) -> bool:
-        """Whether the walk of `fit` was one through the validation data."""
+        """Whether the pass of `fit` was over the validation data."""
         order = collected.fingerprint.compare(self.scan.fingerprint)
         if order != "other" and collected.has_fixed:
             return True
@@ -261,7 +262,7 @@ class Evaluator:
     # --- Evaluations ------------------------------------------------------------------
 
     def evaluate(self, epoch: int) -> Evaluation:
-        """Evaluates the model as it is now.
+        """Evaluates the current model.
 
         Args:
             epoch: The epoch, from 0.
@@ -278,7 +279,7 @@ class Evaluator:
         self.reason = reason
         seen = collected.fingerprint
         order = seen.compare(self.scan.fingerprint)
-        # Processes have to predict alike, whatever order each of them sees.
+        # All processes must predict equally, whatever order each of them sees.
         in_order = order == "same" and collected.in_order and is_alone()
         hardest, suspects = (
             self.identities.name(kept, seen.samples, in_order)
@@ -323,7 +324,7 @@ class Evaluator:
         progress.close()
 
     def _evaluate_alone(self) -> EvaluatedSamples:
-        """Evaluates the fixed samples, apart from all others."""
+        """Evaluates only the fixed samples."""
         evaluated, samples = EvaluatedSamples(), self.samples
         for part, outputs in self.predict_samples(samples):
             batch = ScoredBatch.read(

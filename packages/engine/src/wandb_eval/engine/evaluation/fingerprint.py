@@ -1,4 +1,4 @@
-"""Tells whether two walks saw the same samples, and whether in the same order."""
+"""Compares the samples of two passes, and their order."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ _FEW_CHANGES = 8
 
 
 class Fingerprint:
-    """How many samples a walk saw, and checksums of their inputs and targets.
+    """The identity of the samples of a pass: checksums of their inputs and targets.
 
-    Of the inputs of a sample, values at some fixed places are looked at, and the shape:
-    another image is noticed, but not each change of a pixel. Targets are looked at as a
-    whole. Checksums do not depend on how the samples were batched, on the backend, the
-    process or the machine, nor on dtypes and axes of length 1, because Keras changes
-    these on the way from the data to a step of `fit`.
+    The checksum of the inputs of a sample uses the shape, and the values at some fixed
+    places: it detects another image, but not each change of a pixel. The checksum of
+    the targets uses all values. Checksums do not depend on the batch size, the backend,
+    the process or the machine, nor on dtypes and axes of length 1, because Keras
+    changes these on the way from the data to a step of `fit`.
 
     Attributes:
-        count: How many samples there were.
+        count: The number of samples.
 
     Example:
 
@@ -61,14 +61,14 @@ class Fingerprint:
         self._samples: list[Checksums] = []
 
     def add(self, inputs: Sequence[Any], y: Any) -> Checksums:
-        """Takes in some batches.
+        """Adds batches.
 
         Args:
-            inputs: The inputs of each of the batches; their samples are of one shape.
-            y: The targets of all of them, one batch behind the other.
+            inputs: The inputs of each batch. All samples have one shape.
+            y: The concatenated targets of the batches.
 
         Returns:
-            A checksum of inputs and target of each sample.
+            A checksum of the inputs and the target of each sample.
         """
         of_inputs = _input_checksums(inputs)
         of_samples = _mix(of_inputs ^ _mix(_checksums(y)))
@@ -88,7 +88,7 @@ class Fingerprint:
         return _joined(self._samples)
 
     def compare(self, other: Fingerprint) -> Comparison:
-        """Whether the other walk saw the same, the same in another order, or other."""
+        """Compares two passes: `"same"`, `"reordered"` or `"other"` samples."""
         if self.count != other.count:
             return "other"
         if np.array_equal(self.samples, other.samples):
@@ -97,10 +97,10 @@ class Fingerprint:
         return "reordered" if is_alike else "other"
 
     def hexdigest(self) -> str:
-        """The fingerprint as 48 hexadecimal digits, the same in every process.
+        """Returns 48 hexadecimal digits, which are the same in every process.
 
-        The first 16 are the count, the next 16 do not depend on the order of the
-        samples, the last 16 do.
+        The first 16 are the count. The next 16 do not depend on the order of the
+        samples; the last 16 do.
 
         >>> walk = Fingerprint()
         >>> _ = walk.add([np.eye(2)], np.array([0, 1]))
@@ -114,19 +114,19 @@ class Fingerprint:
 
 
 def _joined(parts: list[Checksums]) -> Checksums:
-    """All parts as one array, which takes their place."""
+    """Joins the parts in place, and returns the joined array."""
     if len(parts) != 1:
         parts[:] = [np.concatenate(parts) if parts else np.zeros(0, np.uint64)]
     return parts[0]
 
 
 def content_key(x: Any) -> tuple[int, ...]:
-    """What tells one sample from another: checksums of its arrays."""
+    """Returns the identity of a sample: checksums of its arrays."""
     return tuple(_crc(dense(leaf)) for leaf in keras.tree.flatten(x))
 
 
 def same_content(x: Any, other: Any) -> bool:
-    """Whether they have one `content_key`; faster, as it compares their bytes."""
+    """Whether samples have equal `content_key`s; compares bytes, which is faster."""
     leaves, other_leaves = keras.tree.flatten(x), keras.tree.flatten(other)
     return len(leaves) == len(other_leaves) and all(
         np.array_equal(_bytes(dense(a)), _bytes(dense(b)))
@@ -135,7 +135,7 @@ def same_content(x: Any, other: Any) -> bool:
 
 
 def _input_checksums(batches: Sequence[Any]) -> Checksums:
-    """A checksum of the inputs of each sample, from values at fixed places."""
+    """Returns a checksum of the inputs of each sample."""
     sums = np.zeros(sum(size_of(x) or 0 for x in batches), np.uint64)
     shapes = shapes_of_samples(batches[0])
     leaves = zip(*map(keras.tree.flatten, batches), strict=True)
@@ -147,10 +147,10 @@ def _input_checksums(batches: Sequence[Any]) -> Checksums:
 
 
 def _sparse_checksums(parts: list[Any], length: int) -> Checksums:
-    """A checksum of each sample of some arrays, from values at fixed places.
+    """Returns a checksum of each sample of arrays, from values at fixed places.
 
-    Samples that have the same value at nearly all places, as images on a black ground
-    have, are looked at in more of them.
+    If a sample has the same value at nearly all places, like an image on a black
+    background, more places are used.
     """
     if isinstance(parts[0], np.ndarray) and parts[0].dtype.kind not in "biufcV":
         crcs = [_crc(dense(sample)) for part in parts for sample in part]
@@ -171,7 +171,7 @@ def _sparse_checksums(parts: list[Any], length: int) -> Checksums:
 
 @functools.lru_cache(maxsize=64)
 def _places(length: int, most: int) -> NDArray[np.intp]:
-    """Places in a sample of so many values: one at no regular place of each part."""
+    """Returns places in a sample, one at an irregular offset in each part."""
     if length <= most:
         return np.arange(length)
     at = np.arange(most)
@@ -179,22 +179,22 @@ def _places(length: int, most: int) -> NDArray[np.intp]:
 
 
 def _values_at(leaf: Any, places: NDArray[np.intp]) -> NDArray[Any]:
-    """The values of each sample at some places, of shape `(batch, places)`."""
+    """Returns the values of each sample at places, of shape `(batch, places)`."""
     size = leaf.shape[0]
-    if not isinstance(leaf, np.ndarray):  # On another device: not all of it is fetched.
+    if not isinstance(leaf, np.ndarray):  # On a device: only these values are fetched.
         rows = keras.ops.reshape(leaf, (size, -1))
         return np.asarray(to_numpy(keras.ops.take(rows, places, axis=1)))
     if leaf.flags.c_contiguous or leaf.ndim == 1:
         rows = leaf.reshape(size, math.prod(leaf.shape[1:]))
         values = rows if len(places) == rows.shape[1] else rows.take(places, axis=1)
-    else:  # Nor copied.
+    else:  # Without a copy.
         at: list[Any] = [slice(None), *np.unravel_index(places, leaf.shape[1:])]
         values = leaf[tuple(at)]
     return np.asarray(to_numpy(values))
 
 
 def _row_checksums(words: Checksums) -> Checksums:
-    """A checksum of each row."""
+    """Returns a checksum of each row."""
     words = words * np.uint64(0x9E3779B97F4A7C15)
     words ^= words >> np.uint64(32)
     return _mix(words @ _weights(words.shape[1]))
@@ -206,7 +206,7 @@ def _weights(count: int) -> Checksums:
 
 
 def _checksums(y: Any) -> Checksums:
-    """A checksum of each sample of a batch of targets, of shape `(batch,)`."""
+    """Returns a checksum of each sample of targets, of shape `(batch,)`."""
     size = size_of(y) or 0
     if not _is_even(y):
         samples = (copy_sample(select(y, i)) for i in range(size))
@@ -220,7 +220,7 @@ def _checksums(y: Any) -> Checksums:
 
 
 def _is_even(y: Any) -> bool:
-    """Whether it is made of arrays alone, without lists or ragged tensors."""
+    """Whether targets have only arrays, without lists or ragged tensors."""
     if isinstance(y, (dict, tuple)):
         return all(map(_is_even, y.values() if isinstance(y, dict) else y))
     return isinstance(y, np.ndarray)
@@ -234,12 +234,12 @@ def _array_checksums(array: NDArray[Any]) -> Checksums:
 
 
 def _words(values: NDArray[Any]) -> Checksums:
-    """Numbers as words of 64 bits; the same for equal numbers of any dtype."""
+    """Converts numbers to 64-bit words, equal for equal numbers of any dtype."""
     return _narrowed(values).astype(np.float64).view(np.uint64)
 
 
 def _narrowed(array: NDArray[Any]) -> NDArray[Any]:
-    """Numbers as Keras may have made them on the way to a step: of at most 32 bits."""
+    """Converts numbers to at most 32 bits, as Keras may do before a step."""
     if array.dtype.kind == "c":
         array = np.stack([array.real, array.imag], axis=-1).reshape(len(array), -1)
     if array.dtype.kind in "biu":
@@ -259,7 +259,7 @@ def _crc(array: NDArray[Any]) -> int:
 
 
 def _bytes(array: NDArray[Any]) -> NDArray[np.uint8]:
-    """What is in it, whatever shape and dtype it is in."""
+    """Returns the bytes of the values, for any shape and dtype."""
     if array.dtype.kind in "OUS":  # Strings.
         return np.frombuffer(repr(_text(array.tolist())).encode(), np.uint8)
     if array.dtype.kind in "biufc" and array.dtype not in (np.uint8, np.bool_):
@@ -271,7 +271,7 @@ def _bytes(array: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _text(value: Any) -> Any:
-    """Texts as bytes, which TensorFlow makes of them."""
+    """Converts strings to bytes, as TensorFlow does."""
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if isinstance(value, list):
@@ -280,7 +280,7 @@ def _text(value: Any) -> Any:
 
 
 def _mix(words: Checksums) -> Checksums:
-    """Scatters 64 bits, as splitmix64 does (Steele et al. 2014)."""
+    """Mixes 64 bits, as splitmix64 does (Steele et al. 2014)."""
     words = words + np.uint64(0x9E3779B97F4A7C15)
     words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -1,9 +1,10 @@
-"""The outputs of the model, out of the validation that `fit` does anyway.
+"""Collects the outputs of the model in the validation of `fit`.
 
-`evaluate` looks up `model.test_function` for each batch. While it runs, a function of
-ours is there: it takes a batch from the same iterator, and runs a step that Keras has
-compiled from the model's own `test_step`, with one more output: the `y_pred` that the
-step passes to `compute_metrics`. Logs, metrics and the progress bar are untouched.
+`evaluate` looks up `model.test_function` for each batch. During the validation, our
+function replaces it. It takes a batch from the same iterator, and runs a step that
+Keras has compiled from the model's own `test_step`, with one more output: the `y_pred`
+that the step passes to `compute_metrics`. Logs, metrics and the progress bar do not
+change.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from wandb_eval.engine.evaluation.step_functions import (
 from wandb_eval.engine.threads import release_in_background
 
 Take = Callable[[Any, Any], None]
-"""Takes a batch as the step of `fit` got it, and the outputs of the model for it."""
+"""Receives a batch of a step of `fit`, and the outputs of the model for it."""
 
 
 class FitPass:
-    """Hands on the batches that `fit` validates on, with the outputs for them.
+    """Passes on the batches of `fit`'s validation, with the outputs for them.
 
     Args:
         model: The model.
@@ -43,7 +44,7 @@ class FitPass:
         self._decode: Any = None
 
     def decode(self, raw: Any, outputs: Any) -> Any:
-        """What `predict` makes of the outputs for a batch that was handed on.
+        """Decodes the outputs for a batch, as `predict` does.
 
         Decoding is not a part of the step that is compiled for `fit`: KerasHub's
         non-maximum suppression fails where the size of the batch is not known.
@@ -53,15 +54,16 @@ class FitPass:
         return self._decode(outputs, keras.utils.unpack_x_y_sample_weight(raw)[0])
 
     def begin(self, take: Take) -> None:
-        """Puts our function in the place of `model.test_function`.
+        """Replaces `model.test_function` by our function.
 
         Args:
-            take: Called after each batch. What it raises would end `fit`.
+            take: A function that is called after each batch. Its exceptions would end
+                `fit`.
         """
         self.end()
         model = self.model
         self._original = model.test_function
-        if self._original is None:  # Not `evaluate` has called: nobody will use it.
+        if self._original is None:  # The caller is not `evaluate`.
             return
         functions = step_functions(model)
         step_function = functions.get("test", lambda: _make_step_function(model))
@@ -82,7 +84,7 @@ class FitPass:
         self._installed = model.test_function = test_function
 
     def end(self) -> None:
-        """Gives `model.test_function` back."""
+        """Restores `model.test_function`."""
         if self._installed is not None and (
             self.model.test_function is self._installed
         ):
@@ -90,7 +92,7 @@ class FitPass:
         self._installed = self._original = None
 
     def release(self) -> None:
-        """Ends, and drops the iterator of a validation that `fit` is through with."""
+        """Ends, and drops the iterator of a validation that `fit` has ended."""
         self.end()
         iterators, self._iterators = self._iterators, []
         if iterators:
@@ -98,7 +100,7 @@ class FitPass:
 
 
 def why_not(model: Any) -> str | None:
-    """Why the outputs can't be had from `fit`'s validation; `None` if they can."""
+    """Returns why `fit`'s validation can't give the outputs; `None` if it can."""
     strategy = getattr(model, "distribute_strategy", None)
     if getattr(strategy, "num_replicas_in_sync", 1) > 1 or (
         keras.distribution.distribution() is not None
@@ -118,27 +120,28 @@ def why_not(model: Any) -> str | None:
 
 
 def may_refill() -> bool:
-    """Whether the batches that `fit` hands to a step may be the same arrays again.
+    """Whether the batches of `fit` may reuse the same arrays.
 
-    TensorFlow's iterators make tensors of them.
+    TensorFlow's iterators convert them to new tensors.
     """
     return bool(keras.backend.backend() != "tensorflow")
 
 
 def must_verify(model: Any) -> bool:
-    """Whether the outputs may be others than those of `predict`."""
+    """Whether the outputs may differ from those of `predict`."""
     test_step = getattr(type(model), "test_step", None)
     own = test_step is not keras.Model.test_step or "test_step" in vars(model)
     return own or decodes(model)
 
 
 def validated_on() -> tuple[Any, Any] | None:
-    """The x and y that Keras validates on, as `fit` was given them.
+    """Returns the x and y that Keras validates on, as they were passed to `fit`.
 
-    To be called in `on_test_begin`. Keras tells no hook: but `evaluate`, which calls
-    it, has them as arguments; a data set is x, and y is `None`. `fit` of KerasHub's
-    tasks hands it a data set of its own, and keeps the arrays that this is made of.
-    What else calls `evaluate`, as a `fit` of the user's own, may have changed its data.
+    Call it in `on_test_begin`. Keras does not pass them to hooks, but `evaluate`, which
+    calls the hook, has them as arguments; a data set is x, and y is `None`. The `fit`
+    of KerasHub's tasks passes its own data set to `evaluate`, and has the arrays that
+    it is made from. Other callers of `evaluate`, such as a user's own `fit`, may have
+    changed the data.
     """
     frame: Any = sys._getframe(1)
     found: tuple[Any, Any] | None = None
@@ -157,22 +160,22 @@ def validated_on() -> tuple[Any, Any] | None:
 
 
 def is_given(data: Any) -> bool:
-    """Whether Keras validates on the very objects that data is made of, or is.
+    """Whether Keras validates on the same objects as `data` has, or is.
 
-    To be called in `on_test_begin`, as `validated_on`.
+    Call it in `on_test_begin`, like `validated_on`.
     """
     given = validated_on()
     if given is None:
         return False
     x, y = given
     if isinstance(data, (tuple, list)):
-        own = [*data[:2], None, None]  # Of a list of batches: no match.
+        own = [*data[:2], None, None]  # A list of batches does not match.
         return _is_same(own[0], x) and _is_same(own[1], y)
     return data is x and y is None
 
 
 def _is_same(node: Any, other: Any) -> bool:
-    """Whether they are one object, or tuples, lists or dicts of the same ones."""
+    """Whether nodes are the same object, or nest the same objects."""
     if isinstance(node, dict) and isinstance(other, dict):
         return node.keys() == other.keys() and all(
             _is_same(node[key], other[key]) for key in node
@@ -185,7 +188,7 @@ def _is_same(node: Any, other: Any) -> bool:
 def decodes(model: Any) -> bool:
     """Whether `predict_step` is that of KerasHub's detectors.
 
-    They make boxes of the outputs in it, by `decode_predictions`.
+    It decodes boxes with `decode_predictions`.
     """
     owners = (kind for kind in type(model).__mro__ if "predict_step" in vars(kind))
     owner = next(owners, keras.Model)
@@ -195,7 +198,7 @@ def decodes(model: Any) -> bool:
 
 
 def _make_step_function(model: Any) -> Any:
-    """What Keras makes of a `test_step` that also returns the outputs."""
+    """Makes Keras' function for a `test_step` that also returns the outputs."""
     step = _with_outputs(model)
     if keras.backend.backend() == "torch":  # Nothing is traced there.
         return step
@@ -212,7 +215,7 @@ def _make_decode(model: Any) -> Any:
 
 
 def _with_outputs(model: Any) -> Callable[..., Any]:
-    """`test_step` with logs that come with what was passed to `compute_metrics`."""
+    """Returns a `test_step` that also returns the outputs in `compute_metrics`."""
     reference = weakref.ref(model)
 
     def step(*args: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The ids of samples, also where their places change."""
+"""The ids of samples, also if their places change."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from wandb_eval.engine.evaluation.samples import EvaluatedSamples
 
 
 class Identities:
-    """Gives samples their places in the first walk as ids, in whatever order they come.
+    """Identifies samples, in any order, by their places in the first pass.
 
-    Rows of tables are kept by these ids, so one id never stands for two contents: not
-    for one input with two targets either. Samples that are equal in both have an id
-    each.
+    Rows of tables are cached by these ids, so an id never stands for two contents, nor
+    for one input with two targets. Samples that are equal in both have different ids.
 
     Args:
         scan: The scan before training, with the fixed samples.
@@ -34,15 +33,15 @@ class Identities:
     def name(
         self, kept: EvaluatedSamples, sums: Checksums, in_order: bool
     ) -> EvaluatedSamples:
-        """Returns samples with ids, in the place of the places that they had in a walk.
+        """Returns samples with ids instead of their places in a pass.
 
-        A sample that was not in the first walk, as of data that is random by itself,
-        gets its place, unless another one has that; then one beyond all places.
+        A sample that was not in the first pass, as in random data, gets its place as
+        id, or a number beyond all places if another sample has that id.
 
         Args:
             kept: The samples; their `index` has the places.
-            sums: The checksums of all samples of that walk.
-            in_order: Whether the walk saw what the first one saw, in its order.
+            sums: The checksums of all samples of that pass.
+            in_order: Whether the pass saw the samples of the first one, in its order.
         """
         given: list[int] = []
         for place, x, y in zip(kept.index, kept.x, kept.y, strict=True):

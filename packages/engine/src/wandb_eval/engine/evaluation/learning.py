@@ -1,4 +1,4 @@
-"""How a model learns each sample of the validation data, over the epochs."""
+"""Tracks how a model learns each sample of the validation data."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 
 class Learning:
-    """What is known of each sample from all evaluations so far, in a few numbers each.
+    """Statistics of each sample over all evaluations so far.
 
-    A sample is forgotten when it was right and is wrong in the next evaluation (Toneva
-    et al. 2019, https://arxiv.org/abs/1812.05159), and learned in the evaluation since
-    which it was right. Mean and spread of the probability of its label are those of
-    dataset cartography (Swayamdipta et al. 2020, https://arxiv.org/abs/2009.10795).
+    A sample is forgotten if it was right and is wrong in the next evaluation (Toneva et
+    al. 2019, https://arxiv.org/abs/1812.05159). It is learned in the evaluation since
+    which it has been right. Mean and spread of the probability of its label are those
+    of dataset cartography (Swayamdipta et al. 2020, https://arxiv.org/abs/2009.10795).
 
     Example:
 
@@ -45,17 +45,18 @@ class Learning:
         confidence: NDArray[np.floating[Any]],
         epoch: int,
     ) -> None:
-        """Takes in an evaluation of all samples, in their order.
+        """Adds an evaluation of all samples, in their order.
 
-        Of another number of samples than before, it is the first of other data.
+        If the number of samples has changed, the statistics begin anew.
 
         Args:
             correct: Whether each sample was right, of shape `(samples,)`.
-            confidence: The probability of its label, of shape `(samples,)`. NaN is 0.
+            confidence: The probability of each label, of shape `(samples,)`. NaN counts
+                as 0.
             epoch: The epoch, from 0.
         """
         confidence = np.nan_to_num(np.asarray(confidence, np.float64))
-        if len(correct) != len(self._correct):  # The first, or other data.
+        if len(correct) != len(self._correct):  # The first evaluation, or other data.
             self._start(len(correct))
         self._count += 1
         self._sum += confidence
@@ -68,7 +69,7 @@ class Learning:
     def mean_confidence(
         self, first: int, confidence: NDArray[np.floating[Any]]
     ) -> NDArray[np.float64]:
-        """The means of some samples, this evaluation included, before `update`.
+        """Returns means of samples that include this evaluation, before `update`.
 
         Args:
             first: The place of the first of the samples.
@@ -81,7 +82,7 @@ class Learning:
         return np.asarray((before + now) / (self._count + 1))
 
     def columns(self) -> dict[str, list[Any]]:
-        """What is known of each sample, by name, as plain values."""
+        """Returns the statistics of each sample, by name, as plain values."""
         mean = self._sum / max(self._count, 1)
         variance = np.maximum(self._squares / max(self._count, 1) - mean**2, 0)
         return {

@@ -1,4 +1,4 @@
-"""Predicts batches, all of one size: a model may be made for one alone."""
+"""Predicts in batches of one size, because a model may take only one size."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from wandb_eval.engine.nested import (
 
 
 class Predictor:
-    """Predicts batches of any size by such of one size.
+    """Predicts batches of any size, in batches of one size.
 
-    A batch is filled up with its last sample, and the outputs are cut; a larger one is
-    predicted in parts. So a model is traced or compiled once for each shape of image,
-    and one that takes a single size of batch gets that.
+    A smaller batch is filled up with its last sample, and the outputs are cut. A larger
+    batch is predicted in parts. So a model is traced or compiled once for each shape of
+    the inputs, and a model that takes batches of a single size gets that size.
 
     Args:
         model: The model.
-        shapes: An input of each shape there is, and how many samples of it a batch has
-            at most: what `DataScan.shapes` is.
-        default: The size of batches of other shapes.
-        preprocesses: Whether inputs went through the model's preprocessor already.
-        prepare: Preprocesses inputs that did not; `None` for a model that has nothing
-            to do it with.
+        shapes: For each shape of the inputs, an input, and the largest number of
+            samples in a batch, as in `DataScan.shapes`.
+        default: The batch size for other shapes.
+        preprocesses: Whether inputs are preprocessed already.
+        prepare: A function that preprocesses other inputs; `None` for a model without a
+            preprocessor.
     """
 
     def __init__(
@@ -56,8 +56,8 @@ class Predictor:
         self._default = default
         self._fixed = _fixed_size(model)
         self._sizes = {str(shapes_of(x)): size for x, size in shapes}
-        # `predict_on_batch` hands `(x,)` to `predict_step` where `predict` hands x:
-        # KerasHub's object detectors fail on that. And it would have every replica
+        # `predict_on_batch` passes `(x,)` to `predict_step`, whereas `predict` passes
+        # x. KerasHub's object detectors fail on the tuple. Every replica would also
         # predict the whole batch.
         strategy = getattr(model, "distribute_strategy", None)
         replicas = getattr(strategy, "num_replicas_in_sync", 1)
@@ -66,17 +66,17 @@ class Predictor:
         self.begin()
 
     def begin(self) -> None:
-        """To be called before a walk: the model may be another since the last one."""
+        """Prepares for a pass: the model may have changed since the last one."""
         self._functions = step_functions(self._model)
 
     def size(self, x: Any) -> int:
-        """How many samples a batch of these inputs has when it is predicted."""
+        """Returns the batch size in which these inputs are predicted."""
         if self._fixed is not None:
             return self._fixed
         return self._sizes.get(str(shapes_of_samples(x)), self._default)
 
     def __call__(self, x: Any) -> Any:
-        """The outputs of the model for a batch, as arrays or tensors."""
+        """Returns the outputs of the model for a batch, as arrays or tensors."""
         count, size = size_of(x) or 0, self.size(x)
         parts = [
             self._cut(_part(x, start, size), min(size, count - start), size)
@@ -89,10 +89,10 @@ class Predictor:
         )
 
     def check(self, x: Any) -> None:
-        """Predicts a batch of one sample again and again, before training needs it.
+        """Predicts a batch that repeats one sample, before training.
 
         Raises:
-            ValueError: If the model can't.
+            ValueError: If the model can't predict it.
         """
         batch = keras.tree.map_structure(lambda leaf: leaf[None], x)
         size = self.size(batch)
@@ -123,9 +123,9 @@ class Predictor:
             return self._owner.predict_on_batch(self._model, x)
 
     def _function(self, size: int) -> Any:
-        """A `predict_function` for batches of one size.
+        """Returns a `predict_function` for batches of one size.
 
-        TensorFlow traces a function that saw two sizes for any size, and KerasHub's
+        TensorFlow traces a function that got two sizes for any size, and KerasHub's
         non-maximum suppression fails where the size is not known.
         """
         model = self._model
@@ -143,13 +143,13 @@ class Predictor:
 
 
 class _CompiledOnJax:
-    """`model.predict_on_batch` on JAX, which waits for nothing and moves no weights.
+    """A faster `model.predict_on_batch` on JAX.
 
-    That one assigns every weight of the model anew for each batch, and waits for the
-    outputs.
+    Keras' method assigns every weight of the model for each batch, and waits for the
+    outputs. This one does neither.
 
     Args:
-        model: The model. It is not held.
+        model: The model, of which only a weak reference is kept.
     """
 
     def __init__(self, model: Any) -> None:
@@ -159,7 +159,7 @@ class _CompiledOnJax:
         self._step = jax.jit(self._stateless)
 
     def __call__(self, model: Any, x: Any) -> Any:
-        """The outputs, which may be under way still."""
+        """Returns the outputs, without waiting for them."""
         model.jax_state_sync()  # `fit` may have newer weights than the model.
         variables = model.non_trainable_variables
         outputs, changed = self._step(
@@ -172,16 +172,16 @@ class _CompiledOnJax:
         return outputs
 
     def _stateless(self, trainable: Any, others: Any, x: Any) -> Any:
-        """What is compiled: the outputs, and the state that changes, of an RNN, say."""
+        """Returns the outputs, and the changed state, such as that of an RNN."""
         model: Any = self._model()
-        data = keras.utils.pack_x_y_sample_weight(x)  # As `predict` hands it over.
+        data = keras.utils.pack_x_y_sample_weight(x)  # As `predict` passes it.
         outputs, others_after = model.predict_step((trainable, others), data)
         pairs = enumerate(zip(others, others_after, strict=True))
         return outputs, {i: new for i, (old, new) in pairs if new is not old}
 
 
 def _can_be_compiled(model: Any, owner: Any) -> bool:
-    """Whether the model is predicted by Keras' own `predict_on_batch`, compiled."""
+    """Whether `_CompiledOnJax` can replace the model's `predict_on_batch`."""
     return bool(
         keras.backend.backend() == "jax"
         and owner.predict_on_batch is keras.Model.predict_on_batch
@@ -202,13 +202,13 @@ def is_nnx_enabled() -> bool:
 
 
 def has_own_predict_step(model: Any) -> bool:
-    """Whether predicting is more than calling the model."""
+    """Whether the model has its own `predict_step`."""
     predict_step = getattr(type(model), "predict_step", None)
     return predict_step is not keras.Model.predict_step
 
 
 def _fixed_size(model: Any) -> int | None:
-    """The size of batches that the inputs of a model are declared with."""
+    """Returns the batch size that the inputs of a model declare; `None` for any."""
     inputs = getattr(model, "inputs", None) or []
     sizes = {tensor.shape[0] for tensor in inputs if len(tensor.shape)}
     return next((int(size) for size in sizes if size), None)

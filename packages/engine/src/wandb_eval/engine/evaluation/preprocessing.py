@@ -1,4 +1,4 @@
-"""What a model's own preprocessor makes of the data, as KerasHub's tasks do it."""
+"""Applies a model's own preprocessor to data, as KerasHub's tasks do."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from wandb_eval.engine.nested import to_numpy
 
 
 class Preprocessing:
-    """Does to batches what `fit` and `evaluate` of a KerasHub task do to theirs.
+    """Preprocesses batches as `fit` and `evaluate` of a KerasHub task do.
 
-    They map `preprocess_samples` over a `tf.data.Dataset`, or over one of Grain.
-    Outside of these its layers take other ways, with other dtypes and roundings, and
-    some fail. So each batch is sent through such a dataset.
+    These map `preprocess_samples` over a `tf.data.Dataset`, or over a data set of
+    Grain. Outside of a data set, the layers use other code, with other dtypes and
+    rounding, and some fail. So each batch is passed through such a data set.
 
     Args:
         model: The task.
-        source: The validation data: which way `fit` goes depends on it.
+        source: The validation data, on which the code path of `fit` depends.
     """
 
     def __init__(self, model: Any, source: Any) -> None:
         self._preprocess = model.preprocess_samples
         self._capture = _capture(model)
         self._spec = getattr(source, "element_spec", None)
-        # What `fit` takes of arrays depends on what is installed; with generators of
-        # batches it does not work at all.
+        # For arrays, the kind of data set depends on the installed packages. Generators
+        # of batches do not work at all.
         self._asks = isinstance(source, (tuple, list)) or _is_of_grain(source)
         self._graphs: dict[str, Any] = {}
 
     def __call__(self, raw: Any) -> Any:
-        """A batch `(x, y)` or `(x, y, sample_weight)`, preprocessed."""
+        """Preprocesses a batch `(x, y)` or `(x, y, sample_weight)`."""
         if not isinstance(raw, (tuple, list)) or len(raw) not in (2, 3):
             return raw
         return self._run(tuple(raw))
 
     def inputs(self, x: Any) -> Any:
-        """The inputs of a batch, preprocessed without targets."""
+        """Preprocesses the inputs of a batch, without targets."""
         return keras.utils.unpack_x_y_sample_weight(self._run((x,)))[0]
 
     def _run(self, parts: tuple[Any, ...]) -> Any:
@@ -48,7 +48,7 @@ class Preprocessing:
             dataset = self._dataset_of_fit(parts)
             if dataset is not None and not hasattr(dataset, "element_spec"):
                 return _as_arrays(next(iter(dataset)))
-            self._asks = False  # It would be traced anew for each batch.
+            self._asks = False  # It would be traced again for each batch.
         tensorflow = sys.modules.get("tensorflow")
         dataset = None
         if tensorflow is not None:
@@ -59,7 +59,7 @@ class Preprocessing:
         return _as_arrays(self._in_graph(tensorflow, dataset))
 
     def _dataset_of_fit(self, parts: tuple[Any, ...]) -> Any:
-        """What `evaluate` makes of a batch; `None` if it can't."""
+        """Returns the data set that `evaluate` makes of a batch; `None` on failure."""
         with contextlib.suppress(Exception):
             return None if self._capture is None else self._capture.dataset(*parts)
         return None
@@ -74,11 +74,11 @@ class Preprocessing:
         return next(iter(dataset.map(self._graphs[key]).with_options(options)))
 
     def _signature(self, tf: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
-        """What the function is traced for: what the data declares, if it fits."""
+        """Returns the signature to trace: that of the data, if it fits the batch."""
 
         def for_any_size(spec: Any) -> Any:
             if not isinstance(spec, tf.TensorSpec) or not spec.shape.rank:
-                return spec  # Of ragged tensors.
+                return spec  # The spec of a ragged tensor.
             return tf.TensorSpec([None, *spec.shape[1:]], spec.dtype)
 
         declared = self._spec
@@ -96,14 +96,14 @@ class Preprocessing:
 
 
 def preprocessing(model: Any, source: Any = None) -> Preprocessing | None:
-    """What `fit` and `evaluate` of a model do to a batch first; `None` for nothing."""
+    """Returns the preprocessing of `fit` and `evaluate`; `None` without one."""
     if getattr(model, "preprocess_samples", None) is None or is_unprocessed(model):
         return None
     return Preprocessing(model, source)
 
 
 def is_unprocessed(model: Any) -> bool:
-    """Whether it is a task of KerasHub that has nothing to preprocess data with."""
+    """Whether a model is a task of KerasHub without a preprocessor."""
     kinds = type(model).__mro__
     owner = next((kind for kind in kinds if "preprocess_samples" in vars(kind)), None)
     return bool(
@@ -114,9 +114,9 @@ def is_unprocessed(model: Any) -> bool:
 
 
 def _capture(model: Any) -> Any:
-    """A task that gives away the dataset that its `evaluate` makes of a batch.
+    """Makes a task that returns the data set that its `evaluate` makes of a batch.
 
-    `None` if the class that has `preprocess_samples` has no `evaluate` of its own.
+    `None` if the class with `preprocess_samples` has no `evaluate` of its own.
     """
     kinds = type(model).__mro__
     roots = [kind for kind in kinds if "preprocess_samples" in vars(kind)]
@@ -144,17 +144,17 @@ def _is_of_grain(source: Any) -> bool:
 
 
 def _as_arrays(parts: Any) -> Any:
-    """Of a batch with a list in it, KerasHub's layers make a tensor."""
+    """Converts tensors to arrays; KerasHub's layers convert lists to tensors."""
     return keras.tree.map_structure(
         lambda leaf: leaf if leaf is None else to_numpy(leaf), parts
     )
 
 
 def before_rescaling(model: Any, x: Any) -> Any:
-    """A preprocessed image with the values that it had: resized, but not rescaled.
+    """Undoes the rescaling of a preprocessed image, but not the resizing.
 
     KerasHub's `ImageConverter` resizes an image, multiplies it by `scale` and adds
-    `offset`. Shown is what lies before these two.
+    `offset`. Tables show the image before the last two steps.
     """
     converter = getattr(getattr(model, "preprocessor", None), "image_converter", None)
     scale, offset = (

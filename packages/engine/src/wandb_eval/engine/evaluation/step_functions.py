@@ -1,8 +1,8 @@
-"""Functions that Keras makes of the steps of a model, for this package alone.
+"""Functions that Keras makes from the steps of a model, for this package only.
 
-Keras keeps `test_function` and `predict_function` on the model. A function of ours in
-their place would be traced for batches that the user's own calls never see, and
-the other way round. So ours are kept here, for as long as the model lives.
+Keras keeps `test_function` and `predict_function` on the model. If we shared them, they
+would be traced for batches of ours that the user's own calls never see, and vice versa.
+So our functions are kept here, for as long as the model lives.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _MADE_BY_KERAS = ("train_function", "test_function", "predict_function")
 
 
 class StepFunctions:
-    """The functions of ours for one model, made when they are first asked for.
+    """Our functions for one model, which are made at the first access.
 
-    None of them may hold the model, or it would live for ever: see `weakly`.
+    A function must not hold the model, or the model would live forever: see `weakly`.
 
     Attributes:
-        generation: How often they were forgotten.
+        generation: The number of times that the functions were forgotten.
     """
 
     def __init__(self) -> None:
@@ -34,19 +34,19 @@ class StepFunctions:
         self._weights: tuple[int, ...] = ()
 
     def get(self, key: Any, make: Callable[[], Any]) -> Any:
-        """The function of this key, which `make` makes if there is none yet."""
+        """Returns the function of a key, and makes it if there is none yet."""
         if key not in self._functions:
             self._functions[key] = make()
         return self._functions[key]
 
     def renew(self, model: Any) -> None:
-        """Forgets all functions if the model isn't what they were made of.
+        """Forgets all functions if the model has changed.
 
-        `compile`, `quantize` and others reset what Keras itself has made. A function of
-        Keras' that was not there before is no sign of that.
+        `compile`, `quantize` and others reset the functions of Keras. A function of
+        Keras that was not there before is no sign of a change.
         """
         changed = False
-        # `compile` makes a new loss tracker, also where Keras has made no function.
+        # `compile` makes a new loss tracker, even if Keras has not made a function.
         for name in (*_MADE_BY_KERAS, "_loss_tracker"):
             now = made_by_keras(getattr(model, name, None))
             if name in self._seen and self._seen[name]() is not now:
@@ -66,21 +66,21 @@ _KEPT: weakref.WeakKeyDictionary[Any, StepFunctions] = weakref.WeakKeyDictionary
 
 
 def step_functions(model: Any) -> StepFunctions:
-    """The functions of ours for a model, anew where Keras would make its own anew."""
+    """Returns our functions for a model; new ones if the model has changed."""
     functions = _KEPT.setdefault(model, StepFunctions())
     functions.renew(model)
     return functions
 
 
 def made_by_keras(function: Any) -> Any:
-    """What is in the model: of a function that was put in its place, that one."""
+    """Returns the function of Keras that ours replaces, or the function itself."""
     while hasattr(function, "in_place_of"):
         function = function.in_place_of
     return function
 
 
 def weakly(model: Any, method: str) -> Callable[..., Any]:
-    """A method of a model as a function that does not hold the model."""
+    """Returns a method of a model as a function that does not hold the model."""
     reference = weakref.ref(model)
 
     def call(*args: Any) -> Any:
@@ -90,12 +90,12 @@ def weakly(model: Any, method: str) -> Callable[..., Any]:
 
 
 def make_function(model: Any, kind: str, step: Callable[..., Any]) -> Any:
-    """What Keras makes of a step, without holding or changing the model.
+    """Makes Keras' function for a step, without holding or changing the model.
 
     Args:
         model: The model.
         kind: `"test"` or `"predict"`.
-        step: What takes the place of its `test_step` or `predict_step`.
+        step: The function that replaces its `test_step` or `predict_step`.
     """
     stand_in = _StandIn(model)
     vars(stand_in)[f"{kind}_step"] = step
@@ -104,21 +104,21 @@ def make_function(model: Any, kind: str, step: Callable[..., Any]) -> Any:
 
 
 class _StandIn:
-    """Has Keras take it for a model: what it makes is set here, and refers to it."""
+    """Stands in for a model: Keras sets its function here, not on the model."""
 
     def __init__(self, model: Any) -> None:
         self._model = weakref.ref(model)
 
     def __getattr__(self, name: str) -> Any:
         model = self._model()
-        if name == "_make_function":  # Its functions ask `self` whenever they run.
+        if name == "_make_function":  # Its functions use `self` at each call.
             return types.MethodType(getattr(type(model), name), self)
         return getattr(model, name)
 
 
 @contextlib.contextmanager
 def as_predict_function(model: Any, function: Any) -> Iterator[None]:
-    """Puts a function in the place of `model.predict_function` for a while."""
+    """Replaces `model.predict_function`, until the `with` statement ends."""
     before = model.predict_function
     has_stop = hasattr(model, "stop_predicting")
     model.predict_function = function
