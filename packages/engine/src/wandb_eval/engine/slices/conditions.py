@@ -1,7 +1,7 @@
 """Conditions on a property of samples: the tails of a number, and categories.
 
 Samples that meet the same conditions on a property are in one *cell*. There are few
-cells, so that sums over slices are made from sums over cells.
+cells, so sums over slices are computed from sums over cells.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from numpy.typing import ArrayLike, NDArray
 TAILS = (0.05, 0.1, 0.2, 0.25, 0.3, 0.5)
 """Shares of the samples, at both ends of a number.
 
-Limits that lie close cost hardly any power, because their slices are nearly the same;
-but where two tails of 30 % are weak together, those of 25 or 50 % miss it too often.
+Close limits cost hardly any power, because their slices are nearly the same. But if two
+tails of 30 % are weak together, those of 25 or 50 % miss them too often.
 """
 
 MOST_WHOLE_NUMBERS = 10
-"""A property of no more values, all of them whole numbers, has categories, too."""
+"""A property with at most so many values, all whole numbers, has categories, too."""
 
 _TAIL_TOLERANCE = 0.05
-"""What a tail may be larger or smaller than its share, for a limit of few digits."""
+"""The relative deviation of a tail from its share, for a limit with few digits."""
 
 Mask = NDArray[np.bool_]
 
@@ -35,10 +35,10 @@ class Conditions:
     """The conditions on one property.
 
     Attributes:
-        name: The property.
+        name: The name of the property.
         texts: Each condition in words, such as `"brightness below 0.21"`.
         cells: The cell of each sample, int32 of shape `(samples,)`.
-        members: Which cells meet which condition: zeros and ones in float64, of shape
+        members: Whether cells meet conditions: zeros and ones in float64, of shape
             `(conditions, cells)`.
     """
 
@@ -48,24 +48,24 @@ class Conditions:
     members: NDArray[np.float64]
 
     def mask(self, condition: int) -> Mask:
-        """Which samples meet a condition, bool of shape `(samples,)`."""
+        """Returns whether each sample meets a condition, of shape `(samples,)`."""
         met: Mask = self.members[condition].astype(bool)[self.cells]
         return met
 
 
 def conditions_of(name: str, values: ArrayLike, least: float) -> Conditions:
-    """The conditions on a property that enough samples meet.
+    """Returns the conditions on a property that enough samples meet.
 
-    A number has its tails of 5, 10, 20, 25, 30 and 50 % at both ends, each with the
-    limit of the fewest digits that splits off about as many samples; strings, bools,
-    and whole numbers of at most 10 values have a condition for each value. What is
-    missing (`None`, NaN, infinite) meets a condition of its own, and no other.
+    A number has tails of 5, 10, 20, 25, 30 and 50 % at both ends, each with the limit
+    of the fewest digits that splits off about as many samples. Strings, bools, and
+    whole numbers with at most 10 values have a condition for each value. Missing values
+    (`None`, NaN, infinity) meet a separate condition, and no other.
 
     Args:
-        name: The property.
-        values: A value of each sample, shape `(samples,)` or `(samples, 1)`: numbers,
-            strings or bools.
-        least: The number of samples that a condition needs.
+        name: The name of the property.
+        values: The value of each sample, of shape `(samples,)` or `(samples, 1)`:
+            numbers, strings or bools.
+        least: The smallest number of samples that meet a condition.
 
     Raises:
         ValueError: If the values are of another kind or shape.
@@ -84,7 +84,7 @@ def conditions_of(name: str, values: ArrayLike, least: float) -> Conditions:
     texts = tuple(text for _, text in found.values())
     if not masks:
         return Conditions(name, (), np.zeros(len(column), np.int32), np.zeros((0, 1)))
-    # No more than 64: a category needs 2 % of the samples, and a number has 12 tails.
+    # At most 64: a category needs 2 % of the samples, and a number has 12 tails.
     bits = np.zeros(len(column), np.uint64)
     for place, mask in enumerate(masks):
         bits |= mask.astype(np.uint64) << np.uint64(place)
@@ -95,11 +95,11 @@ def conditions_of(name: str, values: ArrayLike, least: float) -> Conditions:
 
 
 def codes_of(name: str, values: ArrayLike) -> NDArray[np.int64]:
-    """Numbers the different values from 0 on; what is missing is one value.
+    """Numbers the different values from 0 on. Missing values have one number.
 
     Args:
-        name: How errors call them.
-        values: As `conditions_of` takes them.
+        name: The name of the values in errors.
+        values: The values, as in `conditions_of`.
 
     Returns:
         int64 of shape `(samples,)`.
@@ -112,10 +112,10 @@ def codes_of(name: str, values: ArrayLike) -> NDArray[np.int64]:
 
 
 def _column(name: str, values: ArrayLike) -> NDArray[Any]:
-    """float64 with NaN for numbers, or objects: strings, bools, `None`."""
+    """Converts values to float64 with NaN, or to objects: strings, bools, `None`."""
     array = np.asarray(values)
     if array.dtype.kind in "US" and not hasattr(values, "dtype"):
-        array = np.asarray(values, object)  # Among strings, NaN would become 'nan'.
+        array = np.asarray(values, object)  # Otherwise NaN would become 'nan'.
     if array.ndim > 1 and array.size == len(array):
         array = array.reshape(-1)
     if array.ndim != 1:
@@ -140,7 +140,7 @@ def _column(name: str, values: ArrayLike) -> NDArray[Any]:
 
 
 def _plain(name: str, value: Any) -> str | bool | float | None:
-    """One value as Python has it; `None` if it is missing."""
+    """Converts one value to a Python value; `None` if it is missing."""
     if isinstance(value, np.generic | np.ndarray) and np.ndim(value) == 0:
         value = value.item()
     if isinstance(value, bytes):
@@ -155,7 +155,7 @@ def _plain(name: str, value: Any) -> str | bool | float | None:
 
 
 def _masks(column: NDArray[Any]) -> Iterator[tuple[Mask, str]]:
-    """All conditions, and what is said of each; simple ones first."""
+    """Yields all conditions with their texts; simple ones first."""
     if column.dtype.kind == "f":
         held = np.isfinite(column)
         values, counts = np.unique(column[held], return_counts=True)
@@ -169,7 +169,7 @@ def _masks(column: NDArray[Any]) -> Iterator[tuple[Mask, str]]:
                 yield column > -limit, f"above {_number(-limit)}"
     else:
         held = np.array([value is not None for value in column], bool)
-        # Where 1 and True, or 1 and '1', are told apart, as a user does.
+        # 1, True and '1' are different values, as for a user.
         texts = np.array([repr(value) for value in column])
         for text in np.unique(texts[held]):
             yield texts == text, f"is {text}"
@@ -179,18 +179,18 @@ def _masks(column: NDArray[Any]) -> Iterator[tuple[Mask, str]]:
 def _limits(
     values: NDArray[np.float64], counts: NDArray[np.int64], share: float
 ) -> Iterator[float]:
-    """The limit that about this share of the samples are below; none if all are equal.
+    """Yields the limit below which about a share of the samples lie, if values differ.
 
     Args:
         values: The different values, in order.
-        counts: How many samples have each.
+        counts: The number of samples with each value.
         share: The share.
     """
     below = np.concatenate([[0], np.cumsum(counts)])
     if len(values) < 2:
         return
     wanted = share * below[-1]
-    # As a limit, `values[i]` has `below[i]` samples below it.
+    # `below[i]` samples are below the limit `values[i]`.
     place = 1 + int(np.argmin(np.abs(below[1:-1] - wanted)))
     near = np.abs(below[1:-1] - wanted) <= _TAIL_TOLERANCE * wanted
     places = 1 + np.flatnonzero(near) if near.any() else np.array([place])
@@ -198,7 +198,7 @@ def _limits(
 
 
 def _simplest(low: float, high: float, best: float) -> float:
-    """The number of the fewest digits that is above `low` and at most `high`.
+    """Returns the number with the fewest digits above `low` and up to `high`.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Problems of the data itself that a walk through it shows."""
+"""Problems of the data itself: contradictory, equal and blank samples."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ Kind = Literal["different targets", "equal content", "blank"]
 
 @dataclass(frozen=True)
 class DataProblem:
-    """Samples of which something is wrong, whatever a model says.
+    """Samples with a problem that does not depend on a model.
 
     Attributes:
         kind: `"different targets"` for samples of equal content that have different
-            targets, so that at least one of these is wrong; `"equal content"` for
-            samples that are there more than once, targets included; `"blank"` for
-            images of one colour.
+            targets, of which at least one is wrong; `"equal content"` for samples that
+            occur more than once, targets included; `"blank"` for images of one color.
         index: The places of the samples in the data, int64, ascending.
-        text: The same in a sentence.
+        text: A sentence that describes the problem.
     """
 
     kind: Kind
@@ -35,19 +34,19 @@ def data_problems(
     sample_checksums: ArrayLike,
     contrast: ArrayLike | None = None,
 ) -> list[DataProblem]:
-    """Finds samples with equal content, with different targets or not, and blank ones.
+    """Finds blank images, and samples with equal content and equal or other targets.
 
     Args:
         input_checksums: A checksum of the inputs of each sample, uint64 of shape
             `(samples,)`.
-        sample_checksums: A checksum of its inputs and targets, likewise.
-        contrast: Of the image of each sample, as `image_properties` has it; NaN if it
-            is not known. `None` if there are no images.
+        sample_checksums: A checksum of the inputs and targets of each sample, uint64 of
+            shape `(samples,)`.
+        contrast: The contrast of the image of each sample, from `image_properties`; NaN
+            if it is not known. `None` if there are no images.
 
     Returns:
-        For each group of samples with equal content one problem, those with different
-        targets first, larger groups first; at the end one for all images that are
-        blank.
+        A problem for each group of samples with equal content: those with different
+        targets first, and larger groups first. The last one has all blank images.
 
     Raises:
         ValueError: If the lengths differ.
@@ -96,7 +95,7 @@ def data_problems(
 
 
 def _groups(checksums: NDArray[np.uint64]) -> Iterator[NDArray[np.int64]]:
-    """Where values stand that are there more than once."""
+    """Yields the places of each value that occurs more than once."""
     order = np.argsort(checksums, kind="stable")
     ends = np.flatnonzero(np.diff(checksums[order])) + 1
     for index in np.split(order, ends):

@@ -1,8 +1,8 @@
-"""Properties of images and targets: what slices of samples are made by.
+"""Properties of images and targets, which define slices of samples.
 
-Each function looks at one sample, and is quick enough to call for each of a validation,
-in threads: NumPy and OpenCV let these run side by side. What can't be said of a sample
-(the size of the smallest of no objects) is NaN, which slices treat as missing.
+Each function takes one sample, and is fast enough to call for every sample of a
+validation, in threads: NumPy and OpenCV release the GIL. A property that a sample does
+not have (the size of the smallest of no objects) is NaN, which slices treat as missing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MECHANICAL = {
     "detection": ("num_objects", "smallest_object", "median_object", "largest_overlap"),
     "segmentation": ("num_classes", "contours"),
 }
-"""Properties of targets on which F1 and IoU depend by how they are computed: one miss
+"""Properties of targets on which F1 and IoU depend by definition: one miss
 among two objects costs more F1 than one among ten, and pixels at contours are a larger
 part of small regions."""
 
@@ -32,15 +32,14 @@ _MOST_RARE = 4
 
 
 def image_properties(image: NDArray[np.uint8]) -> dict[str, float]:
-    """What is known of an image without a model.
+    """Returns properties of an image.
 
-    An image of which a side is longer than 128 pixels is shrunk first, by averaging
-    whole blocks of pixels.
-    Luma is Y' of ITU-R BT.601: 0.299 R + 0.587 G + 0.114 B.
+    An image with a side of more than 128 pixels is shrunk first, by averaging whole
+    blocks of pixels. Luma is Y' of ITU-R BT.601: 0.299 R + 0.587 G + 0.114 B.
 
     Args:
         image: uint8 of shape `(height, width)` or `(height, width, channels)` with 1,
-            3 (RGB) or 4 channels (RGBA, whose opacity is not looked at).
+            3 (RGB) or 4 channels (RGBA, whose opacity is ignored).
 
     Returns:
         - `brightness`: the mean of luma, 0 to 1.
@@ -51,12 +50,13 @@ def image_properties(image: NDArray[np.uint8]) -> dict[str, float]:
           Microscopy). 0 if the image is blank; noise is sharp, too.
         - `colorfulness`: of Hasler and Süsstrunk (2003, Measuring Colourfulness in
           Natural Images): with rg = R - G and yb = (R + G) / 2 - B, the root of the sum
-          of their variances, and 0.3 times that of their squared means. 0 for grey; 33
-          is moderately, 82 highly colourful. For images with colours only.
-        - `width`, `height`, `aspect_ratio` (width / height): of the image as it came.
+          of their variances, and 0.3 times that of their squared means. 0 for gray; 33
+          is moderately colorful, 82 highly. Only for images with colors.
+        - `width`, `height`, `aspect_ratio` (width / height): those of the original
+        image.
 
     Raises:
-        ValueError: If it is no such array, or empty.
+        ValueError: If the image is another array, or empty.
 
     Example:
 
@@ -100,7 +100,7 @@ def image_properties(image: NDArray[np.uint8]) -> dict[str, float]:
 
 
 def varying(columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """The properties that differ among samples: `width`, say, if images differ in it.
+    """Returns the properties that differ among samples.
 
     Example:
 
@@ -118,7 +118,7 @@ def varying(columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 def detection_properties(
     boxes: NDArray[np.floating[Any]], height: float, width: float
 ) -> dict[str, float]:
-    """What is known of the objects of an image.
+    """Returns properties of the objects in an image.
 
     Args:
         boxes: The true boxes as corners in pixels (`"xyxy"`), shape `(objects, 4)`.
@@ -127,8 +127,9 @@ def detection_properties(
 
     Returns:
         - `num_objects`: the number of objects.
-        - `smallest_object`, `median_object`: the share of the image's area that the
-          smallest box has, and the median one. NaN without objects.
+        - `smallest_object`, `median_object`: the smallest and the median box, as shares
+        of
+          the image's area. NaN without objects.
         - `largest_overlap`: the largest IoU of two boxes; 0 with fewer than two.
         - `touching_border`: the share of the objects whose box comes within a pixel of
           the border. NaN without objects.
@@ -165,22 +166,23 @@ def segmentation_properties(
     rare: Sequence[tuple[int, str]] = (),
     ignore_index: int | None = None,
 ) -> dict[str, float]:
-    """What is known of the regions of an image.
+    """Returns properties of the regions in an image.
 
-    A mask of which a side is longer than 128 pixels is thinned out to that first.
+    A mask with a side of more than 128 pixels is thinned out first.
 
     Args:
         mask: The true class of each pixel, integers of shape `(height, width)`.
-        rare: The ids and names of classes whose share of pixels is a property of its
-            own: see `rare_classes`.
-        ignore_index: The id of pixels that are of no class.
+        rare: The ids and names of classes whose share of pixels is a separate property:
+            see `rare_classes`.
+        ignore_index: The id of pixels without a class.
 
     Returns:
         - `num_classes`: the number of classes.
-        - `contours`: how long the lines between classes are, for their area: of the
-          pairs of neighbouring pixels that have classes, the share of two classes.
-          NaN if there is no such pair.
-        - `share_of_<name>` for each rare class: its share of the pixels of classes.
+        - `contours`: the length of the lines between classes, relative to the area: of
+        the
+          pairs of neighboring pixels with classes, the share with two classes. NaN
+          without such pairs.
+        - `share_of_<name>` for each rare class: its share of the pixels with classes.
 
     Example:
 
@@ -215,14 +217,14 @@ def segmentation_properties(
 
 
 def rare_classes(counts: NDArray[np.integer[Any]]) -> list[int]:
-    """The classes that are rare among pixels, the rarest first, at most four.
+    """Returns the ids of at most four rare classes, the rarest first.
 
     Args:
-        counts: The pixels of each class in each sample, shape `(samples, classes)`.
+        counts: The pixels of each class in each sample, of shape `(samples, classes)`.
 
     Returns:
-        Those with less than 5 % of all pixels that are in as many samples as a slice
-        needs, 30 and 2 %: the share of others could not be compared.
+        The classes with less than 5 % of all pixels that occur in as many samples as a
+        slice needs, 30 and 2 %: the shares of others could not be compared.
 
     Example:
 
@@ -239,13 +241,13 @@ def rare_classes(counts: NDArray[np.integer[Any]]) -> list[int]:
 
 
 def thinned(mask: NDArray[Any]) -> NDArray[Any]:
-    """A mask of at most 128 pixels a side, of every second, third, ... pixel."""
+    """Keeps every nth pixel of a mask, so that its sides have at most 128 pixels."""
     step = math.ceil(max(mask.shape[:2]) / MOST_PIXELS)
     return mask[step // 2 :: step, step // 2 :: step] if step > 1 else mask
 
 
 def _shrunk(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    # Means of whole blocks of pixels: OpenCV does that many times faster than others.
+    # Means of whole blocks are many times faster in OpenCV than other interpolations.
     step = math.ceil(max(image.shape[:2]) / MOST_PIXELS)
     if step == 1:
         return image

@@ -1,29 +1,30 @@
 """Finds slices of samples on which a model does provably worse.
 
-`find_weak_slices` needs an error and some properties of each sample, and nothing of a
-model, a callback or a run. A callback calls it once, when training ends: with the error
-of each sample of the last evaluation (`scores`), the properties that `image_properties`
-and its like found during the first one, those of the user, and, for classification, the
-true classes as `strata`.
+`find_weak_slices` needs an error and some properties of each sample, but no model,
+callback or run. A callback calls it once, when training ends, with the error of each
+sample of the last evaluation (`scores`), the properties that `image_properties` and
+similar functions found during the first one, the properties of the user, and, for
+classification, the true classes as `strata`.
 
-How it decides:
+The method:
 
-- The slices are fixed before the errors are looked at: see `conditions_of`.
+- The slices are fixed before the errors are used: see `conditions_of`.
 - The gap of a slice is the coefficient of "is in the slice" in a linear model of the
   error with a mean for each stratum; without strata, the difference of two means.
-- Errors are permuted within strata. The largest standardised gap of all slices in each
-  permutation tells how large chance alone makes the largest one (max-T: Westfall and
+- Errors are permuted within strata. The largest standardized gap of all slices in each
+  permutation shows how large the largest gap is by chance alone (max-T: Westfall and
   Young 1993, Resampling-Based Multiple Testing). One threshold holds for all slices.
 - There are many more small slices than large ones, and more pairs than single
-  properties; so chance would speak of small pairs nearly always. From each gap is taken
-  the largest one that as many separate slices of its kind have by chance,
-  sqrt(2 log(number)), before gaps are compared (Dümbgen and Spokoiny 2001, Multiscale
+  properties, so the largest gap by chance is nearly always that of a small pair. Before
+  gaps are compared, each one is reduced by the largest gap that as many separate slices
+  of its kind have by chance, sqrt(2 log(number)) (Dümbgen and Spokoiny 2001, Multiscale
   Testing of Qualitative Hypotheses). So a pair has to earn its second property.
-- The lower bound of a gap is where a test of "the gap is this large" begins to reject,
-  with the variance that goes with each such gap, as in score intervals (Miettinen and
+- The lower bound of a gap is the value at which a test of "the gap is this large"
+begins
+  to reject, with the variance for that gap, as in score intervals (Miettinen and
   Nurminen 1985): the pooled variance for no gap, that of a model with the gap for the
-  one observed, and between these by interpolation. So it is above 0 if, and only if,
-  the slice passes the threshold, and holds where errors scatter more in the slice.
+  observed gap, and an interpolation in between. So the bound is above 0 if, and only
+  if, the slice passes the threshold. It also holds if errors scatter more in the slice.
 """
 
 from __future__ import annotations
@@ -40,13 +41,13 @@ from wandb_eval.engine.slices.conditions import Mask, codes_of, conditions_of
 from wandb_eval.engine.slices.sums import Floats, Slices
 
 MIN_SAMPLES = 300
-"""With fewer samples, nothing but the grossest weakness could be told from chance."""
+"""With fewer samples, only very large gaps can be told from chance."""
 
 _LEAST_SAMPLES, _LEAST_SHARE = 30, 0.02
 _MOST_COVERED = 0.5
 _NEARLY_AS_STRONG, _NEARLY_THE_SAME = 0.9, 0.6
 _BLOCK = 2**21
-"""Numbers in an array of permuted errors: 16 MB."""
+"""The number of values in an array of permuted errors: 16 MB."""
 
 _STRATA_BLOCK = 256
 
@@ -59,18 +60,18 @@ class WeakSlice:
         text: The slice in words: `"brightness below 0.21 and camera is 'north'"`.
         properties: The names of its properties, one or two.
         index: The places of its samples in the data, int64, ascending.
-        num_samples: How many these are.
+        num_samples: The number of its samples.
         share: Their share of all samples that have an error.
         error: Their mean error.
         error_elsewhere: The mean error of the other samples.
-        gap: How much larger the error is, within strata. Without strata, the difference
-            of `error` and `error_elsewhere`.
-        at_least: A lower bound of the gap. With the confidence asked for (95 %), those
-            of all slices hold at once, so it holds for the slices that were picked.
-        p_value: How likely chance alone makes the largest gap of all slices this large,
-            in standard errors.
-        mechanical: Whether the error depends on one of the properties by how it is
-            computed (F1 on the number of objects): no fault of the model then.
+        gap: The increase of the error in the slice, within strata. Without strata, the
+            difference of `error` and `error_elsewhere`.
+        at_least: A lower bound of the gap. With the requested confidence (95 %), the
+            bounds of all slices hold at once, so they hold for the selected slices.
+        p_value: The probability that the largest gap of all slices is this large, in
+            standard errors, by chance alone.
+        mechanical: Whether the error depends on one of the properties by its definition
+            (as F1 does on the number of objects), so that the model is not at fault.
     """
 
     text: str
@@ -107,34 +108,35 @@ def find_weak_slices(
 ) -> list[WeakSlice]:
     """Finds slices of samples on which a model does provably worse.
 
-    Slices are the tails of 5 to 50 % at both ends of a number, the categories
-    of strings, bools and whole numbers of few values, missing values (`None`, NaN,
-    infinite), and pairs of these of two properties; of at least 30 samples, and 2 %.
+    Slices are the tails of 5 to 50 % at both ends of a number, the categories of
+    strings, bools and whole numbers with few values, missing values (`None`, NaN,
+    infinity), and pairs of these for two properties. A slice has at least 30 samples,
+    and 2 % of all.
 
     Args:
-        errors: How wrong the model is on each sample: 0 or more, of shape `(samples,)`.
-            Samples with NaN are left out; infinite ones count as the largest finite
-            one.
-        properties: For each property, by its name, a value of each sample: numbers,
-            strings or bools, of shape `(samples,)`.
-        strata: What slices are compared within, such as the class of each sample, so
-            that a property is not blamed for what a class does. Shape `(samples,)`.
-        num_permutations: How often errors are permuted within strata.
-        confidence: That nothing is found where there is nothing, and that all bounds
-            hold.
-        min_gap: The least gap that matters, as a share of the error elsewhere.
-        max_slices: The most slices that are returned.
-        mechanical: The properties on which the error depends by how it is computed.
-        seed: Of the permutations. With the same seed, the same is found.
+        errors: The error of the model on each sample: 0 or more, of shape `(samples,)`.
+            Samples with NaN are left out. Infinity counts as the largest finite error.
+        properties: The properties of the samples, by name: numbers, strings or bools,
+            of shape `(samples,)`.
+        strata: Groups within which slices are compared, of shape `(samples,)`. With the
+            class of each sample, a property is not blamed for the errors of a class.
+        num_permutations: The number of permutations of the errors within strata.
+        confidence: The probability that no slice is found if there is none, and that
+            all bounds hold.
+        min_gap: The smallest gap that matters, as a share of the error elsewhere.
+        max_slices: The largest number of slices to return.
+        mechanical: The properties on which the error depends by its definition.
+        seed: The seed of the permutations. The same seed gives the same slices.
 
     Returns:
-        Slices, the strongest first: by their gap in standard errors. Each has at
-        most half of its samples in a stronger one, and a gap without them. Of slices
-        that are nearly equal it is the one of fewer properties and digits. Empty if
-        there is none, or if there are fewer than 300 samples: see `too_few_samples`.
+        Slices, the strongest first, by their gap in standard errors. Each has at most
+        half of its samples in stronger ones, and a gap without these samples. Of nearly
+        equal slices, the one with fewer properties and digits is returned. The list is
+        empty if there is no weak slice, or if there are fewer than 300 samples: see
+        `too_few_samples`.
 
     Raises:
-        ValueError: If an argument is out of its range, or lengths differ.
+        ValueError: If an argument is out of its range, or if lengths differ.
 
     Example:
 
@@ -181,7 +183,7 @@ def find_weak_slices(
 
 
 def too_few_samples(errors: ArrayLike) -> str | None:
-    """Why nothing can be found, in a sentence, or `None` if there are enough samples.
+    """Returns why no slice can be found, or `None` if there are enough samples.
 
     Example:
 
@@ -199,15 +201,15 @@ def too_few_samples(errors: ArrayLike) -> str | None:
 
 @dataclass(frozen=True)
 class _Gaps:
-    """What is measured of all slices at once: arrays of shape `(slices,)`.
+    """The measurements of all slices: arrays of shape `(slices,)`.
 
     Attributes:
         counts: The number of samples.
-        errors: The sum of their errors.
-        excess: The sum of their errors beyond the means of their strata.
-        contrast: For how many samples these stand: in a stratum of n samples, m of them
+        errors: The sum of the errors.
+        excess: The sum of the errors beyond the means of their strata.
+        contrast: The effective number of samples: in a stratum of n samples, m of them
             in the slice, m * (n - m) / n. The gap is `excess / contrast`.
-        variance: That of `excess` over all permutations within strata, exactly.
+        variance: The exact variance of `excess` over all permutations within strata.
     """
 
     counts: Floats
@@ -217,12 +219,12 @@ class _Gaps:
     variance: Floats
 
     def strengths(self, least: float, handicaps: Floats) -> Floats:
-        """Gaps in standard errors, less what a slice of the kind has by chance.
+        """Returns gaps in standard errors, less their handicaps.
 
         Args:
-            least: The least number of samples. Where there are fewer, or where there is
-                too little to compare, it is -inf.
-            handicaps: What is taken off.
+            least: The smallest number of samples. Slices with fewer samples, or with
+                too little contrast, have -inf.
+            handicaps: The handicap of each slice.
         """
         enough = (self.counts >= least) & (self.contrast >= least / 2)
         enough &= self.variance > 1e-9 * self.contrast * self.variance.max(initial=0)
@@ -233,7 +235,7 @@ class _Gaps:
 
 
 class _Search:
-    """The gaps of all slices, and what chance makes of them."""
+    """The gaps of all slices, and their distribution by chance."""
 
     def __init__(
         self, slices: Slices, errors: Floats, strata: NDArray[np.int64], least: float
@@ -247,7 +249,7 @@ class _Search:
         self._strengths = self._gaps.strengths(least, self._handicaps)
 
     def maxima(self, count: int, rng: np.random.Generator) -> Floats:
-        """The strength of the strongest slice in each permutation."""
+        """Returns the strength of the strongest slice in each permutation."""
         possible = np.isfinite(self._strengths)
         scale = np.zeros(len(possible))
         scale[possible] = 1 / np.sqrt(self._gaps.variance[possible])
@@ -267,12 +269,12 @@ class _Search:
     def strongest(
         self, threshold: float, min_gap: float, max_slices: int
     ) -> Iterator[int]:
-        """The slices that pass, without those that say again what a stronger one says.
+        """Yields the slices that pass, without those that repeat a stronger one.
 
         Args:
-            threshold: Of strengths.
-            min_gap: The least gap that matters, as a share of the error elsewhere.
-            max_slices: The most slices that are yielded.
+            threshold: The threshold of strengths.
+            min_gap: The smallest gap that matters, as a share of the error elsewhere.
+            max_slices: The largest number of slices to yield.
         """
         gaps, strengths = self._gaps, self._strengths
         total = len(self._errors)
@@ -299,7 +301,7 @@ class _Search:
                 left &= rest.strengths(self._least / 2, self._handicaps) > threshold
 
     def _simplest(self, strongest: int, left: Mask) -> int:
-        """The simplest of the slices that are nearly as strong and nearly the same."""
+        """Returns the simplest slice that is nearly as strong and nearly the same."""
         gaps = self._strengths + self._handicaps
         least = _NEARLY_AS_STRONG * gaps[strongest]
         mask = self._slices.mask(strongest)
@@ -323,7 +325,7 @@ class _Search:
         threshold: float,
         mechanical: Collection[str],
     ) -> WeakSlice:
-        """All that is said of a slice."""
+        """Makes the description of a slice."""
         mask = self._slices.mask(number)
         names = self._slices.names(number)
         gap = self._gaps.excess[number] / self._gaps.contrast[number]
@@ -364,7 +366,7 @@ def _measure(
     strata: NDArray[np.int64],
     kept: Mask | None = None,
 ) -> _Gaps:
-    """Measures the gaps of all slices, on all samples or on those that are kept."""
+    """Measures the gaps of all slices, on all samples or on the kept ones."""
     kept = np.ones(len(errors), bool) if kept is None else kept
     strata = np.unique(strata, return_inverse=True)[1].reshape(-1)
     sizes = np.bincount(strata).astype(np.float64)
@@ -389,15 +391,15 @@ def _measure(
 
 
 def _handicaps(slices: Slices, shares: Floats) -> Floats:
-    """What the largest gap is by chance, of as many slices as can be without overlap.
+    """Returns the largest gap by chance of as many slices as fit without overlap.
 
     Args:
         slices: The slices.
-        shares: The share of the samples that each has.
+        shares: The share of the samples in each slice.
     """
     properties = len(slices.conditions)
     singles = sum(len(one.texts) for one in slices.conditions)
-    # In pairs the one property may have the smaller share, or the other.
+    # In pairs, either property may have the smaller share.
     kinds = np.full(slices.count, properties * (properties - 1.0))
     kinds[:singles] = properties
     handicaps: Floats = np.sqrt(2 * np.log(kinds / np.maximum(shares, 1e-9)))
@@ -405,7 +407,7 @@ def _handicaps(slices: Slices, shares: Floats) -> Floats:
 
 
 def _centred(values: Floats, strata: NDArray[np.int64]) -> Floats:
-    """Values less the mean of their stratum; 0 where that is but rounding."""
+    """Subtracts the mean of each stratum; rounding errors become 0."""
     sizes = np.maximum(np.bincount(strata), 1)
     residuals = values - (np.bincount(strata, values) / sizes)[strata]
     residuals[np.abs(residuals) <= 1e-12 * np.abs(values).max(initial=0)] = 0
@@ -415,7 +417,7 @@ def _centred(values: Floats, strata: NDArray[np.int64]) -> Floats:
 def _permuted(
     values: Floats, strata: NDArray[np.int64], count: int, rng: np.random.Generator
 ) -> Floats:
-    """Permutations of values within strata, shape `(samples, count)`."""
+    """Permutes values within strata; returns shape `(samples, count)`."""
     order = np.argsort(strata, kind="stable")
     ends = np.cumsum(np.bincount(strata))
     permuted = np.empty((len(values), count))
@@ -426,10 +428,10 @@ def _permuted(
 
 
 def _threshold(maxima: Floats, confidence: float) -> float:
-    """A threshold for strengths, from the largest ones under permutations.
+    """Returns a threshold for strengths, from the maxima of the permutations.
 
     It is the upper limit of the quantile, because a quantile of few permutations
-    scatters: with more of them it is lower.
+    scatters. With more permutations it is lower.
     """
     count = len(maxima)
     spread = math.sqrt(count * confidence * (1 - confidence))

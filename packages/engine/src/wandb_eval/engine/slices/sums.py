@@ -1,4 +1,4 @@
-"""Sums over slices: over the samples that meet a condition, or two of them."""
+"""Sums over slices: over the samples that meet one or two conditions."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from wandb_eval.engine.slices.conditions import Conditions, Mask
 Floats = NDArray[np.float64]
 Cells = NDArray[np.int32]
 Pick = tuple[tuple[int, int], ...]
-"""A slice: a property and a condition on it, or two of each."""
+"""A slice: a property and a condition on it, or two of these pairs."""
 
 
 class Slices:
     """All slices by one or two properties, numbered: single conditions first.
 
-    A sample is in one cell of a property, and in one cell of a pair of properties. So a
-    value is added once for each pair, whatever the number of conditions, and nothing of
-    the size of samples times slices is made.
+    A sample is in one cell of each property, and in one cell of each pair of
+    properties. So a value is added once for each pair, for any number of conditions,
+    and no array has the size of samples times slices.
 
     Args:
         conditions: The conditions on each property.
@@ -46,7 +46,7 @@ class Slices:
         self.count = int(self._ends[-1])
 
     def pick(self, number: int) -> Pick:
-        """The properties and conditions of a slice."""
+        """Returns the properties and conditions of a slice."""
         place = int(np.searchsorted(self._ends, number, side="right")) - 1
         group = self._groups[place]
         shape = [len(self.conditions[one].texts) for one in group]
@@ -54,43 +54,43 @@ class Slices:
         return tuple(zip(group, map(int, chosen), strict=True))
 
     def mask(self, number: int) -> Mask:
-        """Which samples are in a slice, bool of shape `(samples,)`."""
+        """Returns whether each sample is in a slice, of shape `(samples,)`."""
         masks = [self.conditions[one].mask(which) for one, which in self.pick(number)]
         both: Mask = np.logical_and.reduce(masks)
         return both
 
     def names(self, number: int) -> tuple[str, ...]:
-        """The properties of a slice."""
+        """Returns the names of the properties of a slice."""
         return tuple(self.conditions[one].name for one, _ in self.pick(number))
 
     def text(self, number: int) -> str:
-        """A slice in words."""
+        """Returns a slice in words."""
         return " and ".join(
             self.conditions[one].texts[which] for one, which in self.pick(number)
         )
 
     def sums(self, values: Floats) -> Iterator[tuple[slice, Floats]]:
-        """Sums of many values over the samples of each slice.
+        """Yields sums of many values over the samples of each slice.
 
         Args:
-            values: Shape `(samples, columns)`.
+            values: Values of shape `(samples, columns)`.
 
         Yields:
-            Numbers of slices, and sums of shape `(slices, columns)`; in order, a
-            property or a pair of properties at a time.
+            The numbers of the slices of one property or pair, in order, and sums of
+            shape `(slices, columns)`.
         """
         return self._sums(lambda cells, count: _indicator(cells, count) @ values)
 
     def few_sums(self, *values: Floats, kept: Mask | None = None) -> Floats:
-        """Sums of few values over the samples of each slice.
+        """Returns sums of few values over the samples of each slice.
 
         Args:
             values: Arrays of shape `(samples,)`.
-            kept: Which samples the values are of, if not of all: bool of shape
-                `(samples,)`; `values` have the others left out.
+            kept: Whether `values` have a value for each sample, bool of shape
+                `(samples,)`. `None` for all samples.
 
         Returns:
-            Shape `(values, slices)`.
+            Sums of shape `(values, slices)`.
         """
 
         def of_cells(cells: Cells, count: int) -> Floats:
@@ -102,15 +102,15 @@ class Slices:
     def counts(
         self, strata: NDArray[np.int64], count: int, kept: Mask
     ) -> Iterator[tuple[slice, Floats]]:
-        """How many samples of each stratum are in each slice.
+        """Counts the samples of each stratum in each slice.
 
         Args:
-            strata: The stratum of each sample that is kept, 0 to `count - 1`.
+            strata: The stratum of each kept sample, 0 to `count - 1`.
             count: The number of strata.
-            kept: Which samples are kept, bool of shape `(samples,)`.
+            kept: Whether each sample is kept, bool of shape `(samples,)`.
 
         Yields:
-            As `sums`, with a column for each stratum.
+            The same as `sums`, with a column for each stratum.
         """
 
         def of_cells(cells: Cells, of: int) -> Floats:
@@ -144,7 +144,7 @@ class Slices:
 
 
 def _indicator(cells: Cells, count: int) -> sparse.csc_array:
-    """Which sample is in which cell: zeros and ones, shape `(cells, samples)`."""
+    """Returns a matrix of shape `(cells, samples)`, with 1 for each sample's cell."""
     samples = len(cells)
     starts = np.arange(samples + 1, dtype=np.int32)
     return sparse.csc_array((np.ones(samples), cells, starts), shape=(count, samples))
