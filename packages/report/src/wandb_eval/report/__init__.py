@@ -1,6 +1,6 @@
-"""A run's evaluation tables as an HTML file that opens without an account.
+"""Writes a run's evaluation tables as an HTML file that opens without an account.
 
-And two runs compared, with what chance explains.
+It also compares two runs, and tells whether chance explains the difference.
 """
 
 from wandb_eval.report.comparing import compare

@@ -1,6 +1,6 @@
 """Writes a run's tables as an HTML file: `python -m wandb_eval.report RUN`.
 
-Or compares two evaluations: `python -m wandb_eval.report compare A B`.
+`python -m wandb_eval.report compare A B` compares two evaluations.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from wandb_eval.report import compare_command, writing
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Writes the report, and says where it is and how large; or compares."""
+    """Writes the report, and prints its path and size; or compares."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["compare"]:
         return compare_command.main(arguments[1:])
     parser = argparse.ArgumentParser(
         prog="python -m wandb_eval.report",
-        description="Writes what a run has logged as an HTML file that opens in any "
-        "browser, without an account. `compare A B` in the place of RUN compares two "
-        "evaluations.",
+        description="Writes the tables, charts and numbers of a run as an HTML file "
+        "that opens in any browser, without an account. `compare A B` instead of RUN "
+        "compares two evaluations.",
     )
     parser.add_argument(
         "run",
         metavar="RUN",
-        help="the folder of an offline run, as wandb/latest-run, or "
+        help="the folder of an offline run, such as wandb/latest-run, or "
         "entity/project/run_id for a run in W&B",
     )
     parser.add_argument(
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--output",
         metavar="PATH",
         default=writing.DEFAULT_PATH,
-        help="where to write to (default: %(default)s)",
+        help="the file to write (default: %(default)s)",
     )
     options = parser.parse_args(arguments)
     try:
@@ -59,8 +59,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    # Core imports Keras, of which nothing is needed here. Its backend NumPy is there
-    # soonest, but needs parts of JAX.
+    # Nothing here needs Keras. If something imports it nevertheless, NumPy is the backend
+    # that loads fastest, but it needs parts of JAX.
     if importlib.util.find_spec("jax"):
         os.environ.setdefault("KERAS_BACKEND", "numpy")
     sys.exit(main())

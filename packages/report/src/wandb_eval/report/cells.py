@@ -1,4 +1,4 @@
-"""The cells of W&B's tables and histories, as JSON for a page."""
+"""Converts cells of W&B's tables and histories to JSON for a page."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import Any, TypeGuard
 
 from wandb_eval.report.left_out import ODD
 
-_DEEPEST = 30  # W&B nests less; a page would not be readable.
-_FARTHEST = 1e12  # Pixels, epochs and sizes: JavaScript counts exactly up to there.
+_DEEPEST = 30  # W&B nests less deeply.
+_FARTHEST = 1e12  # Of pixels, epochs and sizes; exact in JavaScript.
 
 
 def media_kind(cell: Any) -> str:
-    """`image`, `audio` or `video`; empty for what is no medium that pages show."""
+    """Returns `image`, `audio` or `video`; empty if pages can't show the cell."""
     kind = cell.get("_type", "") if isinstance(cell, dict) else ""
     kinds = {"image-file": "image", "audio-file": "audio", "video-file": "video"}
     return kinds.get(kind, "") if isinstance(kind, str) else ""
 
 
 def media_of(value: Any) -> list[dict[str, Any]]:
-    """The cells with media of a value of the history: one, or those of a list.
+    """Returns the cells with media of a value of the history.
 
     See `seq_to_json` of wandb's `Image`, `Audio` and `Video`.
     """
@@ -55,7 +55,7 @@ def media_of(value: Any) -> list[dict[str, Any]]:
 
 
 def read_histogram(value: Any) -> dict[str, Any] | None:
-    """A histogram of W&B's: its counts, and the limits of their bins."""
+    """Reads the counts of a histogram of W&B, and the limits of its bins."""
     if not isinstance(value, dict) or value.get("_type") != "histogram":
         return None
     counts, bins, packed = (value.get(k) for k in ("values", "bins", "packedBins"))
@@ -75,7 +75,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def read_box(box: Any, size: tuple[float, float]) -> list[Any] | None:
-    """A box as corners in pixels, class id, caption and scores."""
+    """Reads a box as corners in pixels, class id, caption and scores."""
     try:
         at = box["position"]
         if "middle" in at:
@@ -102,7 +102,7 @@ def read_box(box: Any, size: tuple[float, float]) -> list[Any] | None:
 
 
 def class_names(content: Mapping[str, Any], column: str) -> dict[str, dict[str, str]]:
-    """The class names of each layer of a column with images."""
+    """Returns the class names of each layer of a column with images."""
     found: dict[str, dict[str, str]] = {}
     try:
         kind = content["column_types"]["params"]["type_map"][column]
@@ -138,7 +138,7 @@ def _image_params(kind: Any, depth: int = 0) -> Iterator[Mapping[str, Any]]:
 def flat(
     row: Mapping[str, Any], prefix: str = "", depth: int = 0
 ) -> Iterator[tuple[str, Any]]:
-    """The values of a row, those of dictionaries by `outer.inner`."""
+    """Yields the values of a row; keys of nested dictionaries are `outer.inner`."""
     for key, value in row.items():
         if isinstance(value, dict) and "_type" not in value and depth < _DEEPEST:
             yield from flat(value, f"{prefix}{key}.", depth + 1)
@@ -150,19 +150,19 @@ _NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a number, or W&B's word for one that is not finite."""
+    """Whether a value is a number, or W&B's word for one that is not finite."""
     is_one = isinstance(value, (int, float)) and not isinstance(value, bool)
     return is_one or (isinstance(value, str) and value in _NOT_FINITE)
 
 
 def is_near(value: Any) -> TypeGuard[float]:
-    """Whether it is a finite number that may be an epoch, a step or a pixel."""
+    """Whether a value is a finite number for an epoch, a step or a pixel."""
     is_one = isinstance(value, (int, float)) and not isinstance(value, bool)
     return is_one and -_FARTHEST < value < _FARTHEST
 
 
 def number(value: Any) -> Any:
-    """A number with six digits; a word if it is not finite, as JSON has none."""
+    """Rounds a number to six digits; a word stands for one that is not finite."""
     if isinstance(value, int) and abs(value) > sys.float_info.max:
         return "Infinity" if value > 0 else "-Infinity"
     if not isinstance(value, float):
@@ -179,7 +179,7 @@ def number(value: Any) -> Any:
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """A value of JSON, in which nothing is an infinity or endless."""
+    """Converts a value to JSON without infinities and deep nesting."""
     if isinstance(value, (dict, list)) and depth > _DEEPEST:
         return "…"
     if isinstance(value, dict):
@@ -193,5 +193,5 @@ def plain(value: Any, depth: int = 0) -> Any:
 
 
 def as_text(value: Any) -> str:
-    """A value of JSON as text, if it should have been one."""
+    """Converts a value of JSON to text, unless it is text already."""
     return value if isinstance(value, str) else json.dumps(plain(value))

@@ -19,7 +19,7 @@ _CONDITION = re.compile(r"\s*(?P<name>.+?)\s*(?P<sign>[<>])\s*(?P<limit>[^<>=]+)
 
 @dataclass(frozen=True)
 class Condition:
-    """A limit that a whole interval may not be beyond, as "correct < -0.01".
+    """A limit that a whole interval must not exceed, such as "correct < -0.01".
 
     Example:
 
@@ -33,10 +33,10 @@ class Condition:
 
     @classmethod
     def parse(cls, text: str) -> Condition:
-        """Reads a condition.
+        """Parses a condition.
 
         Raises:
-            ValueError: If it is none.
+            ValueError: If the text is not a condition.
         """
         found = _CONDITION.fullmatch(text)
         try:
@@ -45,7 +45,7 @@ class Condition:
             limit = math.nan
         if found is None or not math.isfinite(limit):
             raise ValueError(
-                "A condition is a number of the samples, < or >, and a limit, as "
+                "A condition is a number of the samples, < or >, and a limit, such as "
                 f"'correct < -0.01'. Received: {text!r}"
             )
         return cls(found["name"], found["sign"], limit)
@@ -57,7 +57,7 @@ class Condition:
         """Whether the whole interval of the difference B - A is beyond the limit.
 
         Raises:
-            ValueError: If the samples do not have the number, or are too few.
+            ValueError: If the samples do not have the number, or if there are too few.
         """
         found = comparison.differences.get(self.name)
         if found is None:
@@ -71,10 +71,11 @@ class Condition:
 
 
 def main(arguments: list[str]) -> int:
-    """Prints how B differs from A.
+    """Prints the differences of B from A.
 
     Returns:
-        0; 1 if a condition of `--fail-if` is met; 2 if the two can't be compared.
+        1 if a condition of `--fail-if` is met, 2 if the two can't be compared, and 0
+        otherwise.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -94,7 +95,7 @@ def main(arguments: list[str]) -> int:
     except (OSError, ValueError) as error:
         print(f"Nothing was compared: {error}", file=sys.stderr)
         return NOT_COMPARED
-    except Exception as error:  # A 1 would say that the model is worse.
+    except Exception as error:  # A status of 1 would mean that B is worse.
         print(f"Nothing was compared: {type(error).__name__}: {error}", file=sys.stderr)
         return NOT_COMPARED
     print(comparison.text)
@@ -107,37 +108,37 @@ def main(arguments: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m wandb_eval.report compare",
-        description="Compares two evaluations of the same samples, and says what "
-        "chance explains.",
-        epilog="Exit status: 0; 1 if a condition of --fail-if is met; 2 if the two "
-        "can't be compared.",
+        description="Compares two evaluations of the same samples, and tests for "
+        "chance.",
+        epilog="Exit status: 1 if a condition of --fail-if is met, 2 if the two can't "
+        "be compared, and 0 otherwise.",
     )
     run = (
-        "the folder of an offline run, or entity/project/run_id; :best, :latest or "
-        ":epoch_3 behind it names a version; several runs of one recipe with commas"
+        "the folder of an offline run, or entity/project/run_id; append :best, :latest "
+        "or :epoch_3 to select a version; separate several runs of one recipe by commas"
     )
     parser.add_argument("a", metavar="A", help=run)
-    parser.add_argument("b", metavar="B", help="as A: what is to be better than A")
-    parser.add_argument("--json", metavar="FILE", help="write all of it as JSON, too")
+    parser.add_argument("b", metavar="B", help="the same, to compare with A")
+    parser.add_argument("--json", metavar="FILE", help="also write all results as JSON")
     parser.add_argument(
         "--fail-if",
         metavar="CONDITION",
         action="append",
         default=[],
-        help="exit with 1 if the whole interval of B - A is beyond a limit, as "
-        "'correct < -0.01'; may be given several times",
+        help="exit with 1 if the whole interval of B - A is beyond a limit, such as "
+        "'correct < -0.01'; can be repeated",
     )
     parser.add_argument(
         "--on-shared",
         action="store_true",
-        help="if the data differ, compare the samples that both have",
+        help="if the data differs, compare the samples that both have",
     )
     parser.add_argument(
         "--threshold",
         type=float,
-        help="from which a sample is right, where there is no `correct`",
+        help="the value from which a sample is right, if there is no `correct`",
     )
     parser.add_argument(
-        "--name", help="the name of the callback, where a run has several evaluations"
+        "--name", help="the name of the callback, if a run has several evaluations"
     )
     return parser

@@ -43,35 +43,36 @@ def compare(
     threshold: float | None = None,
     name: str | None = None,
 ) -> Comparison:
-    """Compares two evaluations of the same samples, and says what chance explains.
+    """Compares two evaluations of the same samples, and tests for chance.
 
-    Only the tables `scores` are read, of the best version of a run, or of the last one
-    if none is the best. The intervals of 95 % are, for right and wrong, those of Bonett
-    and Price, from 1,000 samples on those of Zou and Donner; for other numbers those of
-    a paired bootstrap.
+    It reads only the tables `scores` of the best version of each run, or of the last
+    version if none is the best. For right and wrong, the intervals of 95 % are those of
+    Bonett and Price, or, for 1,000 samples or more, those of Zou and Donner. For other
+    numbers they are those of a paired bootstrap.
 
-    One run against one run says which *model* is better on this data. Which *recipe* is
-    better, several runs a side say, with other seeds: the spread between them counts.
+    A comparison of two runs tells which *model* is better on this data. To tell which
+    *recipe* is better, pass several runs per side, with different seeds: the intervals
+    then include the spread between runs.
 
     Args:
         a: The folder of a run that was recorded offline, a finished `wandb.Run`, or
-            `"entity/project/run_id"`; with a version behind a colon, as
+            `"entity/project/run_id"`. A colon and an alias select a version, as in
             `"wandb/latest-run:epoch_3"`. Or a list of runs of one recipe.
-        b: The run, or the runs, to compare with it.
-        on_shared: Whether to compare the samples that both have, by their content,
-            where the data is not the same.
-        threshold: The value from which a sample is right, where there is no `correct`.
-            By default 0.5 for scores such as F1 and IoU, and the median of all errors
-            for errors.
-        name: The `name` of the callback, where a run has several evaluations.
+        b: The run or the runs to compare with `a`.
+        on_shared: Whether to compare only the samples that both have, by their content,
+            if the data differs.
+        threshold: The value from which a sample is right, if there is no `correct`.
+            The default is 0.5 for scores such as F1 and IoU, and the median of all
+            errors for errors.
+        name: The `name` of the callback, if a run has several evaluations.
 
     Returns:
         The comparison. Its `text` says the result in words.
 
     Raises:
-        FileNotFoundError: If there is no log of one run in a folder.
+        FileNotFoundError: If a folder does not have the log of one run.
         ValueError: If a run can't be read or has no scores, or if the two were
-            evaluated on other data.
+            evaluated on different data.
 
     Example:
 
@@ -123,7 +124,7 @@ def compare(
 
 
 def _listed(side: Any) -> list[Any]:
-    """The runs of a side."""
+    """Returns the runs of a side as a list."""
     runs = list(side) if isinstance(side, (list, tuple)) else [side]
     if not runs:
         raise ValueError("A side of a comparison needs a run. Received: []")
@@ -131,7 +132,7 @@ def _listed(side: Any) -> list[Any]:
 
 
 def _slices_of(side: Side) -> dict[str, NDArray[np.int64]]:
-    """The places of the samples of each weak slice of A."""
+    """Returns the places of the samples in each weak slice of A."""
     places = {index: place for place, index in enumerate(side.index.tolist())}
     found = {
         name: [places[i] for i in index if isinstance(i, int) and i in places]
@@ -149,7 +150,7 @@ def _differences(
     groups: tuple[_Groups, _Groups],
     parts: Mapping[str, Mapping[str, _Pair]],
 ) -> dict[str, Difference]:
-    """The differences of all numbers, also by class and by slice."""
+    """Estimates the differences of all numbers, also by class and by slice."""
     found = {}
     for name, (a, b) in numbers.items():
         classes = parts[name] or {
@@ -178,7 +179,7 @@ def _differences(
 
 
 def _kept(a: Floats, b: Floats) -> _Pair:
-    """The samples that have the number in all runs."""
+    """Keeps the samples that have the number in all runs."""
     kept = np.isfinite(a).all(0) & np.isfinite(b).all(0)
     return a[:, kept], b[:, kept]
 
@@ -192,7 +193,7 @@ def _estimates(pairs: Sequence[_Pair], name: str) -> list[Estimate]:
 
 
 def _adjusted(found: Mapping[str, Estimate | None]) -> dict[str, Estimate]:
-    """The estimates, with p-values adjusted for their number."""
+    """Adjusts the p-values of estimates for their number."""
     there = {key: one for key, one in found.items() if one is not None}
     p_values = holm([one.p_value for one in there.values()])
     return {

@@ -1,4 +1,4 @@
-"""What a comparison of two evaluations has found, as numbers, text and JSON."""
+"""The result of a comparison of two evaluations, as numbers, text and JSON."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ _MOST_NAMED = 5
 
 @dataclass(frozen=True)
 class Difference(Estimate):
-    """How much B differs from A in a number of the samples.
+    """The difference of B from A in a number of the samples.
 
     Attributes:
         name: The column of `scores`, such as `correct` or `loss`.
-        higher_is_better: Whether more of it is better; `None` if that is not known.
-        num_left_out: The number of samples for which a side lacks it.
+        higher_is_better: Whether higher values are better; `None` if it is not known.
+        num_left_out: The number of samples without a value on one side.
         by_class: The estimate for the samples of each class. The p-values are adjusted
             for the number of classes (Holm).
-        by_slice: The estimate for each weak slice of A, adjusted likewise. A slice was
-            chosen because A does badly there, so B does better there by chance alone.
+        by_slice: The estimate for each weak slice of A, with p-values adjusted for the
+            number of slices. A slice was chosen because A does badly there, so B does
+            better there by chance alone.
     """
 
     name: str
@@ -36,7 +37,7 @@ class Difference(Estimate):
 
     @property
     def verdict(self) -> str:
-        """Of B: "better", "worse", "different", or "" if chance explains it."""
+        """The verdict on B: "better", "worse", "different", or "" for chance."""
         if not self.is_clear:
             return ""
         if self.higher_is_better is None:
@@ -45,7 +46,7 @@ class Difference(Estimate):
 
     @property
     def text(self) -> str:
-        """The difference and its interval, as "accuracy +1.7 points (1.3 to 2.1)"."""
+        """The difference and its interval: "accuracy +1.7 points (1.3 to 2.1)"."""
         return f"{_titled(self.name)} {_interval(self, self.name)}"
 
 
@@ -54,10 +55,10 @@ class ComparedSamples:
     """The samples that were compared, in the order of A.
 
     Attributes:
-        index: The index of each in the data of A, of shape `(samples,)`.
-        index_b: Its index in the data of B; another where the order is another.
-        fixed: Whether it is wrong in A and right in B.
-        broken: Whether it is right in A and wrong in B.
+        index: The index of each sample in the data of A, of shape `(samples,)`.
+        index_b: Its index in the data of B, which differs if the order differs.
+        fixed: Whether the sample is wrong in A and right in B.
+        broken: Whether the sample is right in A and wrong in B.
     """
 
     index: NDArray[np.int64]
@@ -68,7 +69,7 @@ class ComparedSamples:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two evaluations of the same samples, A and B, compared.
+    """The comparison of two evaluations, A and B, of the same samples.
 
     Attributes:
         a: The runs of A with their versions.
@@ -77,13 +78,13 @@ class Comparison:
         fixed: The number of samples that are wrong in A and right in B.
         broken: The number of samples that are right in A and wrong in B.
         right: The rule by which a sample is right: "correct", or a number and a limit.
-        p_value: Of `fixed` and `broken`, by McNemar's exact test. With several runs a
-            side it is that of the first of `differences`, whose spread between runs
-            counts.
+        p_value: The p-value of `fixed` and `broken`, by McNemar's exact test. With
+            several runs per side it is that of the first of `differences`, which
+            includes the spread between runs.
         differences: B minus A, by the name of the number. The first one decides which
             is better.
-        samples: The samples.
-        notes: Sentences on what limits the comparison.
+        samples: The compared samples.
+        notes: Sentences on the limits of the comparison.
     """
 
     a: tuple[str, ...]
@@ -99,12 +100,12 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """Of B: "better", "worse", "different", or "" if chance explains it."""
+        """The verdict on B: "better", "worse", "different", or "" for chance."""
         return next(iter(self.differences.values())).verdict
 
     @property
     def text(self) -> str:
-        """The result in two sentences: the verdict, and what was compared."""
+        """The result in two sentences: the verdict, and the compared sides."""
         first = next(iter(self.differences.values()))
         start = "No difference that chance does not explain"
         if self.verdict:
@@ -156,7 +157,7 @@ class Comparison:
         return "\n".join(lines + [f"Note: {note}" for note in self.notes])
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as values that JSON has. Of the samples, the changed ones."""
+        """Returns all results as values of JSON, with the changed samples."""
         return {
             "text": self.text,
             "verdict": self.verdict,
@@ -202,7 +203,7 @@ def _estimate(found: Estimate) -> dict[str, Any]:
 
 
 def _largest(kind: str, found: Mapping[str, Estimate], name: str) -> list[str]:
-    """Lines of those that differ most, for which chance does not explain it."""
+    """Returns lines for the largest differences that chance does not explain."""
     clear = [(key, one) for key, one in found.items() if one.is_clear]
     clear.sort(key=lambda item: -abs(item[1].difference))
     lines = [
@@ -219,7 +220,7 @@ def _titled(name: str) -> str:
 
 
 def _interval(found: Estimate, name: str) -> str:
-    """As "+1.7 points (1.3 to 2.1)"."""
+    """Formats a difference, such as "+1.7 points (1.3 to 2.1)"."""
     if found.low is None or found.high is None:
         return f"{found.difference:+.3g} (too few samples for an interval)"
     if name == "correct":

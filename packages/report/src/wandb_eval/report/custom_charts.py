@@ -1,4 +1,4 @@
-"""W&B's custom charts: which table they draw, and how."""
+"""W&B's custom charts: their tables and fields."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _POINTS = 200  # Of a line.
 
 
 def table_of(key: str, panel: Any) -> str:
-    """The key of the table that a custom chart draws."""
+    """Returns the key of the table that a custom chart draws."""
     found = re.search(r'"tableKey", "value": ("(?:[^"\\]|\\.)*")', _dumped(panel))
     return str(json.loads(found[1])) if found else f"{key}_table"
 
@@ -26,7 +26,7 @@ def _dumped(panel: Any) -> str:
 
 
 def read_chart(key: str, panel: Mapping[str, Any]) -> dict[str, Any]:
-    """How a custom chart of W&B's is drawn here, by its fields."""
+    """Describes how a page draws a custom chart of W&B, by its fields."""
     fields, strings = (_texts(panel.get(f"{k}Settings")) for k in ("field", "string"))
     spec = as_text(panel.get("panelDefId", ""))
     chart: dict[str, Any] = {"title": strings.get("title") or key}
@@ -53,7 +53,7 @@ def _texts(settings: Any) -> dict[str, str]:
 
 
 def thin_out(content: dict[str, Any], chart: Mapping[str, Any]) -> bool:
-    """Leaves out points that can't be seen; False if there is nothing to draw."""
+    """Thins out the points of lines; returns `False` if there is nothing to draw."""
     if not all(name in content["columns"] for name in chart["fields"] if name):
         return False
     if chart["kind"] == "lines":
@@ -70,7 +70,7 @@ def thin_out(content: dict[str, Any], chart: Mapping[str, Any]) -> bool:
 
 
 def spread(items: list[Any], most: int) -> list[Any]:
-    """So many of the items, at equal distances, with the first and the last."""
+    """Selects at most so many items, at equal distances, with the first and last."""
     if len(items) <= most:
         return items
     return [items[round(k * (len(items) - 1) / (most - 1))] for k in range(most)]

@@ -1,6 +1,6 @@
-"""Describes runs as a page shows them: tables, curves, charts and media, as JSON.
+"""Describes runs for a page: tables, curves, charts and media, as JSON.
 
-Nothing here knows of tasks, of HTML, or of where runs are read from.
+Nothing here depends on tasks, on HTML, or on the source of runs.
 """
 
 from __future__ import annotations
@@ -31,22 +31,23 @@ from wandb_eval.report.media import Media
 from wandb_eval.report.recorded import RecordedFile, RecordedRun
 from wandb_eval.report.versions import LoggedTable, axis_of, rank, versions_of
 
-_POINTS = 1000  # Of a curve of the history.
-_HISTOGRAMS = 100  # Of a key of the history.
+_POINTS = 1000  # Per curve of the history.
+_HISTOGRAMS = 100  # Per key of the history.
 _TABLES = ("table-file", "partitioned-table", "joined-table")
 _MEANT = {"right": "#2b8a5f", "wrong": "#e03131", "not counted": "#8a8f98"}
 
 
 @dataclass
 class Page:
-    """What is on a page.
+    """The content of a page.
 
     Attributes:
         runs: The runs, as JSON.
-        columns: Columns of tables, each once, as JSON. Tables have their places.
-        media: The media that are in the columns.
-        missing: How many files are in tables and the history, and are not shown.
-        left_out: What is not shown of the runs, and why: a line for each.
+        columns: The columns of all tables, each once, as JSON. Tables refer to them by
+            their places.
+        media: The media in the columns.
+        missing: The number of files of tables and the history that are not shown.
+        left_out: The parts of the runs that are not shown, with the reasons, as lines.
     """
 
     runs: list[dict[str, Any]] = field(default_factory=list)
@@ -123,7 +124,7 @@ class Page:
         self.left_out += [f"{name}{line}" for line in run.left_out.lines()]
 
     def to_json(self) -> dict[str, Any]:
-        """What the page's own code is given, beside the media."""
+        """Returns the data for the page's code, without the media."""
         layers = (column.get("layers", {}) for column in self.columns)
         names = {
             i: n
@@ -146,7 +147,7 @@ class Page:
     # --- Tables ---------------------------------------------------------------------
 
     def _columns_of(self, run: RecordedRun, version: LoggedTable) -> list[list[Any]]:
-        """The names of the columns, and the places of what is in them."""
+        """Returns the names of the columns, and their places among all columns."""
         found = []
         for i, name in enumerate(version.content["columns"]):
             cells = [row[i] for row in version.content["data"]]
@@ -168,7 +169,7 @@ class Page:
             files = version.artifact.files
             part = f"{version.key}, {name}"
             values = [self._medium(run, part, cell, files) for cell in cells]
-            # What a video is, its file says: browsers show a GIF as an image.
+            # The file determines the element: browsers show a GIF as an image.
             kinds = {self.media.shown_as(value["file"]) for value in values if value}
             kinds = kinds or {media_kind(cell) for cell in present}
             if len(kinds) > 1:
@@ -188,7 +189,7 @@ class Page:
         cell: Any,
         files: Mapping[str, RecordedFile],
     ) -> dict[str, Any] | None:
-        """A cell with media, by their places among all; `None` if they are gone."""
+        """Describes a cell with media; `None` if the file is missing."""
         place = None if cell is None else self._store(run, part, cell, files)
         if place is None:
             return None
@@ -246,7 +247,7 @@ class Page:
     def _history_of(
         self, run: RecordedRun
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """The numbers of the history as curves; its media and histograms as charts."""
+        """Returns numbers of the history as curves, media and histograms as charts."""
         curves: dict[str, dict[str, Any]] = {}
         charts: dict[str, dict[str, Any]] = {}
         axes = set(run.x_axes.values())
@@ -288,7 +289,7 @@ class Page:
         value: dict[str, Any],
         version: dict[str, Any],
     ) -> None:
-        """Adds a value of the history that is no number to the charts, or notes it."""
+        """Adds a value of the history that is not a number to the charts."""
         kind = value.get("_type")
         if kind == "histogram":
             histogram = read_histogram(value)
@@ -323,7 +324,7 @@ class Page:
 
 
 def _boxes_of(run: RecordedRun, layer: Any) -> list[Any]:
-    """The boxes of a layer: in tables a list, in the history in a file of the run."""
+    """Returns the boxes of a layer, which the history has in a file of the run."""
     if isinstance(layer, dict):
         try:
             file = run.files(layer["path"])

@@ -1,7 +1,7 @@
 """Reads files of a run, and no others.
 
-A run may be from somebody else, and its log may name any path. A page is shared: what
-is embedded has to be the run's.
+A run may come from somebody else, and its log may name any path. Pages are shared, so
+they must embed only files of the run.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _FLAGS = ("O_BINARY", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK")
 
 
 class Folders:
-    """The folder of a run, and the one in which wandb keeps files of artifacts.
+    """The folder of a run, and the folders in which wandb stages files of artifacts.
 
     Args:
         run: The folder of the run.
-        staging: Folders beside it from which files may be read by absolute paths.
+        staging: Other folders from which files may be read by absolute paths.
     """
 
     def __init__(self, run: Path, *staging: Path) -> None:
@@ -29,14 +29,13 @@ class Folders:
         self._allowed = [self.run, *(folder.resolve() for folder in staging)]
 
     def read_written(self, written: str) -> bytes:
-        """Reads a file by the path that it was written to when the run was recorded.
+        """Reads a file by its path when the run was recorded.
 
-        Of a run that was moved or copied, the file is looked for in the folder of the
-        run.
+        If the run was moved or copied, the file is searched for in its folder.
 
         Raises:
-            OSError: If there is no such file, it lies outside of the folders, or it is
-                no regular file.
+            OSError: If there is no such file, if it is outside of the folders, or if it
+                is not a regular file.
         """
         if not self._is_inside(written):
             moved = offline_log.find_moved_file(written, self.run)
@@ -52,7 +51,7 @@ class Folders:
         """Reads one of the run's own files, below `files`, by its path there.
 
         Raises:
-            OSError: As `read_written` does.
+            OSError: In the same cases as `read_written`.
         """
         return self._read(os.path.join(self.run, "files", name), self.run / "files")
 
@@ -68,8 +67,8 @@ class Folders:
             raise FileNotFoundError("the file is not there any more")
         if not self._is_inside(path, *folders):
             raise OSError("the file is outside of the run's folder")
-        # Not by its name again: a link could have taken its place. Opening a FIFO would
-        # wait for somebody who writes into it.
+        # Reads the resolved path, because a link could have replaced the file. Opening
+        # a FIFO would wait for a writer.
         flags = sum(getattr(os, name, 0) for name in _FLAGS)
         descriptor = os.open(Path(path).resolve(), os.O_RDONLY | flags)
         try:

@@ -1,11 +1,11 @@
-"""The parts of a run that a page does not show, and why."""
+"""The parts of a run that a page does not show, with the reasons."""
 
 from __future__ import annotations
 
 from collections import Counter
 
 _MOST_LINES = 50
-_LONGEST = 200  # Characters of a name.
+_LONGEST = 200  # The most characters of a name.
 
 ODD = (
     ArithmeticError,
@@ -17,11 +17,11 @@ ODD = (
     ValueError,
     EOFError,
 )
-"""What values of other types than W&B writes raise where they are read."""
+"""Exceptions at reading values of other types than W&B writes."""
 
 
 class LeftOut:
-    """Collects what is left out of a page, equal ones with their count.
+    """Collects the parts that are left out of a page, and counts equal ones.
 
     Example:
 
@@ -36,11 +36,11 @@ class LeftOut:
         self._counts = Counter[tuple[str, str]]()
 
     def add(self, part: str, reason: str) -> None:
-        """Notes a part, and why it is left out."""
+        """Adds a part, and the reason why it is left out."""
         self._counts[_short(part), _short(reason)] += 1
 
     def lines(self) -> list[str]:
-        """A line for each part and reason, in the order in which they were noted."""
+        """Returns a line for each part and reason, in the order of their addition."""
         lines = [
             f"{part}: {reason}" + (f" ({count} times)" if count > 1 else "")
             for (part, reason), count in self._counts.items()
@@ -56,7 +56,7 @@ def _short(text: str) -> str:
 
 
 def describe(error: BaseException) -> str:
-    """An error as a reason: of OSErrors, without the number and the path."""
+    """Describes an error; that of an OSError has neither number nor path."""
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     if isinstance(error, OSError) and error.strerror:

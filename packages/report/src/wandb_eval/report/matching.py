@@ -1,4 +1,4 @@
-"""Matches the samples of runs: only the same data can be compared."""
+"""Matches the samples of runs, because only equal data can be compared."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ UNVERIFIED = (
 
 @dataclass(frozen=True)
 class Side:
-    """The runs of a side, with rows of the same samples, in one order.
+    """The runs of a side, with rows of the same samples in the same order.
 
     Attributes:
         names: The runs with their versions.
@@ -50,7 +50,7 @@ class Side:
 def match(
     a: Sequence[ScoreTable], b: Sequence[ScoreTable], *, on_shared: bool
 ) -> tuple[Side, Side, list[str]]:
-    """Brings the rows of all runs into the order of the first one.
+    """Sorts the rows of all runs in the order of the first one.
 
     Args:
         a: The tables of A.
@@ -58,10 +58,10 @@ def match(
         on_shared: Whether only the samples with equal content are compared.
 
     Returns:
-        Both sides, and notes on what could not be checked.
+        Both sides, and notes on missing checks.
 
     Raises:
-        ValueError: If the runs were evaluated on other data.
+        ValueError: If the runs were evaluated on different data.
     """
     tables = [*a, *b]
     for table in tables:
@@ -113,7 +113,7 @@ def _check_index(table: ScoreTable) -> None:
 
 
 def _places(tables: Sequence[ScoreTable], notes: list[str]) -> list[dict[Any, int]]:
-    """The place of each sample in each table, by what tells it in all of them."""
+    """Returns the place of each sample in each table, by its identity."""
     first = tables[0]
     for table in tables:
         ours, theirs = (t.metadata.get(FINGERPRINT) for t in (first, table))
@@ -138,7 +138,7 @@ def _places(tables: Sequence[ScoreTable], notes: list[str]) -> list[dict[Any, in
 
 
 def _by_content(tables: Sequence[ScoreTable]) -> list[dict[Any, int]]:
-    """The place of each sample by content and target; twins are counted."""
+    """Returns the place of each sample by content and target; numbers duplicates."""
     targets = _targets(tables)
     found = []
     for table in tables:
@@ -161,7 +161,7 @@ def _by_content(tables: Sequence[ScoreTable]) -> list[dict[Any, int]]:
 
 
 def _targets(tables: Sequence[ScoreTable]) -> list[str]:
-    """The columns with targets, which do not depend on a model, in all tables."""
+    """Returns the columns with targets, which do not depend on a model."""
     first = tables[0].columns
     named = {n.removeprefix(_PREDICTED) for n in first if n.startswith(_PREDICTED)}
     return [

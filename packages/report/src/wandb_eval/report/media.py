@@ -31,10 +31,10 @@ class Medium:
     """A file that a page shows.
 
     Attributes:
-        kind: Its MIME type.
+        kind: The MIME type.
         name: A file name that depends on the content alone.
-        size: Bytes.
-        file: Where its content is.
+        size: The number of bytes.
+        file: The recorded file.
     """
 
     kind: str
@@ -43,14 +43,14 @@ class Medium:
     file: RecordedFile
 
     def url(self) -> str:
-        """It as a `data:` URL."""
+        """Returns the medium as a `data:` URL."""
         content = base64.b64encode(self.file.read()).decode()
         return f"data:{self.kind};base64,{content}"
 
 
 @dataclass
 class Media:
-    """Files that a page shows, in the order in which it first shows them."""
+    """The files that a page shows, in the order of their first use."""
 
     files: list[Medium] = field(default_factory=list)
     _places: dict[str, int] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class Media:
         """Adds a file, if it is new, and returns its place.
 
         Raises:
-            OSError: If it can't be read, or is no medium.
+            OSError: If the file can't be read, or is not a medium.
         """
         if file.digest not in self._places:
             self._places[file.digest] = self._read(file)
@@ -80,18 +80,18 @@ class Media:
         return self._names[name]
 
     def shown_as(self, place: int) -> str:
-        """The element that shows a file: `image`, `audio` or `video`."""
+        """Returns the element that shows a file: `image`, `audio` or `video`."""
         return self.files[place].kind.partition("/")[0]
 
     def size(self) -> int:
-        """How many bytes they are, as text in a page."""
+        """Returns the number of bytes of all media, as text in a page."""
         return sum(4 * -(-medium.size // 3) + 40 for medium in self.files)
 
 
 def kind_of(content: bytes) -> str:  # noqa: PLR0911
-    """The MIME type of a file by its first bytes; empty if a page can't show it.
+    """Returns the MIME type of a file by its first bytes; empty if it is unknown.
 
-    Names don't count: a run may call any file `x.wav`.
+    Names are ignored, because a run may call any file `x.wav`.
     """
     starts = {
         b"\x89PNG\r\n\x1a\n": "image/png",
@@ -120,7 +120,7 @@ def kind_of(content: bytes) -> str:  # noqa: PLR0911
 
 
 def _is_mp3(content: bytes) -> bool:
-    """Whether it begins with the header of a frame of MPEG audio, layer III."""
+    """Whether a file begins with the header of a frame of MPEG audio, layer III."""
     if len(content) < 4 or content[0] != 0xFF or content[1] & 0xE6 != 0xE2:
         return False
     bitrate, rate = content[2] >> 4, content[2] >> 2 & 3

@@ -22,22 +22,22 @@ from wandb_eval.report.recorded import (
     split_config,
 )
 
-_MOST_IN_A_MANIFEST = 500_000_000  # Bytes, when it is unpacked.
+_MOST_IN_A_MANIFEST = 500_000_000  # Unpacked bytes.
 
 
 def read_offline_run(run: Any) -> RecordedRun:
     """Reads the log of a run, as `wandb sync` would send it.
 
-    The log of a run that was just finished is waited for. After a crash, and of a run
-    that still runs, that is what is in the log. What can't be read is left out, and
-    `RecordedRun.left_out` names it.
+    It waits for the log of a run that was just finished. After a crash, or while a run
+    still runs, it reads the log so far. Parts that can't be read are left out, and
+    listed in `RecordedRun.left_out`.
 
     Args:
         run: The folder of the run, the log itself, or the `wandb.Run`.
 
     Raises:
-        FileNotFoundError: If there is no log of one run in the folder.
-        ValueError: If it is no log of wandb, or has no run in it.
+        FileNotFoundError: If the folder does not have the log of one run.
+        ValueError: If the file is not a log of wandb, or has no run.
     """
     offline_log.wait_for_exit(run)
     settings = getattr(run, "settings", None)
@@ -93,7 +93,7 @@ class _Reader:
             self._is_finished = True
 
     def finish(self, run: RecordedRun) -> RecordedRun:
-        """The run, with all that was collected."""
+        """Returns the run, with all collected records."""
         run.config, run.charts = split_config(self._config)[0], self._charts
         run.history, run.x_axes, run.artifacts = self._rows, self._axes, self._artifacts
         run.is_finished, run.left_out = self._is_finished, self._left_out
@@ -106,7 +106,7 @@ class _Reader:
         return run
 
     def _update(self, part: str, values: dict[str, Any], items: Iterable[Any]) -> None:
-        """Sets values of the protobuf's items, also nested ones."""
+        """Sets values from items of the protobuf, which may be nested."""
         for item in items:
             path = _path(item)
             try:
@@ -143,7 +143,7 @@ class _Reader:
         )
 
     def _entries(self, record: Any) -> Iterator[tuple[str, str, int, str]]:
-        """Path, digest, size and place of each file; many are in a file of their own.
+        """Yields path, digest, size and place of each file; long lists are in a file.
 
         See wandb's `InterfaceBase._make_artifact_manifest`.
         """

@@ -27,9 +27,9 @@ _WORKERS = 8
 
 
 def is_online_path(run: Any) -> bool:
-    """Whether it is `entity/project/run_id`, and nothing on this machine.
+    """Whether a run is `entity/project/run_id`, and not a path on this machine.
 
-    Of a path that is mistyped at its end, the folder is there: W&B is not asked.
+    If only the end of a path is mistyped, its folder exists, and W&B is not asked.
     """
     return (
         isinstance(run, str)
@@ -41,13 +41,13 @@ def is_online_path(run: Any) -> bool:
 def read_online_run(path: str) -> RecordedRun:
     """Reads a run, and downloads its tables with their media, each file once.
 
-    W&B keeps what was downloaded in its cache.
+    W&B caches the downloaded files.
 
     Args:
         path: `entity/project/run_id`.
 
     Raises:
-        ValueError: If there is no such run, or W&B can't be asked.
+        ValueError: If there is no such run, or if W&B can't be reached.
     """
     try:
         run = wandb.Api().run(path)
@@ -81,14 +81,14 @@ def _read(run: Any) -> RecordedRun:
 
 
 def _artifacts(run: Any) -> list[Any]:
-    """What the run has logged, and before it what it used, as the ground truth is."""
+    """Returns the used artifacts, such as the ground truth, then the logged ones."""
     logged = {artifact.id: artifact for artifact in run.logged_artifacts()}
     used = {a.id: a for a in run.used_artifacts() if a.id not in logged}
     return [*used.values(), *sorted(logged.values(), key=lambda a: str(a.created_at))]
 
 
 def _x_axes(internal: Mapping[str, Any]) -> dict[str, str]:
-    """What `define_metric` has set: the fields of wandb's `MetricRecord`, by number."""
+    """Reads the x axes from the fields of wandb's `MetricRecord`, by number."""
     listed = internal.get("m")
     metrics = [
         m if isinstance(m, dict) else {}
@@ -104,7 +104,7 @@ def _x_axes(internal: Mapping[str, Any]) -> dict[str, str]:
 
 
 class _Files:
-    """Downloads files: those of tables, and each content once."""
+    """Downloads the files of tables, each content once."""
 
     def __init__(self, left_out: LeftOut) -> None:
         self._left_out = left_out
@@ -112,7 +112,7 @@ class _Files:
         self._places: dict[str, Path] = {}
 
     def of(self, artifact: Any) -> RecordedArtifact:
-        """An artifact. If it has tables, they and their media are downloaded."""
+        """Reads an artifact, and downloads its tables and their media."""
         entries = artifact.manifest.entries
         wanted: dict[str, str] = {}
         if any(path.endswith(".table.json") for path in entries):
@@ -154,7 +154,7 @@ class _Files:
 
     def _download(self, artifact: Any, digest: str, path: str) -> None:
         folder = Path(tempfile.mkdtemp(dir=self._folder.name))
-        # One file that is gone leaves a gap, and all others are shown.
+        # A missing file leaves a gap, and all others are shown.
         with contextlib.suppress(OSError, ValueError, wandb.errors.CommError):
             place = artifact.get_entry(path).download(root=str(folder))
             self._places[digest] = Path(place)
@@ -165,7 +165,7 @@ class _Files:
         return self._places[digest].read_bytes()
 
     def of_run(self, run: Any, path: str) -> RecordedFile | None:
-        """A file that was logged to the history."""
+        """Downloads a file that was logged to the history."""
         if not _stays_inside(path):
             raise OSError("it refers to a file outside of the run")
         if path not in self._places:

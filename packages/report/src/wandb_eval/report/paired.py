@@ -1,7 +1,7 @@
 """Statistics of two evaluations of the same samples: differences, with intervals.
 
-All of it works on plain arrays, and all differences are those of B minus A. SciPy is
-imported where it is used, because a report without a comparison does not need it.
+All functions work on plain arrays, and all differences are B minus A. SciPy is imported
+in the functions that use it, because a report without a comparison does not need it.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from numpy.typing import NDArray
 CONFIDENCE = 0.95
 
 MANY = 1_000
-"""From so many pairs on, the interval of proportions is not Bonett and Price's."""
+"""The number of pairs from which the method of Zou and Donner is used."""
 
 _RESAMPLES = 2_000
 _AT_ONCE = 250  # Comparisons.
-_MOST_UNITS = 1_000  # Are resampled; of more samples, random groups are.
-_FEWEST = 5  # Samples, without which no interval is given of their mean.
+_MOST_UNITS = 1_000  # More samples are resampled in random groups.
+_FEWEST = 5  # With fewer samples, a mean has no interval.
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """How much B differs from A in a number.
+    """The difference of B from A in a number.
 
     Attributes:
         difference: The mean over B minus the mean over A.
         low: The lower end of the interval of 95 %; `None` for fewer than 5 samples.
         high: The upper end of that interval.
-        p_value: How probable such a difference, or a larger one, is by chance.
+        p_value: The probability of such a difference, or a larger one, by chance.
         mean_a: The mean over A.
         mean_b: The mean over B.
-        num_samples: The number of samples that both have the number for.
+        num_samples: The number of samples with a value on both sides.
     """
 
     difference: float
@@ -51,14 +51,14 @@ class Estimate:
 
     @property
     def is_clear(self) -> bool:
-        """Whether chance does not explain it: by the interval, and by the p-value."""
+        """Whether both interval and p-value exclude chance."""
         if self.low is None or self.high is None or self.low <= 0 <= self.high:
             return False
         return self.p_value < 1 - CONFIDENCE
 
 
 def mcnemar(fixed: int, broken: int) -> float:
-    """The p-value of McNemar's exact test: of the pairs that differ, half go each way.
+    """Returns the p-value of McNemar's exact test for the pairs that differ.
 
     >>> round(mcnemar(9, 1), 4)
     0.0215
@@ -71,15 +71,15 @@ def mcnemar(fixed: int, broken: int) -> float:
 
 
 def proportions_interval(fixed: int, broken: int, count: int) -> tuple[float, float]:
-    """The interval of 95 % of the difference of two paired proportions.
+    """Returns the 95 % interval of the difference of two paired proportions.
 
     For fewer than 1,000 pairs it is that of Bonett and Price (2012,
     https://doi.org/10.3102/1076998611411915): a Wald interval, with one added to both
-    counts of pairs that differ. It errs on the safe side where few pairs differ: of
-    1,000 pairs of which five differ, it would hold in 99 %. For 1,000 pairs or more it
-    is made of the exact limits with mid-p of both shares (Zou and Donner 2008,
-    https://doi.org/10.1002/sim.3095), with their correlation. Where many pairs differ,
-    the two are the same.
+    counts of pairs that differ. It is conservative if few pairs differ: for 1,000 pairs
+    of which five differ, its coverage would be 99 %. For 1,000 pairs or more, the
+    interval combines the exact limits with mid-p of both shares (Zou and Donner 2008,
+    https://doi.org/10.1002/sim.3095), with their correlation. If many pairs differ, the
+    two are the same.
 
     Args:
         fixed: The number of pairs that are right in B alone.
@@ -100,7 +100,7 @@ def proportions_interval(fixed: int, broken: int, count: int) -> tuple[float, fl
 
 
 def _from_single_shares(fixed: int, broken: int, count: int) -> tuple[float, float]:
-    """The interval of a difference, of those of its two shares."""
+    """Combines the intervals of two shares to that of their difference."""
     up, down = fixed / count, broken / count
     lowest, highest = _mid_p_limits(fixed, count)
     lowest_down, highest_down = _mid_p_limits(broken, count)
@@ -118,11 +118,11 @@ def _from_single_shares(fixed: int, broken: int, count: int) -> tuple[float, flo
 
 
 def _mid_p_limits(times: int, count: int) -> tuple[float, float]:
-    """The exact limits of a share, with half the probability of what was found."""
+    """Returns the exact limits of a share, with mid-p."""
     from scipy import special
 
     def below(share: float) -> float:
-        """The probability of fewer, and half of that of as many."""
+        """Returns the probability of fewer, plus half of that of equally many."""
         fewer = special.bdtr(times - 1, count, share) if times else 0.0
         return float(fewer + special.bdtr(times, count, share)) / 2
 
@@ -132,7 +132,7 @@ def _mid_p_limits(times: int, count: int) -> tuple[float, float]:
         if times == end * count:
             ends.append(end)
             continue
-        for _ in range(50):  # Halved so often, the two are one number.
+        for _ in range(50):  # After so many halvings, the two are equal.
             middle = (low + high) / 2
             low, high = (middle, high) if below(middle) > wanted else (low, middle)
         ends.append(low)
@@ -146,7 +146,7 @@ def _normal_quantile() -> float:
 
 
 def compare_right(right_a: NDArray[np.bool_], right_b: NDArray[np.bool_]) -> Estimate:
-    """The difference of two shares of right samples, one run against one run.
+    """Compares the shares of right samples of two runs.
 
     Args:
         right_a: Whether each sample is right in A, of shape `(samples,)`.
@@ -168,18 +168,18 @@ def compare_right(right_a: NDArray[np.bool_], right_b: NDArray[np.bool_]) -> Est
 
 
 def compare_means(pairs: Sequence[tuple[Floats, Floats]]) -> list[Estimate]:
-    """The differences of means over the same samples, one run against one run.
+    """Compares means of two runs over the same samples.
 
-    The interval is that of the paired bootstrap (BCa), with percentiles expanded to
-    hold for few samples (Hesterberg 2015,
-    https://doi.org/10.1080/00031305.2015.1089789). Two samples are added to it, as
-    Bonett and Price do for proportions: one that gained and one that lost as much as is
-    usual for samples that differ. Without them it would be of no width where no sample
-    differs yet. The p-value is that of a paired t-test with the same two.
+    The interval is that of the paired bootstrap (BCa), with percentiles that are
+    expanded for few samples (Hesterberg 2015,
+    https://doi.org/10.1080/00031305.2015.1089789). Two samples are added, as
+    Bonett and Price do for proportions: one with the usual gain of the samples that
+    differ, and one with the same loss. Without them, the width would be 0 if no sample
+    differs. The p-value is that of a paired t-test with the same two.
 
     Args:
-        pairs: For each comparison the number of each sample in A, and in B, both of
-            shape `(samples,)`. Many comparisons at once take hardly longer than one.
+        pairs: For each comparison, the values of the samples in A and in B, both of
+            shape `(samples,)`. Many comparisons take hardly longer than one.
     """
     found: list[Estimate] = []
     for first in range(0, len(pairs), _AT_ONCE):
@@ -223,7 +223,7 @@ def _compare_means(pairs: Sequence[tuple[Floats, Floats]]) -> list[Estimate]:
 
 
 def _corrected(shares: Floats, acceleration: float) -> Floats:
-    """The shares of BCa (Efron 1987), whose bias of a skewed mean is its acceleration.
+    """Returns the shares of BCa (Efron 1987); the bias of a mean is its acceleration.
 
     See DiCiccio and Efron 1996, https://doi.org/10.1214/ss/1032280214.
     """
@@ -234,21 +234,22 @@ def _corrected(shares: Floats, acceleration: float) -> Floats:
 
 
 def _with_usual_changes(a: Floats, b: Floats) -> Floats:
-    """The changes, and two more: the usual one, up and down.
+    """Returns the changes, and two more: the usual change, up and down.
 
-    It is the root mean square of the changes; where nothing changed, the whole range.
+    The usual change is the root mean square of the changes, or, if nothing changed, the
+    range of the values.
     """
     changes = b - a
     some = changes[changes != 0]
     usual = float(np.sqrt(np.mean(some**2)) if len(some) else np.ptp(a))
-    usual = math.copysign(usual, changes.sum())  # So B against A mirrors A against B.
+    usual = math.copysign(usual, changes.sum())  # B against A mirrors A against B.
     return np.append(changes, [usual, -usual])
 
 
 def _in_groups(deviations: Floats) -> Floats:
-    """Sums of random groups of one size; of few deviations themselves, then zeros.
+    """Sums random groups of equal size; pads few deviations with zeros.
 
-    The mean of a resample of groups is spread as much as that of one of samples.
+    The mean of resampled groups has the same spread as that of resampled samples.
     """
     if len(deviations) <= _MOST_UNITS:
         return np.pad(deviations, (0, _MOST_UNITS - len(deviations)))
@@ -259,29 +260,29 @@ def _in_groups(deviations: Floats) -> Floats:
 
 @functools.cache
 def _weights() -> Floats:
-    """How often each unit is in each resample: the same numbers in each process.
+    """Returns the count of each unit in each resample, equal in all processes.
 
-    They are of Poisson's distribution with mean 1, which for sums of deviations from
-    the mean is as good as the usual bootstrap (Hanley and MacGibbon 2006,
-    https://doi.org/10.1016/j.cmpb.2006.04.006), and makes one product of matrices.
+    The counts have a Poisson distribution with mean 1. For sums of deviations from the
+    mean, this is as good as the usual bootstrap (Hanley and MacGibbon 2006,
+    https://doi.org/10.1016/j.cmpb.2006.04.006), and needs one product of matrices.
     """
     drawn = np.random.default_rng(1).poisson(1.0, (_RESAMPLES, _MOST_UNITS))
     return drawn.astype(np.float64)
 
 
 def compare_runs(a: Floats, b: Floats) -> Estimate:
-    """The difference of two means, where a side has several runs (seeds).
+    """Compares two means, if a side has several runs (seeds).
 
-    Runs and samples are both drawn at random: the variance is that between the runs of
-    each side, as in Welch's test, plus that between the samples, paired, of which the
-    part is taken off that the runs have brought in already. The degrees of freedom are
-    Satterthwaite's (1946, https://doi.org/10.2307/3002019). The variance of both is
-    what a statement on a recipe needs (Bouthillier et al. 2021,
-    https://arxiv.org/abs/2103.03098). A side with one run counts as that one model.
+    Both runs and samples are random. The variance is that between the runs of each
+    side, as in Welch's test, plus that between the paired samples, less the part of the
+    latter that is in the former already. The degrees of freedom are Satterthwaite's
+    (1946, https://doi.org/10.2307/3002019). A statement on a recipe needs both
+    variances (Bouthillier et al. 2021, https://arxiv.org/abs/2103.03098). A side with
+    one run counts as that one model.
 
     Args:
-        a: The number of each sample in each run of A, of shape `(runs, samples)`.
-        b: The number of each sample in each run of B, of shape `(runs, samples)`.
+        a: The values of the samples in each run of A, of shape `(runs, samples)`.
+        b: The values of the samples in each run of B, of shape `(runs, samples)`.
     """
     from scipy import stats
 
@@ -308,13 +309,13 @@ def compare_runs(a: Floats, b: Floats) -> Estimate:
 
 
 def _variance_between_runs(side: Floats) -> float:
-    """The variance of a side's mean over its runs; 0 for one run."""
+    """Returns the variance of a side's mean over its runs; 0 for one run."""
     runs = len(side)
     return float(np.var(side.mean(1), ddof=1)) / runs if runs > 1 else 0.0
 
 
 def _variance_of_noise(side: Floats) -> float:
-    """The part of that variance which single samples bring in, in single runs."""
+    """Returns the part of that variance that comes from samples in single runs."""
     runs, count = side.shape
     if runs < 2:
         return 0.0
@@ -324,7 +325,7 @@ def _variance_of_noise(side: Floats) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values adjusted for their number (Holm 1979), in their order.
+    """Adjusts p-values for their number (Holm 1979), in their order.
 
     >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
     [0.03, 0.06, 0.06]

@@ -1,4 +1,4 @@
-"""What a run has recorded, wherever that is read from."""
+"""The records of a run, from any source."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class RecordedFile:
     """A file of a run.
 
     Attributes:
-        digest: Tells equal contents; it may be of any kind.
-        size: Bytes.
-        read: Gives the content. Raises OSError if it is not there, or not to be read;
-            its message says why.
+        digest: A digest of the content, of any kind.
+        size: The number of bytes.
+        read: A function that returns the content. It raises an OSError, with the
+            reason, if the file is missing or must not be read.
     """
 
     digest: str
@@ -30,11 +30,11 @@ class RecordedArtifact:
     """A version of an artifact that a run has logged.
 
     Attributes:
-        name: Its name, without the version.
-        ids: What values in the history may call it by.
-        aliases: The names of the version.
-        metadata: What was said of it.
-        files: Its files, by their path in it.
+        name: The name, without the version.
+        ids: The ids by which values in the history may refer to it.
+        aliases: The aliases of the version.
+        metadata: The metadata of the version.
+        files: The files, by their path in the artifact.
     """
 
     name: str
@@ -46,22 +46,22 @@ class RecordedArtifact:
 
 @dataclass
 class RecordedRun:
-    """A run, with everything that a page can show of it.
+    """A run, with everything that a page can show.
 
     Attributes:
-        id: Its id.
-        name: Its name, or its id.
-        project: `entity/project`, as far as that is known.
-        started: When it was started, ISO 8601, or empty.
-        is_finished: Whether it was finished, and not cut off.
-        config: What the user has set.
-        history: The rows, with values as W&B's JSON has them.
-        x_axes: The key that a key is drawn against, where there is one.
-        charts: How custom charts are to be drawn, by their key.
-        artifacts: In the order in which they were logged.
-        files: Gives files that are in no artifact, by their path; `None` without.
-            Raises OSError if they are not to be read.
-        left_out: What could not be read, and why.
+        id: The id.
+        name: The name, or the id.
+        project: `entity/project`, as far as it is known.
+        started: The time of the start, ISO 8601, or empty.
+        is_finished: Whether the run was finished, and not cut off.
+        config: The configuration of the user.
+        history: The rows, with values as in W&B's JSON.
+        x_axes: The key of the x axis of each key, if there is one.
+        charts: The panels of custom charts, by their key.
+        artifacts: The artifacts, in the order in which they were logged.
+        files: A function that returns a file outside of artifacts by its path, or
+            `None`. It raises an OSError if the file must not be read.
+        left_out: The parts that could not be read, with the reasons.
     """
 
     id: str
@@ -79,7 +79,7 @@ class RecordedRun:
 
 
 def split_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the user has set, and how W&B's custom charts are drawn."""
+    """Returns the user's configuration, and the panels of W&B's custom charts."""
     internal = config.get("_wandb")
     internal = internal if isinstance(internal, dict) else {}
     panels = internal.get("visualize")

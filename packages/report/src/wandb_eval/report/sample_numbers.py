@@ -1,4 +1,4 @@
-"""The numbers of samples in tables `scores`: which there are, and what is right."""
+"""The numbers of samples in tables `scores`, and the rule for right samples."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HIGHER_IS_BETTER = {
 
 _SHARES = ("f1", "mean_iou", "mean_dice", "pixel_accuracy", "ssim")  # Of 0 to 1.
 _COUNTS = ("true_positives", "false_positives", "false_negatives")
-# Of the training up to then, of the samples, or of what was predicted.
+# Columns on the earlier training, the samples, or the predictions.
 _NO_NUMBERS = {"idx", "epoch", "batch", "content", "learned_in", "forgotten", "label"}
 _NO_NUMBERS |= {"mean_confidence", "confidence_spread"}
 _NO_NUMBERS_BEGIN = ("pred", "num_")
@@ -42,15 +42,16 @@ _Columns = Mapping[str, list[Any]]
 
 
 def as_number(cell: Any) -> float:
-    """A cell as a number; NaN if it is none."""
+    """Returns a cell as a number; NaN if it is not a number."""
     return float(cell) if isinstance(cell, (bool, int, float)) else math.nan
 
 
 def names_of_numbers(tables: Sequence[_Columns]) -> list[str]:
-    """The columns with numbers in all tables: that which decides first.
+    """Returns the columns with numbers in all tables, the deciding one first.
 
-    What is the same in all, as properties of the samples are, is no number of a model;
-    of the tasks' own numbers it says that nothing has changed.
+    Columns that are equal in all tables, such as properties of the samples, are
+    skipped; but equal numbers of the tasks are kept, because they mean that nothing has
+    changed.
     """
     first = tables[0]
     shared = [name for name in first if all(name in table for table in tables)]
@@ -73,7 +74,7 @@ def names_of_numbers(tables: Sequence[_Columns]) -> list[str]:
 
 
 def _is_numeric(cells: list[Any]) -> bool:
-    """Whether all cells are numbers, where there are any."""
+    """Whether all cells that are not empty are numbers, and there are any."""
     words = (None, "NaN", "Infinity", "-Infinity")
     return any(isinstance(cell, (bool, int, float)) for cell in cells) and all(
         isinstance(cell, (bool, int, float)) or cell in words for cell in cells
@@ -81,15 +82,15 @@ def _is_numeric(cells: list[Any]) -> bool:
 
 
 def numbers_of(side: Side, name: str) -> Floats:
-    """A number of all samples in all runs of a side, of shape `(runs, samples)`.
+    """Returns a number for all samples and runs, of shape `(runs, samples)`.
 
-    It is NaN where a sample has none. Of signed errors it is the absolute value.
+    It is NaN if a sample has no number. For signed errors it is the absolute value.
     """
     return np.array([_numbers(columns, name) for columns in side.columns])
 
 
 def _numbers(columns: _Columns, name: str) -> Floats:
-    if name not in columns:  # F1, of the counts of a detector.
+    if name not in columns:  # F1, from the counts of a detector.
         right, wrong, missed = (_numbers(columns, count) for count in _COUNTS)
         total = 2 * right + wrong + missed
         return np.where(total == 0, 1.0, 2 * right / np.maximum(total, 1))
@@ -101,10 +102,11 @@ def _numbers(columns: _Columns, name: str) -> Floats:
 def rule_of(
     numbers: Mapping[str, tuple[Floats, Floats]], threshold: float | None
 ) -> tuple[str, tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
-    """What makes a sample right, in words, and whether it is, in A and in B.
+    """Returns the rule for right samples in words, and whether samples are right.
 
-    Of several runs, most must have it right. The median of the errors of both sides
-    stays the same where the two are swapped in a sample, so McNemar's test holds.
+    Most of several runs must have a sample right. If the two errors of a sample are
+    swapped, the median of the errors of both sides does not change, so McNemar's test
+    holds.
 
     Args:
         numbers: The numbers of A and of B; the first one decides.
@@ -125,24 +127,24 @@ def rule_of(
             right = side >= threshold if higher else side <= threshold
         sides.append(right.mean(0) > 0.5)
     kept = np.isfinite(a).all(0) & np.isfinite(b).all(0)
-    # What a side has no number for is neither fixed nor broken.
+    # A sample without a number on a side is neither fixed nor broken.
     return words, (sides[0] & kept, sides[1] & kept)
 
 
 def classes_of(side: Side) -> dict[str, NDArray[np.int64]]:
-    """The places of the samples of each class, by `label`; of several labels, each."""
+    """Returns the places of the samples of each class, by one or several `label`s."""
     places: dict[str, list[int]] = {}
     for place, cell in enumerate(side.columns[0].get("label", [])):
         for label in cell if isinstance(cell, list) else [cell]:
             if isinstance(label, (str, int)):
                 places.setdefault(str(label), []).append(place)
     if len(places) > len(side.index) / 2:
-        return {}  # They are no classes.
+        return {}  # The labels are not classes.
     return {name: np.array(places[name]) for name in sorted(places)}
 
 
 def class_values(a: Side, b: Side) -> dict[str, tuple[Floats, Floats]]:
-    """The IoU of each class of pixels, in A and in B, of shape `(runs, samples)`."""
+    """Returns the IoU of each class in A and in B, of shape `(runs, samples)`."""
     sides = [[_by_class(columns) for columns in side.columns] for side in (a, b)]
     names = sorted({name for side in sides for run in side for name in run})
     count = len(a.index)
@@ -157,7 +159,7 @@ def class_values(a: Side, b: Side) -> dict[str, tuple[Floats, Floats]]:
 
 
 def _by_class(columns: _Columns) -> dict[str, Floats]:
-    """A number of each class, from lists of classes and of their IoU."""
+    """Reads a number for each class, from lists of classes and of their IoU."""
     count = len(columns["idx"])
     found: dict[str, Floats] = {}
     rows = zip(columns.get("classes", []), columns.get("class_iou", []), strict=False)

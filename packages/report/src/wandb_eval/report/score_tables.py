@@ -1,4 +1,4 @@
-"""Reads the scores of all samples of one version of a run, and nothing else of it."""
+"""Reads only the scores of all samples of one version of a run."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ SCORES = "scores"
 INDEX = "idx"
 
 FINGERPRINT = "data_fingerprint"
-"""The key, in a version's metadata, of what tells the data, in whatever order."""
+"""The key, in a version's metadata, of the identity of the data, in any order."""
 
 ORDERED_FINGERPRINT = "data_fingerprint_ordered"
-"""The key of what tells the data and its order."""
+"""The key of the identity of the data and its order."""
 
 CONTENT = "content"
-"""The column of `scores` with what tells each sample by its content."""
+"""The column of `scores` with the identity of each sample by its content."""
 
 WEAK_SLICES = "weak_slices"
-"""The table of a version with weak slices: their names, and indices of samples."""
+"""The table of weak slices of a version: their names and indices of samples."""
 SLICE_NAME, SLICE_INDEX = "slice", "index"
 
 _TABLE = ".table.json"
@@ -35,10 +35,10 @@ _TABLE = ".table.json"
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """The scores of all samples, as one version has them.
+    """The scores of all samples in one version.
 
     Attributes:
-        name: The run's name, and the version.
+        name: The name of the run and the version.
         columns: The cells of each column, in the order of the rows.
         metadata: The metadata of the version.
         weak_slices: For each weak slice of the version, the indices of its samples.
@@ -52,7 +52,7 @@ class ScoreTable:
 
 @dataclass(frozen=True)
 class _Version:
-    """A version with scores, of which the tables are not read yet."""
+    """A version with scores, whose tables are not read yet."""
 
     artifact: str
     aliases: tuple[str, ...]
@@ -61,7 +61,7 @@ class _Version:
 
     @property
     def label(self) -> str:
-        """How it is called: by its epoch, if that is known."""
+        """The name of the version: its epoch, if it is known."""
         named = [alias for alias in self.aliases if alias.startswith("epoch_")]
         return (named or [*self.aliases, "its only version"])[0]
 
@@ -72,11 +72,11 @@ def read_scores(
     """Reads the scores of the best version of a run, of the last, or of a named one.
 
     Args:
-        run: A run, as `compare` takes it.
-        evaluation: The `name` of the callback, where a run has several.
+        run: A run, as an argument of `compare`.
+        evaluation: The `name` of the callback, if a run has several.
 
     Raises:
-        FileNotFoundError: If there is no log of one run in the folder.
+        FileNotFoundError: If the folder does not have the log of one run.
         ValueError: If the run, the version or the table can't be read.
     """
     place, alias = _split(run)
@@ -96,7 +96,7 @@ def read_scores(
 
 
 def _split(run: Any) -> tuple[str, str | None]:
-    """The run, and the version that is named behind a colon."""
+    """Splits a run, and the version that is named behind a colon."""
     settings = getattr(run, "settings", None)
     if settings is not None:
         return (settings.sync_dir, None) if run.offline else (run.path, None)
@@ -108,7 +108,7 @@ def _split(run: Any) -> tuple[str, str | None]:
 
 
 def _versions(place: str) -> tuple[str, Iterable[_Version]]:
-    """The name of a run, and its versions with scores, the newest first."""
+    """Returns the name of a run, and its versions with scores, the newest first."""
     from wandb_eval.report.offline import read_offline_run
     from wandb_eval.report.online import is_online_path
 
@@ -126,7 +126,7 @@ def _versions(place: str) -> tuple[str, Iterable[_Version]]:
 
 
 def _online_versions(path: str) -> tuple[str, Iterable[_Version]]:
-    """As `_versions`, of a run in W&B: only these tables are downloaded."""
+    """Returns the same for a run in W&B, and downloads only these tables."""
     import wandb
 
     try:
@@ -161,7 +161,7 @@ def _online_version(artifact: Any) -> _Version:
 def _choose(
     versions: Iterable[_Version], alias: str | None, evaluation: str | None, place: str
 ) -> _Version:
-    """The named version; else the best one; else the last one."""
+    """Chooses the named version, or else the best or the last one."""
     versions = list(versions)
     if not versions:
         raise ValueError(
@@ -188,10 +188,10 @@ def _choose(
 
 
 def _table(version: _Version, name: str, where: str) -> dict[str, list[Any]] | None:
-    """The columns of a table; `None` if the version has no such table.
+    """Reads the columns of a table; `None` if the version has no such table.
 
     Raises:
-        ValueError: If it is no table, or can't be read.
+        ValueError: If it is not a table, or can't be read.
     """
     try:
         content = version.read(name + _TABLE)

@@ -1,4 +1,4 @@
-"""The tables that a run has logged, and when each of them was."""
+"""The tables that a run has logged, and their times."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _TABLE = ".table.json"
 _ORDER = ["eval_data", "predictions", "hardest", "scores", "confused", "objects"]
 _ORDER += ["suspect_labels", "per_class"]
 _DEEPEST = 30
-_BATCHES = 1_000_000  # More than an epoch has.
+_BATCHES = 1_000_000  # An epoch has fewer.
 
 
 @dataclass(frozen=True)
 class LoggedTable:
-    """A table as it was logged once."""
+    """A table in one version of an artifact."""
 
     key: str
     artifact: RecordedArtifact
@@ -32,7 +32,7 @@ class LoggedTable:
 
 
 def versions_of(run: RecordedRun) -> Iterator[LoggedTable]:
-    """All tables, in the order in which they were logged."""
+    """Yields all tables, in the order in which they were logged."""
     tables: dict[str, set[str]] = {}
     for artifact in run.artifacts:
         for path in artifact.files:
@@ -61,19 +61,19 @@ def versions_of(run: RecordedRun) -> Iterator[LoggedTable]:
 
 
 def read_table(raw: bytes, name: str, left_out: LeftOut) -> dict[str, Any]:
-    """A table of W&B's, in which each row has a cell for each column.
+    """Reads a table of W&B, in which each row has a cell for each column.
 
     Args:
         raw: The JSON of the table.
-        name: Its path in the artifact.
-        left_out: Is told which rows are left out.
+        name: The path of the table in the artifact.
+        left_out: Collects the rows that are left out.
 
     Returns:
-        The table's `columns` (names, each once), `data` (rows), and `column_types` as
-        they are.
+        The table's `columns` (unique names), `data` (rows), and unchanged
+        `column_types`.
 
     Raises:
-        ValueError: If it is no table, or has no columns.
+        ValueError: If it is not a table, or has no columns.
     """
     content = json.loads(raw)
     if not isinstance(content, dict):
@@ -102,7 +102,7 @@ def read_table(raw: bytes, name: str, left_out: LeftOut) -> dict[str, Any]:
 
 
 def _each_once(names: list[str]) -> list[str]:
-    """The names, with a number behind those that were there before."""
+    """Makes names unique, by a number behind repeated ones."""
     counts = Counter[str]()
     unique: dict[str, None] = {}
     for name in names:
@@ -116,7 +116,7 @@ def _each_once(names: list[str]) -> list[str]:
 
 
 def _rows_by_artifact(run: RecordedRun) -> dict[str, dict[str, Any]]:
-    """The row of the history that an artifact's table was logged with."""
+    """Returns the row of the history for each artifact with a table."""
     found: dict[str, dict[str, Any]] = {}
     for row in run.history:
         for path in _paths(row):
@@ -129,10 +129,10 @@ def _rows_by_artifact(run: RecordedRun) -> dict[str, dict[str, Any]]:
 def _rows_in_order(
     run: RecordedRun, key: str, path: str, counts: Counter[str]
 ) -> list[dict[str, Any]]:
-    """The rows of the nth version of a table: those with the nth of its contents.
+    """Returns the rows of the nth version of a table: those with its nth content.
 
-    In W&B, a row calls an artifact by an id that only the client had, and what is
-    logged twice is one version.
+    In W&B, a row refers to an artifact by an id that only the client had. Equal
+    contents are one version.
     """
     groups: dict[Any, list[dict[str, Any]]] = {}
     for row in run.history:
@@ -145,7 +145,7 @@ def _rows_in_order(
 
 
 def _paths(row: Mapping[str, Any], depth: int = 0) -> Iterator[str]:
-    """The places of the tables in a row of the history."""
+    """Yields the paths of the tables in a row of the history."""
     for value in row.values():
         if isinstance(value, dict) and depth < _DEEPEST:
             yield from _paths(value, depth + 1)
@@ -160,7 +160,7 @@ def _when(
     row: Mapping[str, Any],
     key: str,
 ) -> tuple[float | None, str]:
-    """When a table was logged, in epochs, and in words; `None` if that is not known."""
+    """Returns the time of a table, in epochs and in words; `None` if it is unknown."""
     batch: Any = artifact.metadata.get("batch")
     axis = axis_of(run, key)
     names = [re.fullmatch(r"epoch_([0-9]{1,12})", alias) for alias in artifact.aliases]
@@ -174,13 +174,13 @@ def _when(
     if epoch is None:
         step = row.get("_step")
         return (step, f"step {step}") if is_near(step) else (None, "")
-    if is_near(batch):  # Before the end of that epoch.
+    if is_near(batch):  # Before the end of the epoch.
         return epoch - 1 + batch / _BATCHES, f"epoch {epoch:g}, batch {batch:g}"
     return epoch, f"epoch {epoch:g}"
 
 
 def _only_epoch(content: Mapping[str, Any]) -> Any:
-    """The epoch that all rows of a table are of, if they have one."""
+    """Returns the epoch of all rows of a table, if they have the same one."""
     if "epoch" not in content["columns"]:
         return None
     place = content["columns"].index("epoch")
@@ -189,7 +189,7 @@ def _only_epoch(content: Mapping[str, Any]) -> Any:
 
 
 def axis_of(run: RecordedRun, key: str) -> str:
-    """The key that a key is drawn against."""
+    """Returns the key of the x axis of a key."""
     if key in run.x_axes:
         return run.x_axes[key]
     for pattern, axis in run.x_axes.items():
@@ -200,7 +200,7 @@ def axis_of(run: RecordedRun, key: str) -> str:
 
 
 def rank(name: str) -> tuple[int, str]:
-    """Where a table comes among others: what is looked at first is first."""
+    """Returns the sort key of a table, by which important ones are first."""
     base = name.split(" (", maxsplit=1)[0].rpartition("/")[2]
     if base in _ORDER:
         return _ORDER.index(base), name

@@ -1,4 +1,4 @@
-"""Writes a page: one HTML file, or one with a folder of media beside it."""
+"""Writes a page: one HTML file, with a folder of media if it is large."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ logger = logging.getLogger(__name__)
 DEFAULT_PATH = "eval-report.html"
 
 MOST_IN_ONE_FILE = 50_000_000
-"""Above so many bytes, the media go into a folder beside the page."""
+"""The number of bytes above which the media go into a folder beside the page."""
 
 _MODULES = ["elements", "data", "overlays", "charts", "table", "detail", "compare"]
 _MODULES += ["main"]
-_ROWS = 100  # Of the table that is there without JavaScript.
+_ROWS = 100  # Of the table that needs no JavaScript.
 
 
 def write_report(
@@ -41,30 +41,33 @@ def write_report(
     *,
     compare_with: str | os.PathLike[str] | wandb.Run | None = None,
 ) -> Path:
-    """Writes what a run has logged as an HTML file that any browser opens.
+    """Writes the tables, charts and numbers of a run as an HTML file.
 
-    The file needs no network and no account. It holds the images of the tables, and
-    where it would be larger than 50 MB, a folder `<name>_files` beside it does. It is
-    put in place as a whole: where writing fails, an older one stays.
+    The file opens in any browser, and needs no network and no account. It holds the
+    images of the tables. If it would be larger than 50 MB, a folder `<name>_files`
+    beside it holds them. The file is replaced as a whole: if writing fails, an older
+    one stays.
 
-    What can't be read, or is not shown, is left out; the page and a warning say which
-    parts. The log of a run that was just finished is waited for, up to ten seconds.
+    Parts that can't be read, or are not shown, are left out; the page and a warning
+    list them. The function waits up to ten seconds for the log of a run that was just
+    finished.
 
     Args:
         run: The folder of a run that was recorded offline; a run that was made with
-            `mode="offline"`; or `"entity/project/run_id"`, a run in W&B. Of a run that
-            still runs, or was cut off, the page shows what its log holds by now.
-        path: Where to write to; without it, `eval-report.html` in the current folder.
-        compare_with: A second run, to be shown beside the first one.
+            `mode="offline"`; or `"entity/project/run_id"`, a run in W&B. For a run that
+            still runs, or was cut off, the page shows the log so far.
+        path: The file to write. `None` for `eval-report.html` in the current folder.
+        compare_with: A second run, to compare with the first one.
 
     Returns:
         The path of the HTML file.
 
     Raises:
-        FileNotFoundError: If there is no log of one run in the folder.
-        ValueError: If the log is none of a run, or there is no such run in W&B.
+        FileNotFoundError: If the folder does not have the log of one run.
+        ValueError: If the file is not a log of a run, or if there is no such run in
+            W&B.
     """
-    # Core brings Keras along, which takes its time.
+    # Imported here, so that the command answers faster.
     from wandb_eval.report.describing import Page
 
     page = Page()
@@ -86,7 +89,7 @@ def _read(run: str | os.PathLike[str] | wandb.Run) -> RecordedRun:
 
 
 def write_page(page: Page, path: Path) -> Path:
-    """Writes a page, as `write_report` does."""
+    """Writes a page, like `write_report`."""
     path = path.absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     data = _as_json(
@@ -105,7 +108,7 @@ def write_page(page: Page, path: Path) -> Path:
         needed = set()
     parts = _html(page, data, list(urls), folder.name if needed else "")
     _put(path, (part.encode() for part in parts))
-    _tidy(folder, needed)  # The old page is gone.
+    _tidy(folder, needed)  # The old page is replaced.
     return path
 
 
@@ -114,25 +117,25 @@ def _folder_beside(path: Path) -> Path:
 
 
 def media_folder(path: Path) -> Path | None:
-    """The folder that a page needs beside it, if it does."""
+    """Returns the folder of media that a page needs; `None` if it needs none."""
     folder = _folder_beside(path)
     return folder if folder.is_dir() else None
 
 
 def _tidy(folder: Path, needed: set[str]) -> None:
-    """Deletes the media of older pages, and nothing that others have put there."""
+    """Deletes the media of older pages, but no files of others."""
     if not folder.is_dir():
         return
     for file in folder.iterdir():
         if file.name not in needed and re.fullmatch(r"[0-9a-f]{20}\.\w+", file.name):
             file.unlink()
     if not needed:
-        with contextlib.suppress(OSError):  # It is not empty.
+        with contextlib.suppress(OSError):  # The folder is not empty.
             folder.rmdir()
 
 
 def _put(path: Path, parts: Iterable[bytes]) -> None:
-    """Writes a file that is there as a whole, or not at all."""
+    """Writes a file as a whole, or not at all."""
     descriptor, unfinished = tempfile.mkstemp(".tmp", f".{path.name}", path.parent)
     try:
         with open(descriptor, "wb") as file:
@@ -159,7 +162,7 @@ def _html(page: Page, data: str, urls: list[str], folder: str) -> Iterator[str]:
     script, early, style = _script(), _file("early.js"), _file("style.css")
     table, shown = _static_table(page, urls)
     media = [None if i in shown else url for i, url in enumerate(urls)]
-    # Files beside the page are 'self' where it is served, and file: where it is not.
+    # Files beside the page are 'self' if a server sends it, and file: otherwise.
     sources = "data: 'self' file:" if folder else "data:"
     policy = (
         f"default-src 'none'; img-src {sources}; media-src {sources}; "
@@ -186,7 +189,7 @@ def _file(name: str) -> str:
 
 
 def _script() -> str:
-    """All modules as one: what they import of each other is there already."""
+    """Joins all modules to one, without their imports of each other."""
     parts = []
     for name in _MODULES:
         code = re.sub(r"^import .*;\n", "", _file(f"{name}.js"), flags=re.MULTILINE)
@@ -200,13 +203,13 @@ def _hash(text: str) -> str:
 
 
 def _as_json(value: Any) -> str:
-    """JSON that ends no element of HTML, and that JavaScript can read."""
+    """Returns JSON that JavaScript can read, and that can't end an element of HTML."""
     dumped = json.dumps(value, separators=(",", ":"), allow_nan=False)
     return dumped.replace("<", "\\u003c")
 
 
 def _static_list(left_out: list[str]) -> str:
-    """The parts that are not shown, as they are without JavaScript."""
+    """Returns the list of parts that are left out, for pages without JavaScript."""
     if not left_out:
         return ""
     items = "".join(f"<li>{_escaped(line)}</li>" for line in left_out)
@@ -214,9 +217,9 @@ def _static_list(left_out: list[str]) -> str:
 
 
 def _static_table(page: Page, urls: list[str]) -> tuple[str, set[int]]:
-    """The first table, as it is without JavaScript, and the media that are in it.
+    """Returns the first table for pages without JavaScript, and the media in it.
 
-    The page's own code takes these from here: each is in the page once.
+    The page's code takes the media from this table, so each is in the page once.
     """
     tables = page.runs[0]["tables"]
     if not tables:
@@ -261,5 +264,5 @@ def _static_cell(
 
 
 def _escaped(text: str) -> str:
-    """Text as HTML; a lone surrogate, which no file can have, becomes a `?`."""
+    """Escapes text for HTML; a lone surrogate, which no file can have, becomes `?`."""
     return html.escape(text.encode(errors="replace").decode())

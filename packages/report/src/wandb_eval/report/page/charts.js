@@ -1,15 +1,15 @@
-// Line charts and heat maps, by hand: SVG and HTML need no library.
+// Line charts and heat maps in plain SVG and HTML.
 import { button, el, isNumber, svg, text, verdict } from "./elements.js";
 
 const WIDTH = 360, HEIGHT = 220, LEFT = 46, RIGHT = 10, TOP = 10, BOTTOM = 34;
 const LINES = Array.from({ length: 10 }, (_, i) => `var(--line-${i})`);
 
-// About `count` round numbers from `low` to `high`.
+// Returns about `count` round numbers from `low` to `high`.
 function ticks(low, high, count) {
   const rough = (high - low) / count || 1;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= rough);
-  const first = Math.ceil(low / step) * step; // Of huge numbers, `first + step` may be `first`.
+  const first = Math.ceil(low / step) * step; // For huge numbers, `first + step` may be `first`.
   return Array.from({ length: 3 * count }, (_, i) => Number((first + i * step).toPrecision(12))).filter((at) => at <= high + step / 1e6);
 }
 
@@ -67,12 +67,12 @@ export function lineChart({ title, series, x = "", y = "", marker, pick, dots = 
   return el("figure", { class: "chart" }, el("figcaption", {}, el("span", {}, title), aside), drawing, legend);
 }
 
-// A count, or a share with two digits; nothing where there is nothing to see.
+// Formats a count, or a share with two digits; 0 is empty.
 const short = (count) => (Number.isInteger(count) ? count || "" : count >= 0.005 ? count.toFixed(2) : "");
 
 const MOST_CELLS = 90_000;
 
-// A confusion matrix: a table of buttons, walked through by the arrow keys.
+// Draws a confusion matrix: a table of buttons, with the arrow keys to move.
 export function heatMap({ title, rows, pick, picked }) {
   const names = [...new Set(rows.map((row) => row[0]))];
   const across = [...new Set(rows.map((row) => row[1]))];

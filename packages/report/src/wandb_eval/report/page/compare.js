@@ -1,4 +1,4 @@
-// Two versions, or two runs, side by side: what was fixed, and what broke.
+// Two versions, or two runs, side by side: the fixed and the broken samples.
 import { button, el, isNumber, select, text, verdict, words } from "./elements.js";
 import { page, timesOf, viewAt } from "./data.js";
 import { picture } from "./overlays.js";

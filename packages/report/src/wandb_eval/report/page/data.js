@@ -1,4 +1,4 @@
-// What the page was given, and how to find something in it.
+// The data of the page, and functions to search it.
 import { text } from "./elements.js";
 
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
@@ -23,7 +23,7 @@ export function titleOf(name) {
   return [TITLES[short] ?? short.replaceAll("_", " "), ...more].join(" (");
 }
 
-// All times at which a run has tables, each with its label.
+// Returns all times at which a run has tables, with their labels.
 export function timesOf(run) {
   const found = new Map();
   const several = run.tables.filter((table) => table.versions.length > 1);
@@ -33,7 +33,7 @@ export function timesOf(run) {
   return [...found].sort((a, b) => a[0] - b[0]).map(([time, label]) => ({ time, label }));
 }
 
-// The version of that time; else the last one before it, or the first one.
+// Returns the version of a time, or else the last one before it, or the first one.
 export function versionAt(versions, time) {
   const before = versions.filter((version) => version.time <= time);
   return before.length ? before.reduce((a, b) => (b.time >= a.time ? b : a)) : versions[0];
@@ -59,12 +59,12 @@ export class View {
     return [...this.columns.keys()].find((name) => this.columns.get(name).type === "image");
   }
 
-  // What tells a sample from others.
+  // The identity of a sample.
   key(row) {
     return this.columns.has("idx") ? this.get(row, "idx") : row;
   }
 
-  // Whether a row is wrong; undefined where that can't be told.
+  // Whether a row is wrong; undefined if it is not known.
   wrong(row) {
     if (this.columns.get("correct")?.type === "boolean") return this.get(row, "correct") === false;
     if (this.has("label", "pred")) return text(this.get(row, "label")) !== text(this.get(row, "pred"));
@@ -91,7 +91,7 @@ export class View {
     return classes.includes(actual) && classes.includes(predicted);
   }
 
-  // The names of the classes that a row has anything to do with.
+  // Returns the names of the classes in a row.
   classes(row) {
     const names = new Set();
     for (const [name, column] of this.columns) {
@@ -117,7 +117,7 @@ export function layerClasses(column, cell, only) {
 
 const views = new Map();
 
-// A table at a time. A table of samples without images gets those that others have.
+// Returns a table at a time. Samples without images get those of other tables.
 export function viewAt(run, table, time) {
   const version = versionAt(table.versions, time);
   if (!views.has(version)) {

@@ -28,7 +28,7 @@ export class Detail {
     event.stopPropagation();
   }
 
-  // To the row of the sample, if it is seen.
+  // To the row of the sample, if it is visible.
   back() {
     document.querySelector(`tr[data-row="${this.rows[this.place]}"] .thumb`)?.focus();
   }
@@ -80,7 +80,7 @@ export class Detail {
   }
 }
 
-// What there is to say of a row in two or three lines.
+// Describes a row in two or three lines.
 export function summary(view, row) {
   const lines = [];
   const mark = { wrong: "✗ ", right: "✓ " }[verdict(view.wrong(row))] ?? "";

@@ -1,4 +1,4 @@
-// Elements, built one by one: text is text, and nothing of a run becomes markup.
+// Builds elements one by one, so that no text of a run becomes markup.
 document.documentElement.dispatchEvent(new Event("booting")); // See early.js.
 
 export function el(tag, attributes = {}, ...children) {
@@ -34,7 +34,7 @@ export function select(options, chosen, change, attributes) {
   return el("select", { ...attributes, onchange }, ...made);
 }
 
-// Draws a part of the page. If that fails, the others are still there.
+// Draws a part of the page. If it fails, the other parts stay.
 export function attempt(box, draw) {
   try { draw(); } catch (error) {
     box.hidden = false;
@@ -52,7 +52,7 @@ export function attemptFigure(title, draw) {
 
 export const isNumber = (value) => typeof value === "number";
 
-// A value as people read it: numbers with three digits.
+// Formats a value: numbers with three digits.
 export function text(value) {
   if (value === null || value === undefined) return "";
   if (isNumber(value)) {
@@ -64,7 +64,7 @@ export function text(value) {
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }
 
-// Whether somebody is about to use something in there: then it has to stay as it is.
+// Whether the user is using an element, which must then stay as it is.
 export const isInUse = (box) => box.matches(":focus-within, :active");
 
 // The name of a column or a layer, in words; and what it means that a row is wrong, or not.

@@ -1,4 +1,4 @@
-// The page: its parts, and what happens when a version is chosen.
+// The parts of the page, and the choice of a version.
 import { attempt, attemptFigure, button, el, isInUse, select, text } from "./elements.js";
 import { page, timesOf, titleOf, versionAt, viewAt, View } from "./data.js";
 import { barChart, heatMap, histogram, lineChart } from "./charts.js";
@@ -54,7 +54,7 @@ function chooseTime(x) {
 document.addEventListener("keydown", (event) => {
   const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
   if (!step || event.altKey || event.ctrlKey || event.metaKey) return;
-  if (event.target.closest("input, select, dialog, .heat, .scroll")) return; // They have uses of their own for arrows.
+  if (event.target.closest("input, select, dialog, .heat, .scroll")) return; // These elements use the arrow keys themselves.
   event.preventDefault();
   choose(state.place + step);
 });
@@ -80,7 +80,7 @@ function updateTabs() {
   }, titleOf(table.name))));
 }
 
-// `anew`: controls depend on the table and its classes, but keep what has the focus.
+// `anew`: controls depend on the table and its classes, but keep the focus.
 function updateTable(anew = false) {
   if (!tableNow()) { tablesBox.hidden = true; return; }
   const view = viewAt(run(), tableNow(), now().time);
@@ -124,7 +124,7 @@ function updateCurves() {
   }));
   const drawn = [...groups.values()].filter(({ series }) => series.some(({ points }) => points.length > 1 || groups.size < 30));
   const isEpochs = (axis) => axis.endsWith("epoch");
-  // What changes comes first, and of that what is not a part of something.
+  // Changing curves come first, and among them those that are not a part.
   const stays = ({ series }) => series.every(({ points }) => points.every((point) => point[1] === points[0][1]));
   const depth = ({ title }) => title.split("/").length;
   drawn.sort((a, b) => stays(a) - stays(b) || depth(a) - depth(b) || a.title.localeCompare(b.title));

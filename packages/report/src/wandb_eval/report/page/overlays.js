@@ -2,7 +2,7 @@
 import { checkbox, el, svg, text, words } from "./elements.js";
 import { page, urlOf } from "./data.js";
 
-// What is shown of the layers, on all pictures alike.
+// The visible layers, for all pictures.
 export const layers = { off: new Set(["ground_truth mask", "errors mask"]), hidden: new Set(["background", "right", "not counted"]),
   score: 0, opacity: 0.6, captions: true };
 
@@ -14,8 +14,8 @@ const filters = new Map();
 const definitions = svg("svg", { width: 0, height: 0, "aria-hidden": "true", class: "filters" });
 document.body.append(definitions);
 
-// A filter that makes colours of class ids: so the pixels of a mask need not be read,
-// which is forbidden for files beside a page, and the browser does it when they are seen.
+// A filter that converts class ids to colors, so that the pixels of a mask need not be read,
+// which is forbidden for files beside a page. The browser applies it to visible masks.
 function filterOf(names) {
   const key = JSON.stringify(names);
   if (!filters.has(key)) {
@@ -69,7 +69,7 @@ export function boxesOf(cell, column) {
     .filter(({ box, name }) => !layers.off.has(`${layer} box`) && !layers.hidden.has(name) && !((scoreOf(box) ?? 1) < layers.score)));
 }
 
-// A picture with its layers. `alt` says what it is; `captions` whether boxes have theirs.
+// Draws a picture with its layers. `alt` describes it; `captions`: whether boxes have captions.
 export function picture(cell, column, alt, captions = false) {
   const width = cell.width ?? 1, height = cell.height ?? 1;
   const image = el("img", { src: urlOf(cell.file), alt: cell.caption ?? alt, decoding: "async", draggable: "false" });

@@ -1,14 +1,14 @@
-// A table of which only the rows that are seen are in the page.
+// A table of which only the visible rows are in the page.
 import { button, checkbox, el, isNumber, select, text, verdict, words } from "./elements.js";
 import { urlOf } from "./data.js";
 import { picture } from "./overlays.js";
 
-const SPARE = 4; // Rows above and below those that are seen.
+const SPARE = 4; // Rows above and below the visible ones.
 
-// What is asked of a table; it stays when the version changes.
+// The filters and the order of a table, which stay when the version changes.
 export const newQuery = () => ({ sort: null, descending: false, wrong: false, class: "", column: "", from: "", to: "", pair: null });
 
-// The rows that are left, in their order.
+// Returns the filtered rows, in their order.
 export function rowsOf(view, query) {
   const rows = [];
   for (let row = 0; row < view.rows; row += 1) if (fits(view, row, query)) rows.push(row);
@@ -55,7 +55,7 @@ export function filterControls(view, query, changed) {
     query.pair ? button(() => set("pair", null), { class: "chip" }, `${query.pair[0]} taken for ${query.pair[1]} ✕`) : null);
 }
 
-// Columns that say nothing: one value in all rows that the label of the version has, too.
+// Returns redundant columns: one value in all rows, which the label of the version has, too.
 const isShown = ([name]) => name !== "epoch" && name !== "batch";
 
 export class RowsTable {
