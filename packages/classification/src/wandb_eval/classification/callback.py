@@ -83,7 +83,7 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
         threshold: From which probability on a class is predicted, with `multi_label`,
             and class 1 for one sigmoid unit.
         top_k: How many of the most probable classes to show and to count.
-        **kwargs: What all tasks have, see `wandb_eval.core.WandbTaskEvalCallback`.
+        **kwargs: What all tasks have, see `wandb_eval.engine.WandbTaskEvalCallback`.
 
     Raises:
         wandb.Error: If there is no active run.

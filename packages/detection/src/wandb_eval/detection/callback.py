@@ -89,7 +89,7 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
             returns a dictionary of `boxes`, `labels` (or `classes`), `confidence` (or
             `scores`), and optionally `num_detections`. `None` if the model puts that
             out, as KerasHub's detectors do.
-        **kwargs: What all tasks have, see `wandb_eval.core.WandbTaskEvalCallback`. If
+        **kwargs: What all tasks have, see `wandb_eval.engine.WandbTaskEvalCallback`. If
             `image_fn` returns an image of another size than x, boxes are scaled with
             it.
 

@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import os
 import sys
 
 from wandb_eval.report import compare_command, writing
@@ -59,8 +57,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    # Nothing here needs Keras. If something imports it nevertheless, NumPy is the
-    # backend that loads fastest, but it needs parts of JAX.
-    if importlib.util.find_spec("jax"):
-        os.environ.setdefault("KERAS_BACKEND", "numpy")
     sys.exit(main())

@@ -93,7 +93,7 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
             `multi_label`, from what probability on a pixel has a class.
         boundary_iou: Whether to measure `eval/boundary_iou` as well (Cheng et al.
             2021): IoU of what lies within 2 % of the image's diagonal of the contours.
-        **kwargs: What all tasks have, see `wandb_eval.core.WandbTaskEvalCallback`. An
+        **kwargs: What all tasks have, see `wandb_eval.engine.WandbTaskEvalCallback`. An
             image of another size than the mask, also one that `image_fn` returns, is
             scaled to its size.
 
