@@ -85,7 +85,7 @@ def read_records(
     if _HEADER.startswith(content):  # wandb-core has just begun it.
         return
     if not content.startswith(_HEADER):
-        raise ValueError(f"{log} is no log of a run, or one of another format")
+        raise ValueError(f"{log} is not a log of a run, or has another format")
     parts: list[bytes] = []
     place = len(_HEADER)
     while place + _FRAME.size <= len(content):

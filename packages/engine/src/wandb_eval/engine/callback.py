@@ -326,7 +326,7 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         self._evaluator.drop()
 
     def _after_batch(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """The `on_train_batch_end` of a callback with `every_n_batches`."""
+        """Evaluates the model within an epoch, as `on_train_batch_end`."""
         self.check_begun()
         moment = self._schedule.moment_after(self.run_log.epoch, batch)
         if moment is not None:
@@ -535,8 +535,8 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
                 if self.is_logging:
                     wandb.termlog(
                         "The outputs of the model are taken for "
-                        f"{'logits' if told else 'probabilities'}, as they look like "
-                        "that. Pass `from_logits` if they are not.",
+                        f"{'logits' if told else 'probabilities'}, because they look "
+                        "like them. Pass `from_logits` if they are not.",
                         repeat=False,
                     )
         if not told:

@@ -49,7 +49,7 @@ class FitCallbacks:
             for name in sorted(_used(other, prefix)):
                 wandb.termwarn(
                     f"{type(other).__name__} monitors {name!r}, but stands before the "
-                    "callback that measures it: it will not find it. Put it behind."
+                    "callback that measures it, and will not find it. Put it behind."
                 )
 
     def expect_gaps(self, prefix: str) -> None:

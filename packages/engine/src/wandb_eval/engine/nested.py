@@ -126,10 +126,10 @@ def concatenate(batches: Sequence[Any]) -> Any:
     if len(batches) == 1:
         return first
     if any(type(batch) is not type(first) for batch in batches):
-        raise ValueError("They are of several types.")
+        raise ValueError("The batches have several types.")
     if isinstance(first, dict):
         if any(batch.keys() != first.keys() for batch in batches):
-            raise ValueError("They have other keys.")
+            raise ValueError("The batches have different keys.")
         return {key: concatenate([batch[key] for batch in batches]) for key in first}
     if isinstance(first, tuple):
         return tuple(concatenate(part) for part in zip(*batches, strict=True))
@@ -139,7 +139,9 @@ def concatenate(batches: Sequence[Any]) -> Any:
         (batch.dtype, batch.shape[1:]) != (first.dtype, first.shape[1:])
         for batch in batches
     ):
-        raise ValueError("They are no arrays, or of several dtypes or shapes.")
+        raise ValueError(
+            "The batches are not arrays, or have several dtypes or shapes."
+        )
     return np.concatenate(batches)
 
 

@@ -103,7 +103,7 @@ class Schedule:
         return self._evaluated == Moment(epoch, self._batch)
 
     def missed_end(self) -> tuple[int, dict[str, Any]] | None:
-        """The last epoch and its logs, if it ended without an evaluation."""
+        """Returns the last epoch and its logs, if it was not evaluated at its end."""
         if self.last_end is None:
             return None
         is_evaluated = self._evaluated == Moment(self.last_end[0])

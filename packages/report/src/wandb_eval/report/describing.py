@@ -235,7 +235,7 @@ class Page:
                 media_kind(cell) in ("image", "")
                 and self.media.shown_as(place) != "image"
             ):
-                raise OSError("the file is no image")
+                raise OSError("the file is not an image")
             return place
         except ODD as error:
             run.left_out.add(part, describe(error))
@@ -261,7 +261,8 @@ class Page:
                 if not is_near(x):
                     if x is not None:
                         run.left_out.add(
-                            f"{axis} of a row of the history", "it is no finite number"
+                            f"{axis} of a row of the history",
+                            "it is not a finite number",
                         )
                     x = values.get("_step")
                     x = x if is_near(x) else step

@@ -209,5 +209,5 @@ def _table(version: _Version, name: str, where: str) -> dict[str, list[Any]] | N
         and isinstance(rows, list)
         and all(isinstance(row, list) and len(row) == len(columns) for row in rows)
     ):
-        raise ValueError(f"The table `{name}` of {where} is none of W&B's.")
+        raise ValueError(f"The table `{name}` of {where} is not a table of W&B.")
     return {str(column): [row[i] for row in rows] for i, column in enumerate(columns)}

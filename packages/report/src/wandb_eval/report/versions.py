@@ -77,7 +77,7 @@ def read_table(raw: bytes, name: str, left_out: LeftOut) -> dict[str, Any]:
     """
     content = json.loads(raw)
     if not isinstance(content, dict):
-        raise ValueError("it is no table")
+        raise ValueError("it is not a table")
     columns, data = content.get("columns"), content.get("data")
     if not isinstance(columns, list) or not columns:
         raise ValueError("it has no columns")

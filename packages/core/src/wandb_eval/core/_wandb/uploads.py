@@ -113,7 +113,7 @@ class _Outcomes:
             try:
                 upload.tell()
             except Exception:
-                logger.exception("The outcome of an upload could not be told")
+                logger.exception("The outcome of an upload could not be reported")
 
 
 _outcomes = _Outcomes()

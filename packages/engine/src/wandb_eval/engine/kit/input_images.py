@@ -80,7 +80,7 @@ def image_of(sample: Any) -> NDArray[Any] | None:
             "The images of `validation_data` have their channels "
             f"{'first' if axes.channels == 0 else 'last'}, other than "
             f"`keras.config.image_data_format()`, {keras.config.image_data_format()!r}:"
-            " they are shown like that. `image_fn` shows them otherwise."
+            " they are shown like that. Pass `image_fn` to show them in another way."
         )
     order = [axes.height, axes.width]
     if axes.channels is not None:
