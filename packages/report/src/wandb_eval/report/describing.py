@@ -235,7 +235,7 @@ class Page:
                 media_kind(cell) in ("image", "")
                 and self.media.shown_as(place) != "image"
             ):
-                raise OSError("the file is not an image")
+                raise OSError("the file is no image")
             return place
         except ODD as error:
             run.left_out.add(part, describe(error))
