@@ -29,8 +29,8 @@ PRIVATE_OF_KERAS = {
     "_outputs_struct",
     "_user_metrics",
 }
-MOST_LINES = 300
-MOST_LINES_OF_A_CLASS = 220
+MOST_LINES = 400
+MOST_LINES_OF_A_CLASS = 330
 MOST_LINES_OF_CORE = 2_900
 
 

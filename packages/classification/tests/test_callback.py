@@ -519,7 +519,7 @@ class Follow(keras.callbacks.Callback):
 @pytest.fixture
 def nothing_logged_before(monkeypatch):
     """The run is that of all tests: what they found best is nothing to this one."""
-    monkeypatch.setattr(RunLog, "recall", lambda self, key: None)
+    monkeypatch.setattr(RunLog, "restore", lambda self, key: None)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ MISSING = "libGL.so.1: cannot open shared object file: No such file or directory
 def test_a_missing_library_has_remedies(tmp_path):
     (tmp_path / "cv2.py").write_text(f"raise ImportError({MISSING!r})\n")
     done = subprocess.run(
-        [sys.executable, "-c", "import wandb_eval.core"],
+        [sys.executable, "-c", "import wandb_eval.engine"],
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

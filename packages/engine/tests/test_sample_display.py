@@ -136,14 +136,13 @@ def shown(x, epochs=2, **options):
     inputs = np.nan_to_num(np.asarray(x, "float32"), posinf=0)
     with wandb.init(mode="offline"):
         evaluation = Regression(x, **options)
-        more = evaluation._more_tables
+        log_pred_table = evaluation.log_pred_table
 
-        def more_tables(*args):
-            tables = more(*args)
-            hardest.append(tables["hardest"])
-            return tables
+        def noting(**options):
+            hardest.append(options["more_tables"]["hardest"])
+            log_pred_table(**options)
 
-        evaluation._more_tables = more_tables
+        evaluation.log_pred_table = noting
         fit(evaluation, x=inputs, epochs=epochs)
     tables = [evaluation.data_table, evaluation.pred_table, *hardest]
     assert len(tables) == 2 + epochs

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import abc
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal
 
 import wandb
 
 from wandb_eval.core._wandb.files import Folder, WriteError
-from wandb_eval.core._wandb.tables import reference_table
+from wandb_eval.core._wandb.tables import add_rows, reference_table
 from wandb_eval.core.arguments import check_bool
 from wandb_eval.core.copies import CopiedCallback
 from wandb_eval.core.processes import is_alone
@@ -273,6 +273,10 @@ class WandbEvalCallback(CopiedCallback, abc.ABC):
         columns: list[str | int] = list(column_names)
         self.pred_table = wandb.Table(columns=columns)
         self.run_log.folders.leave(version=True)
+
+    def add_rows(self, table: wandb.Table, rows: Sequence[Sequence[Any]]) -> None:
+        """Adds rows to a table: faster than its `add_data` for each row."""
+        add_rows(table, rows)
 
     @property
     def data_table_ref(self) -> wandb.Table:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, TypedDict
 
 import keras
 import numpy as np
 import wandb
 
-from wandb_eval.core import WandbEvalCallback, add_rows, artifact_name
+from wandb_eval.core import WandbEvalCallback, artifact_name
 from wandb_eval.core.arguments import check_bool, check_positive, is_integer, is_number
 from wandb_eval.engine.evaluation.data import ValidationData
 from wandb_eval.engine.evaluation.evaluator import Evaluator
@@ -476,10 +476,6 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
             return
         for part, _ in self.samples.batches(self.validation_data.batch_size):
             yield part, stack_or_list(known.predictions[part])
-
-    def add_rows(self, table: wandb.Table, rows: Sequence[Sequence[Any]]) -> None:
-        """Adds rows to a table, faster than `table.add_data` for each row."""
-        add_rows(table, rows)
 
     def _rows_of(self, samples: Samples) -> list[list[Any]]:
         return self.ground_truth_rows(samples, self._images_of(samples))

@@ -178,7 +178,8 @@ class EvaluationLog:
         when = [moment.epoch, moment.batch] if self._has_batches else [moment.epoch]
         cells = [[*when, *row] for row in self._task.prediction_rows(evaluated)]
         data_table = self._callback.data_table
-        add_rows(table, self.columns.rows(table, data_table, cells, evaluated.rows))
+        rows = self.columns.rows(table, data_table, cells, evaluated.rows)
+        self._callback.add_rows(table, rows)
 
     def with_prefix(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Returns values by the keys that they are logged under."""

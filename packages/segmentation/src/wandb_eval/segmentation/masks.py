@@ -19,7 +19,6 @@ from wandb_eval.engine import (
     to_numpy,
 )
 from wandb_eval.engine.kit.opencv import cv2
-from wandb_eval.engine.threads import WORKERS
 
 Masks = NDArray[np.integer[Any]]
 
@@ -33,6 +32,9 @@ _BAND = 2**16  # So many pixels, with their channels, stay in a processor's cach
 _BILINEAR = cv2.INTER_LINEAR
 _FAR = 2**30  # Beyond any class id, and within 32 bits.
 _FARTHEST = 2**62
+
+_PARTS = 8
+"""The parts of a batch that threads look at side by side."""
 
 
 def read_masks(y: Any, ignore_index: int | None = None) -> Masks:
@@ -162,7 +164,7 @@ def read_outputs(
             else:
                 best_channel.of_resized(_chances(image, from_logits), target)
 
-    share = -(-len(scores) // WORKERS) or 1
+    share = -(-len(scores) // _PARTS) or 1
     map_in_threads(choose, [slice(i, i + share) for i in range(0, len(scores), share)])
     return ids
 
