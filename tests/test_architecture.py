@@ -164,6 +164,15 @@ def test_evaluating_knows_nothing_of_runs():
             assert module not in ("wandb_eval.core", "wandb_eval.engine"), path.name
 
 
+def test_slices_are_found_without_keras_and_wandb():
+    allowed = {"wandb_eval.engine.slices", "wandb_eval.engine.kit.opencv"}
+    for path in ROOT.glob("packages/engine/src/wandb_eval/engine/slices/*.py"):
+        for module, _ in imported(path):
+            assert module.split(".")[0] not in ("keras", "wandb"), path.name
+            if module.startswith("wandb_eval"):
+                assert any(module.startswith(name) for name in allowed), module
+
+
 def test_core_stays_small_and_needs_no_opencv():
     core = [path for path in SOURCES if package_of(path) == "core"]
     assert sum(len(path.read_text().splitlines()) for path in core) < MOST_LINES_OF_CORE
