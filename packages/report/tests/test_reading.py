@@ -301,3 +301,16 @@ def test_the_code_of_the_page_stays_small_and_has_each_name_once():
     names = re.findall(r"^(?:const|let|function|class) (\w+)", code, re.MULTILINE)
     assert len(names) == len(set(names))
     assert "innerHTML" not in code
+
+
+def test_ids_that_w_and_b_has_no_label_for_are_named(loopback, tmp_path):
+    folder = recorded_runs.segment()
+    page = Page(write_report(folder, tmp_path / "report.html"))
+    names = {"0": "background", "1": recorded_runs.HOSTILE}
+    errors = {"252": "not counted", "253": "right", "254": "wrong"}
+    for table in ("eval_data", "hardest"):
+        layers = page.column(table, "image")["layers"]
+        assert layers == {"ground_truth": names, "predictions": names, "errors": errors}
+    assert page.column("val_data", "image")["layers"] == {"ground_truth": names}
+    assert page.data["hidden"] == ["background", "not counted", "right"]
+    assert set(names) | set(errors) <= set(page.data["colors"])

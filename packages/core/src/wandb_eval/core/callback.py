@@ -304,7 +304,12 @@ class WandbEvalCallback(CopiedCallback, abc.ABC):
         self._reference = table
 
     def log_data_table(
-        self, name: str = "val", type: str = "dataset", table_name: str = "val_data"
+        self,
+        name: str = "val",
+        type: str = "dataset",
+        table_name: str = "val_data",
+        *,
+        metadata: dict[str, Any] | None = None,
     ) -> None:
         """Logs `data_table` as an artifact, and marks it as used by the run.
 
@@ -312,13 +317,14 @@ class WandbEvalCallback(CopiedCallback, abc.ABC):
             name: The name of the artifact.
             type: The type of the artifact.
             table_name: The name of the table in the artifact.
+            metadata: The metadata of the artifact.
         """
         if wandb.run is not None or self.run_log.given is not None:
             self.bind_run()
         self._reference, self._lacks_ground_truth = None, False
         if self.is_logging:
             self._reference = self.run_log.log_ground_truth(
-                self.data_table, name, type, table_name
+                self.data_table, name, type, table_name, metadata
             )
             self._lacks_ground_truth = self._reference is None
 

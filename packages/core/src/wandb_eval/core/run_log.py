@@ -156,7 +156,12 @@ class RunLog:
         self._ground_truths = []
 
     def log_ground_truth(
-        self, table: wandb.Table, name: str, type: str, table_name: str
+        self,
+        table: wandb.Table,
+        name: str,
+        type: str,
+        table_name: str,
+        metadata: dict[str, Any] | None = None,
     ) -> wandb.Table | None:
         """Logs the table of ground truth, and marks it as used by the run.
 
@@ -164,7 +169,7 @@ class RunLog:
             A table to take cells from for predictions; `None` after a failure.
         """
         with self.failures.tolerate(f"The artifact '{name}' could not be logged"):
-            artifact = EvalArtifact(name, type, self.folders.data)
+            artifact = EvalArtifact(name, type, self.folders.data, metadata=metadata)
             entry = artifact.add_table(table, table_name)
             upload = self._log(artifact, "the ground truth", use=True)
             truth = GroundTruth(artifact, table, entry, upload)

@@ -16,7 +16,7 @@ from wandb_eval.engine.evaluation.evaluator import Evaluator
 from wandb_eval.engine.evaluation.result import Evaluation
 from wandb_eval.engine.evaluation.samples import EvaluatedSamples, Samples
 from wandb_eval.engine.evaluation.task import EvalTask
-from wandb_eval.engine.evaluation_log import EvaluationLog
+from wandb_eval.engine.evaluation_log import EvaluationLog, unlabelled_metadata
 from wandb_eval.engine.fit_callbacks import FitCallbacks
 from wandb_eval.engine.fit_logs import FitLogs, InLogs, add_epoch
 from wandb_eval.engine.kit.images import check_image_format
@@ -491,9 +491,16 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         name: str | None = None,
         type: str = "dataset",
         table_name: str = "val_data",
+        *,
+        metadata: dict[str, Any] | None = None,
     ) -> None:
-        """Logs `data_table`, in the artifact that `self.name` names."""
-        super().log_data_table(name or self.name, type, table_name)
+        """Logs `data_table`, in the artifact that the constructor's `name` names."""
+        super().log_data_table(
+            name or self.name,
+            type,
+            table_name,
+            metadata={**unlabelled_metadata(self), **(metadata or {})},
+        )
 
     def log_pred_table(
         self, *args: Any, name: str | None = None, **options: Any

@@ -143,6 +143,7 @@ class EvaluationLog:
             "data_fingerprint": digest[:32],  # In any order of the samples.
             "data_fingerprint_ordered": digest,
         }
+        metadata |= unlabelled_metadata(self._task)
         if self._has_batches:
             metadata["batch"] = moment.batch
         callback.log_pred_table(
@@ -207,6 +208,16 @@ class EvaluationLog:
         if evaluation.scores and (evaluation.num_samples <= MOST_SCORES or is_kept):
             tables["scores"] = _scores_table(evaluation)
         return tables
+
+
+def unlabelled_metadata(task: EvalTask) -> dict[str, Any]:
+    """The names of ids without a label, for the metadata of an artifact."""
+    layers = {
+        layer: {str(index): name for index, name in names.items()}
+        for layer, names in task.unlabelled().items()
+        if names
+    }
+    return {"unlabelled": layers} if layers else {}
 
 
 def _scores_table(evaluation: Evaluation) -> wandb.Table:

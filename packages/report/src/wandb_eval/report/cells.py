@@ -119,6 +119,30 @@ def class_names(content: Mapping[str, Any], column: str) -> dict[str, dict[str, 
     return found
 
 
+def layer_names(
+    content: Mapping[str, Any], column: str, metadata: Mapping[str, Any]
+) -> tuple[dict[str, dict[str, str]], set[str]]:
+    """The names of the ids of each layer of a column, also of those without a label.
+
+    On W&B's page the pixels of ids without a label are transparent. The callbacks write
+    their names into the metadata of an artifact.
+
+    Returns:
+        The names by layer, in the order of the ids; and those of ids without a label.
+    """
+    layers, hidden = class_names(content, column), set[str]()
+    unlabelled = metadata.get("unlabelled")
+    for layer, names in (unlabelled if isinstance(unlabelled, dict) else {}).items():
+        if layer in layers:
+            added = dict(_names(names))
+            layers[layer] = added | layers[layer]
+            hidden |= set(added.values())
+    return {
+        layer: dict(sorted(names.items(), key=lambda item: int(item[0])))
+        for layer, names in layers.items()
+    }, hidden
+
+
 def _names(names: Any) -> Iterator[tuple[str, str]]:
     for class_id, name in (names if isinstance(names, dict) else {}).items():
         if re.fullmatch(r"-?[0-9]{1,9}", class_id):

@@ -14,10 +14,10 @@ from typing import Any
 from wandb_eval.core import class_color
 from wandb_eval.report.cells import (
     as_text,
-    class_names,
     flat,
     is_near,
     is_number,
+    layer_names,
     media_kind,
     media_of,
     number,
@@ -46,6 +46,7 @@ class Page:
         columns: The columns of all tables, each once, as JSON. Tables refer to them by
             their places.
         media: The media in the columns.
+        hidden: The labels in masks that are hidden until a reader asks for them.
         missing: The number of files of tables and the history that are not shown.
         left_out: The parts of the runs that are not shown, with the reasons, as lines.
     """
@@ -53,6 +54,7 @@ class Page:
     runs: list[dict[str, Any]] = field(default_factory=list)
     columns: list[dict[str, Any]] = field(default_factory=list)
     media: Media = field(default_factory=Media)
+    hidden: set[str] = field(default_factory=set)
     missing: int = 0
     left_out: list[str] = field(default_factory=list)
 
@@ -140,6 +142,7 @@ class Page:
             "runs": self.runs,
             "columns": self.columns,
             "colors": colors,
+            "hidden": sorted(self.hidden),
             "missing": self.missing,
             "left_out": self.left_out,
         }
@@ -153,7 +156,9 @@ class Page:
             cells = [row[i] for row in version.content["data"]]
             column = self._column(run, version, name, cells)
             if column["type"] in ("image", "audio", "video"):
-                column["layers"] = class_names(version.content, name)
+                metadata = version.artifact.metadata
+                column["layers"], hidden = layer_names(version.content, name, metadata)
+                self.hidden |= hidden
             digest = hashlib.sha256(json.dumps(column).encode()).digest()
             if digest not in self._places:
                 self._places[digest] = len(self.columns)

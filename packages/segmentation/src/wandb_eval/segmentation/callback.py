@@ -35,6 +35,7 @@ from wandb_eval.segmentation.advice import (
     swallowed,
 )
 from wandb_eval.segmentation.kinds import MulticlassMasks, MultiLabel
+from wandb_eval.segmentation.layers import background_ids, check_background
 from wandb_eval.segmentation.masks import (
     MAX_CLASSES,
     channels_last,
@@ -52,9 +53,9 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
     `epoch`, `idx`, `image` with the layers `ground_truth` and `predictions`,
     `mean_iou`, `mean_dice`, `pixel_accuracy`, `classes` (present in truth or
     prediction) with their `class_iou`, and `worst_class`, the one with the lowest IoU.
-    A third layer, `errors`, shows where the model is right and wrong. A version also
-    has the same rows for the hardest of all samples, and a table of what is known of
-    every sample, without images.
+    A third layer, `errors`, shows where the model is wrong. A version also has the same
+    rows for the hardest of all samples, and a table of what is known of every sample,
+    without images.
 
     Over all of the validation data it logs `eval/mean_iou`, `eval/mean_dice`,
     `eval/pixel_accuracy`, `eval/frequency_weighted_iou`, a table of IoU, Dice,
@@ -93,6 +94,10 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
             `multi_label`, from what probability on a pixel has a class.
         boundary_iou: Whether to measure `eval/boundary_iou` as well (Cheng et al.
             2021): IoU of what lies within 2 % of the image's diagonal of the contours.
+        background: The id or the name of the class that has no label in the layers:
+            W&B's page leaves its pixels transparent. It counts as any other class.
+            `None`: each class that is called `background`, `_background_`, `bg` or
+            `void`, in any letter case.
         **kwargs: What all tasks have, see `wandb_eval.engine.WandbTaskEvalCallback`. An
             image of another size than the mask, also one that `image_fn` returns, is
             scaled to its size.
@@ -133,6 +138,7 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
         multi_label: bool = False,
         threshold: float = 0.5,
         boundary_iou: bool = False,
+        background: int | str | None = None,
         **kwargs: Unpack[TaskArguments],
     ) -> None:
         if not (ignore_index is None or is_integer(ignore_index)):
@@ -155,6 +161,10 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
         self.class_names = check_class_names(class_names)
         if self.class_names is not None:
             _check_num_classes(len(self.class_names), kind.MAX_CLASSES)
+        is_known = len(self.class_names or []) > 1  # One name may be that of class 0.
+        self.background = check_background(
+            background, self.class_names if is_known else None
+        )
         self.ignore_index = None if ignore_index is None else int(ignore_index)
         self.from_logits = check_from_logits(from_logits)
         self.multi_label = multi_label
@@ -174,11 +184,21 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
 
     def _new_kind(self, are_logits: bool) -> MulticlassMasks | MultiLabel:
         names = self._names or name_classes(self.class_names, self._num_labels)
+        background = background_ids(names, self.background)
         if self.multi_label:
-            return MultiLabel(names, are_logits, self.threshold)
+            return MultiLabel(names, are_logits, self.threshold, background)
         return MulticlassMasks(
-            names, self.ignore_index, are_logits, self.threshold, self.boundary_iou
+            names,
+            self.ignore_index,
+            are_logits,
+            self.threshold,
+            self.boundary_iou,
+            background=background,
         )
+
+    def unlabelled(self) -> Mapping[str, Mapping[int, str]]:
+        """The background in the layers of masks, and what is right in `errors`."""
+        return self._kind.unlabelled
 
     def check_batch(self, batch: Batch) -> None:
         """Checks masks against the images and the class names."""
@@ -231,6 +251,7 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
                 f"`class_names` have {needed}.{hint}"
             )
         self._names = name_classes(self.class_names, num_classes)
+        check_background(self.background, self._names)
         warning = swallowed(self._ids, self.ignore_index, self._names)
         if warning is not None and self.is_logging:
             wandb.termwarn(warning)

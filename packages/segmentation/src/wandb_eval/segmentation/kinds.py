@@ -5,7 +5,7 @@ Both have the same methods, so that the callback need not ask which it is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,12 @@ import wandb
 
 from wandb_eval.engine import Metrics, SampleScores, at_least
 from wandb_eval.segmentation.boundary import BoundaryIou
-from wandb_eval.segmentation.layers import ERROR_LABELS, MaskLayers
+from wandb_eval.segmentation.layers import (
+    ERROR_LABELS,
+    ERRORS_UNLABELLED,
+    MaskLayers,
+    split_labels,
+)
 from wandb_eval.segmentation.masks import (
     MAX_CLASSES,
     channels_last,
@@ -52,6 +57,12 @@ class MulticlassMasks:
         are_logits: Whether outputs are logits.
         threshold: From what probability on a single channel means class 1.
         boundary_iou: Whether to measure it.
+        background: The ids of classes that get no label.
+
+    Attributes:
+        classes: The names of ids, as W&B has them.
+        unlabelled: By layer, the names of the ids that W&B is not told: pixels of these
+            are transparent on its page.
     """
 
     MAX_CLASSES = MAX_CLASSES
@@ -71,14 +82,21 @@ class MulticlassMasks:
         are_logits: bool,
         threshold: float,
         boundary_iou: bool,
+        *,
+        background: Collection[int] = (),
     ) -> None:
         self._names = names
         self._ignore_index = ignore_index
         self._are_logits = are_logits
         self._threshold = threshold
         self._boundary_iou = boundary_iou
-        self._layers = MaskLayers(names, ignore_index)
+        self._layers = MaskLayers(names, ignore_index, background)
         self.classes = classes_of(self._layers.labels_with_nan | ERROR_LABELS)
+        self.unlabelled = {
+            "ground_truth": self._layers.unlabelled,
+            "predictions": self._layers.unlabelled,
+            "errors": ERRORS_UNLABELLED,
+        }
 
     def read_truth(self, y: Any) -> Any:
         """Masks of class ids."""
@@ -137,7 +155,7 @@ class MulticlassMasks:
         """The names of what is in a mask."""
         shown = self._layers.truth(mask)
         ids = np.flatnonzero(np.bincount(shown.ravel()))
-        return [self._layers.labels[int(index)] for index in ids]
+        return [self._layers.names[int(index)] for index in ids]
 
     def truth_layers(self, mask: Any) -> Layers:
         """The layers of the ground truth."""
@@ -159,17 +177,34 @@ class MultiLabel:
         names: The name of each class.
         are_logits: Whether outputs are logits.
         threshold: From what probability on a pixel has a class.
+        background: The ids of classes that get no label.
+
+    Attributes:
+        classes: As of `MulticlassMasks`.
+        unlabelled: As of `MulticlassMasks`.
     """
 
     MAX_CLASSES = MAX_CLASSES - 1  # The id 0 is for pixels that do not have the class.
     SCORES = ("mean_iou", "mean_dice", "classes", "class_iou", "worst_class")
 
-    def __init__(self, names: list[str], are_logits: bool, threshold: float) -> None:
+    def __init__(
+        self,
+        names: list[str],
+        are_logits: bool,
+        threshold: float,
+        background: Collection[int] = (),
+    ) -> None:
         self._names = names
         self._are_logits = are_logits
         self._threshold = threshold
-        self._labels = layer_labels(names)
+        ids = {index + 1 for index in background}
+        self._labels, unlabelled = split_labels(layer_labels(names), ids)
         self.classes = classes_of(self._labels)
+        self.unlabelled = {
+            f"{what}_{index - 1}": {index: name}
+            for what in ("truth", "prediction")
+            for index, name in unlabelled.items()
+        }
 
     def read_truth(self, y: Any) -> Any:
         """Multi-hot masks."""
@@ -221,10 +256,12 @@ class MultiLabel:
         return self._of_classes("prediction", prediction["hot"])
 
     def _of_classes(self, what: str, hot: Any) -> Layers:
-        return {
-            f"{what}_{index}": (mask, {index + 1: self._names[index]})
-            for index, mask in enumerate(layer_masks(hot))
-        }
+        layers = {}
+        for index, mask in enumerate(layer_masks(hot)):
+            name = self._labels.get(index + 1)
+            labels = {} if name is None else {index + 1: name}
+            layers[f"{what}_{index}"] = mask, labels
+        return layers
 
 
 class _ExclusiveMetrics:

@@ -2,19 +2,86 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wandb_eval.core.arguments import is_integer
 from wandb_eval.segmentation.masks import MAX_CLASSES, NOT_A_NUMBER, Masks
 
 IGNORED = "ignored"
 NAN = "NaN"
 
 _LEFT_OUT, _RIGHT, _WRONG = 252, 253, 254
-ERROR_LABELS = {_RIGHT: "right", _WRONG: "wrong", _LEFT_OUT: "not counted"}
+ERROR_LABELS = {_WRONG: "wrong"}
 """The ids of the layer that shows where the model errs: none that a class has."""
+ERRORS_UNLABELLED = {_RIGHT: "right", _LEFT_OUT: "not counted"}
+"""The other ids of that layer. W&B leaves ids without a label transparent."""
+
+_BACKGROUND = re.compile(r"(background|_background_|bg|void)( \(\d+\))?", re.IGNORECASE)
+
+
+def background_ids(
+    class_names: Sequence[str], background: int | str | None
+) -> frozenset[int]:
+    """The ids of the classes that cover nothing of the image.
+
+    Args:
+        class_names: The name of each class.
+        background: The id or the name of that class. `None`: each one that is called
+            `background`, `_background_`, `bg` or `void`, in any letter case.
+
+    Example:
+
+    >>> sorted(background_ids(["Background", "cat"], None))
+    [0]
+    >>> sorted(background_ids(["cat", "sky"], "sky"))
+    [1]
+    """
+    return frozenset(
+        index
+        for index, name in enumerate(class_names)
+        if (
+            _BACKGROUND.fullmatch(name)
+            if background is None
+            else background in (index, name)
+        )
+    )
+
+
+def check_background(
+    background: Any, class_names: Sequence[str] | None
+) -> int | str | None:
+    """Returns a background as an `int`, a `str` or `None`.
+
+    Args:
+        background: What a user has given.
+        class_names: The name of each class, if they are known.
+
+    Raises:
+        ValueError: If it is no id and no name, or that of no class.
+    """
+    checked: int | str | None
+    if is_integer(background):
+        checked = int(background)
+    elif background is None or isinstance(background, str):
+        checked = background
+    else:
+        raise ValueError(
+            "`background` must be the id or the name of a class, or None. Received: "
+            f"{background!r}"
+        )
+    if checked is None or class_names is None:
+        return checked
+    if not background_ids(class_names, checked):
+        raise ValueError(
+            f"`background` must be one of the {len(class_names)} classes, by id or "
+            f"name: {', '.join(class_names)!r:.200}. Received: {background!r}"
+        )
+    return checked
 
 
 class MaskLayers:
@@ -23,12 +90,23 @@ class MaskLayers:
     Args:
         class_names: The name of each class.
         ignore_index: The id in masks of pixels that count nowhere.
+        background: The ids of classes that get no label.
+
+    Attributes:
+        names: The name of each id.
+        labels: The names that W&B is told; pixels of other ids are transparent there.
+        unlabelled: The names of the others.
 
     Raises:
         ValueError: If there is no id left for ignored pixels.
     """
 
-    def __init__(self, class_names: list[str], ignore_index: int | None) -> None:
+    def __init__(
+        self,
+        class_names: list[str],
+        ignore_index: int | None,
+        background: Collection[int] = (),
+    ) -> None:
         self._ignore_index = ignore_index
         self.ignored_id = ignore_index
         if ignore_index is not None and not 0 <= ignore_index < MAX_CLASSES:
@@ -39,13 +117,15 @@ class MaskLayers:
                     "."
                 )
             self.ignored_id = MAX_CLASSES - 1
-        self.labels = dict(enumerate(class_names))
+        self.names = dict(enumerate(class_names))
         self._num_classes = len(class_names)
         if self.ignored_id is not None:
-            self.labels.setdefault(self.ignored_id, IGNORED)
+            self.names.setdefault(self.ignored_id, IGNORED)
         # A free id, or 0.
-        self.nan_id = min(set(range(MAX_CLASSES)) - set(self.labels), default=0)
-        self.labels_with_nan = {self.nan_id: NAN} | self.labels
+        self.nan_id = min(set(range(MAX_CLASSES)) - set(self.names), default=0)
+        self.labels, self.unlabelled = split_labels(self.names, background)
+        with_nan = {self.nan_id: NAN} | self.names
+        self.labels_with_nan, _ = split_labels(with_nan, background)
 
     def truth(self, mask: Masks) -> NDArray[np.uint8]:
         """A mask of the ground truth as it is shown."""
@@ -63,7 +143,7 @@ class MaskLayers:
     def errors(self, truth: Masks, prediction: Masks) -> NDArray[np.uint8] | None:
         """Where a prediction is right and wrong; `None` if there are too many classes.
 
-        Its ids are those of `ERROR_LABELS`.
+        Its ids are those of `ERROR_LABELS` and `ERRORS_UNLABELLED`.
         """
         if self._num_classes > _LEFT_OUT:
             return None
@@ -74,3 +154,13 @@ class MaskLayers:
             counts &= truth != self._ignore_index
         shown[~counts] = _LEFT_OUT
         return np.asarray(shown, np.uint8)
+
+
+def split_labels(
+    names: dict[int, str], background: Collection[int]
+) -> tuple[dict[int, str], dict[int, str]]:
+    """The names of ids that W&B is told, and those of the background."""
+    return (
+        {index: name for index, name in names.items() if index not in background},
+        {index: name for index, name in names.items() if index in background},
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wandb_eval.engine.evaluation.data import Batch, unpack_x_y
@@ -103,6 +103,14 @@ class EvalTask:
             Height and width. `None`, the default, for the size of the image itself.
         """
         return None
+
+    def unlabelled(self) -> Mapping[str, Mapping[int, str]]:
+        """By layer, the names of ids in masks that have no label.
+
+        W&B's page leaves such pixels transparent. The names go into the metadata of the
+        artifacts.
+        """
+        return {}
 
     def prediction_rows(self, evaluated: EvaluatedSamples) -> list[list[Any]]:
         """Returns the rows of a table of predictions, without the epoch.
