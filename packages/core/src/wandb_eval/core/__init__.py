@@ -19,7 +19,7 @@ from wandb_eval.core._wandb.media import (
     write_image,
     write_mask,
 )
-from wandb_eval.core._wandb.tables import add_rows
+from wandb_eval.core._wandb.tables import add_rows, infer_types
 from wandb_eval.core.colors import class_color
 from wandb_eval.core.run_log import RunLog
 
@@ -35,6 +35,7 @@ __all__ = [
     "artifact_name",
     "class_color",
     "image_from_array",
+    "infer_types",
     "offline_log",
     "size_of_image",
     "with_layers",

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import wandb
 
-from wandb_eval.core import WandbEvalCallback, artifact_name
+from wandb_eval.core import WandbEvalCallback, artifact_name, infer_types
 from wandb_eval.core.arguments import check_bool, check_positive, is_integer, is_number
 from wandb_eval.engine.evaluation.data import ValidationData
 from wandb_eval.engine.evaluation.evaluator import Evaluator
@@ -495,6 +495,8 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         metadata: dict[str, Any] | None = None,
     ) -> None:
         """Logs `data_table`, in the artifact that the constructor's `name` names."""
+        if self.is_logging:
+            infer_types(self.data_table)
         super().log_data_table(
             name or self.name,
             type,

@@ -36,6 +36,25 @@ def add_rows(table: wandb.Table, rows: Iterable[Sequence[Any]]) -> None:
             table.data.append(row if type(row) is list else list(row))
 
 
+def infer_types(table: wandb.Table) -> None:
+    """Gives the columns of a table with mixed types the types of their cells.
+
+    W&B's page shows the layers of images only where it knows the type of a column. A
+    column whose cells are of several kinds stays as it is.
+
+    Args:
+        table: A table that was made with `allow_mixed_types=True`.
+    """
+    types = table._column_types.params["type_map"]
+    for place, name in enumerate(table.columns):
+        column = wandb.Table(columns=[name])
+        try:
+            add_rows(column, [[row[place]] for row in table.data])
+        except TypeError:
+            continue
+        types[name] = column._column_types.params["type_map"][name]
+
+
 def _rows_with_new_kinds(rows: list[Sequence[Any]], width: int) -> set[int] | None:
     """Returns the rows with a cell of a new kind; `None` for all rows."""
     if any(len(row) != width for row in rows):
