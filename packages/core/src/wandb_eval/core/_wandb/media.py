@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -62,7 +61,7 @@ def write_image(
     Media.__init__(image)
     image._grouping = image._classes = image._boxes = image._masks = None
     image._file_type = None
-    image.format = Path(file.path).suffix[1:]
+    image.format = image_format  # Staged files have no suffix.
     image._width, image._height = width, height
     image._image = _LazyPixels(file.path, (width, height))  # type: ignore[assignment]
     _set_file(image, file, None)
