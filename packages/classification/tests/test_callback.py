@@ -126,8 +126,9 @@ def check_rows(evaluation, probabilities, truth, names):
     [table] = evaluation.truth
     table_rows, version = evaluation.versions[-1]
     epoch = version["metadata"]["epoch"]
-    top = evaluation.pred_table_columns[-2]
-    assert [*table_rows[0]] == [*COLUMNS, top, f"{top}_scores"]
+    top = evaluation.pred_table_columns[-1]
+    assert [*table_rows[0]] == [*COLUMNS, top]
+    assert top == f"top_{evaluation.top_k}"
     assert len(table) == len(table_rows) == len(evaluation.samples)
     for given_row, row in zip(table, table_rows, strict=True):
         index = row["idx"]
@@ -140,8 +141,10 @@ def check_rows(evaluation, probabilities, truth, names):
         assert row["correct"] is bool(expected.argmax() == truth[index])
         assert row["loss"] == pytest.approx(-np.log(expected[truth[index]]), rel=1e-4)
         order = np.argsort(-expected)[: evaluation.top_k]
-        assert row[top] == [names[i] for i in order]
-        assert row[f"{top}_scores"] == pytest.approx(expected[order], rel=1e-5)
+        shown = [part.rpartition(" ") for part in row[top].split(", ")]
+        assert [name for name, _, _ in shown] == [names[i] for i in order]
+        values = [float(value) for _, _, value in shown]
+        assert values == pytest.approx(expected[order], abs=0.0051)
         image = np.asarray(given_row["image"].image)
         np.testing.assert_array_equal(image, X[index, ..., 0])
 
@@ -242,18 +245,23 @@ def test_multi_label():
     outputs = model.predict(X, verbose=0)
     predicted = outputs >= 0.5
     table, _ = evaluation.versions[-1]
+    scores = evaluation.evaluation.scores
     assert len(table) == N
     for row in table:
         chosen, output = predicted[row["idx"]], outputs[row["idx"]]
         truth = y[row["idx"]]
-        assert row["label"] == [n for n, t in zip("abcd", truth, strict=True) if t]
-        assert row["pred"] == [n for n, c in zip("abcd", chosen, strict=True) if c]
+        order = np.argsort(-output)
+        assert row["label"] == ", ".join("abcd"[i] for i in range(4) if truth[i])
+        assert row["pred"] == ", ".join("abcd"[i] for i in order if chosen[i])
+        assert scores["label"][row["idx"]] == ["abcd"[i] for i in range(4) if truth[i]]
+        assert scores["pred"][row["idx"]] == ["abcd"[i] for i in range(4) if chosen[i]]
         expected = output[chosen].mean() if chosen.any() else 0.0
         assert row["score"] == pytest.approx(expected, rel=1e-5)
         assert row["correct"] is bool((chosen == truth).all())
         loss = metrics.log_loss(truth, output.astype(float), labels=[0, 1])
         assert row["loss"] == pytest.approx(loss, rel=1e-4)
-        assert row["top_5"] == ["abcd"[i] for i in np.argsort(-output)]
+        top = ", ".join(f"{'abcd'[i]} {output[i]:.2f}" for i in order)
+        assert row["top_5"] == top
     _, measured = evaluation.measured[-1]
     assert measured["eval/accuracy"] == metrics.accuracy_score(y, predicted)
     assert "eval/confusion_matrix" not in measured
@@ -404,10 +412,10 @@ def test_nan_in_outputs_does_not_end_training(multi_label, everywhere):
     assert any(white[row["idx"]] for row in table)
     for row in table:
         if white[row["idx"]]:
-            assert row["pred"] == (["NaN"] if multi_label else "NaN")
+            assert row["pred"] == "NaN"
             assert np.isnan([row["score"], row["loss"]]).all()
             assert row["correct"] is False
-            assert row["top_5"] == row["top_5_scores"] == []
+            assert row["top_5"] == ""
         else:
             assert np.isfinite([row["score"], row["loss"]]).all()
 

@@ -20,5 +20,6 @@ def test_types_of_mixed_columns_are_inferred():
     plain = wandb.Table(columns=typed, data=[[*row[:3], row[4]] for row in rows])
     found, expected = (one._column_types.params["type_map"] for one in (table, plain))
     assert {name: found[name] for name in typed} == expected
-    assert found["mixed"].name == "any"
+    mixed = wandb.Table(columns=["mixed"], allow_mixed_types=True)
+    assert found["mixed"] == mixed._column_types.params["type_map"]["mixed"]
     assert table.data == rows

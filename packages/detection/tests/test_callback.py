@@ -168,7 +168,7 @@ def test_the_tables_of_ground_truth_and_predictions(offline):
     truth = rows(evaluation.data_table)
     assert [row["idx"] for row in truth] == [0, 1, 2]
     assert [row["num_boxes"] for row in truth] == [2, 0, 1]
-    assert [row["classes"] for row in truth] == [["cat", "dog"], [], ["bird"]]
+    assert [row["classes"] for row in truth] == ["cat, dog", "", "bird"]
     assert layer(truth[0]["image"], "ground_truth") == [
         ([4, 6, 30, 40], 0, "cat", None),
         ([41.5, 3, 77, 21], 1, "dog", None),
@@ -178,25 +178,35 @@ def test_the_tables_of_ground_truth_and_predictions(offline):
     assert {row["epoch"] for row in (first, second, third)} == {1}
     assert first["idx"] == 0
     # A cat is found, a dog is taken for a bird; a third box is below the threshold.
-    assert layer(first["image"], "ground_truth") == layer(
-        truth[0]["image"], "ground_truth"
-    )
-    assert layer(first["image"], "predictions") == [
-        ([4, 6, 30, 38], 0, "cat 0.88 (right)", 0.875),
-        ([40, 3, 77, 21], 2, "bird 0.50 (class)", 0.5),
+    assert layer(first["image"], "ground_truth") == [
+        ([4, 6, 30, 40], 0, "", None),
+        ([41.5, 3, 77, 21], 1, "", None),  # The box on it is captioned.
     ]
-    assert (first["num_boxes"], first["num_predictions"]) == (2, 2)
+    assert layer(first["image"], "predictions") == [
+        ([4, 6, 30, 38], 0, "", 0.875),
+        ([40, 3, 77, 21], 2, "class", 0.5),
+    ]
     assert (
-        first["true_positives"],
-        first["false_positives"],
-        first["false_negatives"],
+        first["right"],
+        first["wrong"],
+        first["missed"],
     ) == (1, 1, 1)
     assert first["mean_iou"] == pytest.approx(32 / 34)
-    assert first["predicted_classes"] == ["cat", "bird"]
-    assert first["mean_scores"] == [0.875, 0.5]
-    assert (second["false_positives"], second["false_negatives"]) == (1, 0)
+    assert first["predicted_classes"] == "cat 0.88, bird 0.50"
+    assert (first["errors"], second["errors"], third["errors"]) == (
+        "class 1",
+        "background 1",
+        "",
+    )
+    scores = evaluation.evaluation.scores
+    assert (scores["num_boxes"], scores["num_predictions"]) == ([2, 0, 1], [2, 1, 1])
+    assert scores["predicted_classes"][0] == ["cat", "bird"]
+    assert scores["mean_scores"][0] == [0.875, 0.5]
+    assert scores["class_errors"] == [1, 0, 0]
+    assert scores["background_errors"] == [0, 1, 0]
+    assert (second["wrong"], second["missed"]) == (1, 0)
     assert second["mean_iou"] is None
-    assert (third["true_positives"], third["false_positives"]) == (1, 0)
+    assert (third["right"], third["wrong"]) == (1, 0)
     assert third["mean_iou"] == pytest.approx(65 * 36 / (80 * 48))
 
 
@@ -206,9 +216,8 @@ def test_thresholds_decide_what_counts(offline):
     )
     fit(evaluation)
     first = rows(evaluation.pred_table)[0]
-    assert first["num_predictions"] == 3
-    assert first["true_positives"] == 0
-    assert first["predicted_classes"] == ["cat", "dog", "bird"]
+    assert (first["right"], first["wrong"]) == (0, 3)
+    assert first["predicted_classes"] == "cat 0.88, bird 0.50, dog 0.25"
 
 
 def test_raw_heads_are_decoded(offline):
@@ -217,7 +226,7 @@ def test_raw_heads_are_decoded(offline):
     )
     fit(evaluation, model=RawDetector())
     assert layer(rows(evaluation.pred_table)[2]["image"], "predictions") == [
-        ([5, 4, 70, 40], 2, "bird 0.75 (right)", 0.75)
+        ([5, 4, 70, 40], 2, "", 0.75)
     ]
 
 
@@ -229,7 +238,7 @@ def test_at_most_a_hundred_boxes_are_shown_and_all_are_counted(offline):
     evaluation = WandbDetectionEvalCallback((images(), ground_truth()), NAMES)
     fit(evaluation, model=Detector(boxes, labels, scores))
     for i, row in enumerate(rows(evaluation.pred_table)):
-        assert row["num_predictions"] == 5000
+        assert evaluation.evaluation.scores["num_predictions"][i] == 5000
         shown = [score for *_, score in layer(row["image"], "predictions")]
         best = np.sort(scores[i])[::-1][:100]
         np.testing.assert_allclose(shown, best, atol=1e-4)
@@ -243,9 +252,10 @@ def test_all_true_boxes_are_shown(offline):
     }
     evaluation = WandbDetectionEvalCallback((images(), y), NAMES)
     fit(evaluation)
+    assert evaluation.evaluation.scores["num_boxes"] == [150] * 3
     for table in (evaluation.data_table, evaluation.pred_table):
         for row in rows(table):
-            assert len(layer(row["image"], "ground_truth")) == row["num_boxes"] == 150
+            assert len(layer(row["image"], "ground_truth")) == 150
 
 
 def test_targets_without_names_can_not_be_named(offline):
@@ -291,7 +301,7 @@ def test_boxes_lie_on_images_of_any_range_and_form(offline, warnings, frames):
     assert layer(first["image"], "ground_truth")[0][0] == [4, 6, 30, 40]
     assert layer(third["image"], "predictions")[0][0] == [5, 4, 70, 40]
     assert second["image"] is None
-    assert (second["idx"], second["false_positives"]) == (1, 1)
+    assert (second["idx"], second["wrong"]) == (1, 1)
     for part in ("NaN or infinity", "first three", "stretched"):
         assert sum(part in text for text in set(warnings)) == 1
 
@@ -382,9 +392,9 @@ def test_all_forms_of_data_make_the_same_rows(offline, form):
     evaluation = WandbDetectionEvalCallback(forms()[form], NAMES)
     fit(evaluation)
     truth, predictions = rows(evaluation.data_table), rows(evaluation.pred_table)
-    assert [row["classes"] for row in truth] == [["cat", "dog"], [], ["bird"]]
+    assert [row["classes"] for row in truth] == ["cat, dog", "", "bird"]
     assert [len(layer(row["image"], "ground_truth")) for row in truth] == [2, 0, 1]
-    assert [row["true_positives"] for row in predictions] == [1, 0, 1]
+    assert [row["right"] for row in predictions] == [1, 0, 1]
 
 
 def test_ragged_boxes_of_a_tf_data_dataset(offline):
@@ -397,7 +407,7 @@ def test_ragged_boxes_of_a_tf_data_dataset(offline):
     data = tf.data.Dataset.from_tensor_slices((images(), y))
     evaluation = WandbDetectionEvalCallback(data.ragged_batch(2), NAMES)
     fit(evaluation)
-    assert [row["true_positives"] for row in rows(evaluation.pred_table)] == [1, 0, 1]
+    assert [row["right"] for row in rows(evaluation.pred_table)] == [1, 0, 1]
 
 
 def test_as_many_images_as_boxes_in_each_are_no_several_inputs(offline):
@@ -409,7 +419,7 @@ def test_as_many_images_as_boxes_in_each_are_no_several_inputs(offline):
     for row, expected in zip(rows(evaluation.data_table), boxes, strict=True):
         shown = [corners for corners, *_ in layer(row["image"], "ground_truth")]
         assert shown == expected.tolist()
-    assert rows(evaluation.data_table)[1]["classes"] == ["bird"]
+    assert rows(evaluation.data_table)[1]["classes"] == "bird"
 
 
 BOX = np.float32([[4, 6, 30, 40]])
@@ -426,7 +436,7 @@ def test_as_many_boxes_as_images_in_a_dictionary_for_each(offline, count):
     fit(evaluation, x=x)
     truth = rows(evaluation.data_table)
     assert [row["num_boxes"] for row in truth] == [count] * count
-    assert [row["classes"] for row in truth] == [[NAMES[i % 2]] for i in range(count)]
+    assert [row["classes"] for row in truth] == [NAMES[i % 2] for i in range(count)]
 
 
 def test_dictionaries_with_other_keys_are_refused(offline):
@@ -447,7 +457,7 @@ def test_the_boxes_of_one_of_several_targets(offline):
     evaluation = WandbDetectionEvalCallback((images(), y), NAMES, output_key="objects")
     fit(evaluation, model=Several())
     assert [row["num_boxes"] for row in rows(evaluation.data_table)] == [2, 0, 1]
-    assert rows(evaluation.pred_table)[0]["true_positives"] == 1
+    assert rows(evaluation.pred_table)[0]["right"] == 1
 
 
 def test_images_of_different_sizes_in_a_batch(offline):
@@ -465,7 +475,7 @@ def test_images_of_different_sizes_in_a_batch(offline):
     for row, expected in zip(rows(evaluation.pred_table), corners, strict=True):
         assert layer(row["image"], "ground_truth")[0][0] == expected
         assert layer(row["image"], "predictions")[0][0] == expected
-        assert row["true_positives"] == 1
+        assert row["right"] == 1
 
 
 def test_sizes_of_ragged_images():
@@ -780,7 +790,7 @@ def test_predictions_that_make_no_sense_are_reported_once_an_epoch(offline, warn
     [warning] = [text for text in warnings if "NaN" in text]
     assert "For 1 sample of the validation data" in warning
     # What is NaN counts as a wrong one.
-    assert [row["num_predictions"] for row in rows(evaluation.pred_table)] == [1, 0, 0]
+    assert evaluation.evaluation.scores["num_predictions"] == [1, 0, 0]
 
 
 @pytest.mark.parametrize("lost", ["boxes", "scores"])
@@ -795,14 +805,14 @@ def test_predictions_that_are_nan_are_wrong_and_such_a_version_is_not_the_best(
         )
         fit(evaluation, model=Detector(boxes, scores=scores))
     metrics = evaluation.evaluation.metrics.compute()
-    right = sum(row["true_positives"] for row in rows(evaluation.pred_table))
-    wrong = sum(row["false_positives"] for row in rows(evaluation.pred_table))
+    right = sum(row["right"] for row in rows(evaluation.pred_table))
+    wrong = sum(row["wrong"] for row in rows(evaluation.pred_table))
     assert metrics["precision"] == right / (right + wrong)
     nan = rows(evaluation.pred_table)[1]
     present = int((np.array(FOUND_LABELS)[1] >= 0).sum())
-    assert nan["false_positives"] == metrics["left_out"] == present
-    assert nan["true_positives"] == 0
-    assert nan["predicted_classes"] == []
+    assert nan["wrong"] == metrics["left_out"] == present
+    assert nan["right"] == 0
+    assert nan["predicted_classes"] == ""
     version = loopback.version(f"run_{run.id}_pred:latest")
     assert "best" not in version.aliases
     assert "eval/best_epoch" not in loopback.summary(run.id)
@@ -824,7 +834,7 @@ def test_no_box_in_the_whole_set_and_none_predicted(loopback):
     with wandb.init() as run:
         evaluation = WandbDetectionEvalCallback((images(), y), NAMES)
         fit(evaluation, model=Detector(labels=np.full((3, 3), -1)))
-    assert [row["num_boxes"] for row in rows(evaluation.pred_table)] == [0, 0, 0]
+    assert evaluation.evaluation.scores["num_boxes"] == [0, 0, 0]
     history = {k: v for row in loopback.history(run.id) for k, v in row.items()}
     assert "eval/predictions" in history
     assert not {"eval/mAP", "eval/precision", "eval/recall"} & set(history)
@@ -850,7 +860,7 @@ def test_relative_boxes_under_an_absolute_format_are_refused(offline):
         prediction_format="xyxy",
     )
     fit(evaluation)
-    assert rows(evaluation.pred_table)[0]["true_positives"] == 1
+    assert rows(evaluation.pred_table)[0]["right"] == 1
 
 
 def test_relative_predictions_under_an_absolute_format_are_warned_of(offline, warnings):
@@ -874,7 +884,7 @@ def test_a_score_is_at_the_threshold_that_it_was_given_as(offline):
         (images(), ground_truth()), NAMES, score_threshold=0.7
     )
     fit(evaluation, model=Detector(scores=scores))
-    assert rows(evaluation.pred_table)[0]["true_positives"] == 1
+    assert rows(evaluation.pred_table)[0]["right"] == 1
 
 
 # --- What is wrong, and why -------------------------------------------------------
@@ -892,7 +902,7 @@ def test_kinds_of_errors_and_objects(offline):
     fit(evaluation)
     hardest = rows(tables["hardest"])
     assert [row["idx"] for row in hardest] == [1, 0, 2]
-    assert (hardest[0]["background_errors"], hardest[1]["class_errors"]) == (1, 1)
+    assert (hardest[0]["errors"], hardest[1]["errors"]) == ("background 1", "class 1")
     assert set(hardest[1]["image"]._boxes) == {"ground_truth", "predictions"}
     objects = rows(tables["objects"])
     assert {(row["kind"], row["class"], row["idx"]) for row in objects} == {
@@ -957,3 +967,11 @@ def test_kinds_against_the_paper(seed):
     image = count_image(truth, found)
     expected = kinds_by_hand(truth, found, image.pairs)
     assert [ERROR_TYPES[kind] for kind in image.kinds] == expected
+
+
+def test_images_of_an_online_version_have_their_format(loopback):
+    with wandb.init() as run:
+        fit(WandbDetectionEvalCallback((images(), ground_truth()), NAMES))
+    version = loopback.version(f"run_{run.id}_pred:latest")
+    objects = loopback.rows(version, "objects")
+    assert {row["object"]["format"] for row in objects} == {"png"}

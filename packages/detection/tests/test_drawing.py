@@ -6,10 +6,12 @@ import wandb
 
 from wandb_eval.detection import (
     Detections,
+    ImageMatch,
     box_layer,
     draw_detections,
     draw_legend,
 )
+from wandb_eval.detection.rows import nothing_near
 from wandb_eval.engine import class_color
 
 NAMES = ["cat", "dog"]
@@ -203,3 +205,28 @@ def test_names_that_opencv_cannot_draw_are_no_error():
 def test_what_cannot_be_drawn_is_refused(image, truth, message):
     with pytest.raises(ValueError, match=message):
         draw_detections(image, truth, None, NAMES)
+
+
+def test_captions_say_what_is_wrong():
+    corners = [[0, 0, 9, 9], [20, 0, 29, 9], [40, 0, 49, 9]]
+    boxes = Detections(corners, [0, 1, 0], [0.9, 0.8, 0.7])
+    kinds = ["right", "location", ""]
+    shown = box_layer(boxes, LABELS, 64, 96, kinds=kinds)["box_data"]
+    # A box without a caption would have the name of its class on W&B's page.
+    assert [box["box_caption"] for box in shown] == ["", "location", ""]
+    assert [box["scores"]["score"] for box in shown] == [0.9, 0.8, 0.7]
+
+
+def test_only_boxes_with_nothing_on_them_are_captioned_missed():
+    truth = Detections(
+        [[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10], [60, 0, 70, 10]],
+        [0, 0, 0, 0],
+    )
+    found = Detections(
+        [[0, 0, 10, 10], [24, 0, 34, 10], [40, 0, 50, 10]], [0, 0, 1], [0.9, 0.8, 0.7]
+    )
+    image = ImageMatch(truth, found, 0.5, 0.3)
+    assert image.missed.tolist() == [False, True, True, True]
+    assert nothing_near(image).tolist() == [False, False, False, True]
+    nothing = Detections(np.zeros((0, 4)), [], [])
+    assert nothing_near(ImageMatch(truth, nothing, 0.5, 0.3)).tolist() == [True] * 4

@@ -61,7 +61,7 @@ def test_decoding_and_more_columns(loopback):
         model.fit(x, np.zeros(2), verbose=0, callbacks=[evaluation])
     assert evaluation.pred_table.columns[-1] == "crowded"
     assert [row[-1] for row in evaluation.pred_table.data] == [True, False]
-    assert [row[5] for row in evaluation.pred_table.data] == [1, 1]
+    assert [row[6] for row in evaluation.pred_table.data] == [1, 1]
 
 
 def parameters(callback_class):

@@ -375,3 +375,38 @@ def many(tmp_path_factory):
     page = Page()
     page.add(many_rows(rows=5000, versions=5))
     return write_page(page, tmp_path_factory.mktemp("many") / "many.html")
+
+
+def test_classes_are_read_from_text(open_page):
+    page = open_page("segment")
+    options = page.texts("select[data-filter=class] option")
+    assert [option for option in options if option != "any"] == [HOSTILE, "background"]
+    page.choose("select[data-filter=class]", HOSTILE)
+    assert rows_left(page) == 6
+    page = open_page("detect")
+    page.choose("select[data-filter=class]", NAMES[1])
+    assert rows_left(page) == 6
+    page.click("[data-filter=wrong]")
+    assert rows_left(page) == 6
+
+
+def test_captions_have_class_score_and_what_is_wrong(open_page):
+    page = open_page("detect", width=1000)
+    page.click(".thumb")
+    captions = page.texts("dialog .large .caption")
+    assert sorted(captions) == sorted([NAMES[0], f"{NAMES[1]} 0.75 (both)"])
+
+
+def test_what_w_and_b_leaves_transparent_can_be_shown(open_page):
+    page = open_page("segment")
+    page.click(".thumb")
+    for name in ("background", "right", "not counted"):
+        box = page.one(f"dialog [data-class='{name}']")
+        assert not box.is_selected()
+    page.click("dialog [data-layer='ground_truth mask']")
+    page.click("dialog [data-layer='predictions mask']")
+    page.choose("dialog [data-control=opacity]", "1")
+    before = page.pixels(page.one("dialog .large .picture")).astype(int)
+    page.click("dialog [data-class='background']")
+    after = page.pixels(page.one("dialog .large .picture")).astype(int)
+    assert np.abs(after - before).max(axis=-1)[-3:, -3:].min() > 20

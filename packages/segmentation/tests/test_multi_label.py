@@ -72,7 +72,9 @@ def test_classes_that_overlap():
     row = dict(
         zip(evaluation.pred_table.columns, evaluation.pred_table.data[0], strict=True)
     )
-    assert row["class_iou"] == [pytest.approx(1 / 3), 1.0]
+    assert row["class_iou"] == "b 1.00, a 0.33"
+    scores = evaluation.evaluation.scores
+    assert scores["class_iou"][0] == [pytest.approx(1 / 3), 1.0]
     assert row["worst_class"] == "a"
     layers = row["image"]._masks
     assert set(layers) == {"truth_0", "truth_1", "prediction_0", "prediction_1"}

@@ -16,6 +16,7 @@ from wandb_eval.classification.labels import (
 )
 from wandb_eval.classification.metrics import ClassificationMetrics
 from wandb_eval.classification.scores import (
+    as_text,
     by_sample,
     check_threshold,
     named,
@@ -37,6 +38,7 @@ from wandb_eval.engine import (
     check_class_names,
     check_from_logits,
     check_single,
+    listed,
     name_classes,
 )
 
@@ -49,7 +51,8 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
     predictions: for these samples, and in a table of its own for the hardest of all
     samples, `epoch`, `idx`, `image`, `label`, `pred`, `score` (the probability of
     `pred`), `correct`, `loss` (cross-entropy, in nats), and the `top_k` classes with
-    their scores; in a third table, without images, what is known of every sample.
+    their probabilities, as text; in a third table, without images, what is known of
+    every sample.
 
     Over all of the validation data it measures `eval/accuracy`,
     `eval/top_<k>_accuracy` (where there are more than k classes), `eval/log_loss`,
@@ -77,9 +80,10 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
             `"auto"`: told by a softmax or sigmoid at the end of the model, else by the
             loss that it is compiled with, else by the outputs.
         multi_label: Whether a sample may have several classes, or none. `pred` and
-            `label` are lists of names then, `score` is the mean probability of the
-            predicted classes, `correct` asks for all classes, and there is no confusion
-            matrix and no top-k accuracy.
+            `label` are the names of all of them then (as text beside images, as lists
+            in `scores`), `score` is the mean probability of the predicted classes,
+            `correct` asks for all classes, and there is no confusion matrix and no
+            top-k accuracy.
         threshold: From which probability on a class is predicted, with `multi_label`,
             and class 1 for one sigmoid unit.
         top_k: How many of the most probable classes to show and to count.
@@ -126,12 +130,11 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
         self.multi_label = multi_label
         self.threshold = check_threshold(threshold)
         self.top_k = top_k
-        top = f"top_{top_k}"
         columns = ["epoch", "idx", "image", "label", "pred", "score", "correct", "loss"]
         super().__init__(
             validation_data,
             data_table_columns=["idx", "image", "label"],
-            pred_table_columns=[*columns, top, f"{top}_scores"],
+            pred_table_columns=[*columns, f"top_{top_k}"],
             **kwargs,
         )
         self._names: list[str] = []
@@ -217,7 +220,7 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
         names = self._names or name_classes(self.class_names, self._num_labels)
         labels = read_labels(np.stack(samples.y), self.multi_label)
         cells = zip(samples.index, images, named(labels, names), strict=True)
-        return [list(row) for row in cells]
+        return [[*row, as_text(label)] for *row, label in cells]
 
     def prediction_rows(self, evaluated: EvaluatedSamples) -> list[list[Any]]:
         """The rows of ground truth, the scores, and the most probable classes."""
@@ -230,9 +233,16 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
         rows = []
         for i, (row, values) in enumerate(zip(evaluated.rows, scores, strict=True)):
             top = order[i] if finite[i] else order[i][:0]
-            names = [self._names[j] for j in top]
-            rows.append([*row[:3], *values, names, each[i][top].tolist()])
+            pred, *numbers = values
+            if finite[i] and self.multi_label:
+                pred = self._best_first(pred, each[i])
+            best = listed([self._names[j] for j in top], each[i][top].tolist())
+            rows.append([*row[:3], as_text(pred), *numbers, best])
         return rows
+
+    def _best_first(self, classes: list[str], probabilities: Any) -> list[str]:
+        chances = dict(zip(self._names, probabilities.tolist(), strict=True))
+        return sorted(classes, key=lambda name: -chances[name])
 
     def extra_results(self, evaluation: Evaluation) -> dict[str, Any]:
         """The pairs of classes that are confused most."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wandb_eval.classification.labels import Labels, Probabilities
 from wandb_eval.core.arguments import is_number
-from wandb_eval.engine import SampleScores, at_least
+from wandb_eval.engine import SampleScores, at_least, listed
 
 _NOT_A_NUMBER = "NaN"
 
@@ -201,6 +201,11 @@ def named(classes: NDArray[Any], class_names: list[str]) -> list[Any]:
     if classes.ndim == 2:
         return [names[row == 1].tolist() for row in classes]
     return list(names[classes])
+
+
+def as_text(classes: str | list[str]) -> str:
+    """The class, or the classes, of a sample as the text of a cell."""
+    return classes if isinstance(classes, str) else listed(classes)
 
 
 def _negative_log(probabilities: Probabilities, eps: float) -> NDArray[np.float64]:

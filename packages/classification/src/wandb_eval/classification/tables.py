@@ -9,6 +9,7 @@ from typing import Any
 import wandb
 
 from wandb_eval.classification.metrics import Confusion
+from wandb_eval.classification.scores import as_text
 from wandb_eval.engine import EvaluatedSamples, Evaluation, charts
 
 _IMAGES = 3
@@ -85,7 +86,7 @@ def suspect_labels(
     means = learning.columns()["mean_confidence"]
     scores = suspects.scores
     rows = [
-        [*row[:3], suggested, means[index]]
+        [*row[:3], as_text(suggested), means[index]]
         for row, suggested, score, index in zip(
             suspects.rows, scores["pred"], scores["score"], suspects.index, strict=True
         )

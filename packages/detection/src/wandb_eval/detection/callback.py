@@ -25,6 +25,12 @@ from wandb_eval.detection.layers import box_layer
 from wandb_eval.detection.matching import ERROR_TYPES, BatchMatch
 from wandb_eval.detection.metrics import DetectionMetrics
 from wandb_eval.detection.objects import worst_objects
+from wandb_eval.detection.rows import (
+    COLUMNS,
+    image_scores,
+    nothing_near,
+    table_cells,
+)
 from wandb_eval.engine import (
     Batch,
     EvaluatedSamples,
@@ -36,6 +42,7 @@ from wandb_eval.engine import (
     WandbTaskEvalCallback,
     check_class_names,
     encode_images,
+    listed,
 )
 
 _SIZES = "image_sizes"
@@ -49,9 +56,9 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
     `num_boxes`, and `classes`, the names of what is there. After each epoch it logs
     their predictions: `epoch`, `idx`, `image` with the layers `ground_truth` and
     `predictions` (up to 100 boxes of `score_threshold` or more, which W&B filters by
-    `score`), `num_boxes`, `num_predictions`, `true_positives`, `false_positives`,
-    `false_negatives`, `mean_iou` of the matches, and `predicted_classes` with their
-    `mean_scores`.
+    `score`; the caption of a box says what is wrong with it, if anything), how many
+    boxes are `missed`, `wrong` (of which kinds, `errors` says) and `right`, `mean_iou`
+    of the matches, and `predicted_classes` with their mean scores.
 
     Over all of the validation data it logs COCO's twelve figures (`eval/mAP`,
     `eval/AP50`, `eval/AP75`, `eval/AP_small`, `_medium`, `_large`, `eval/AR_1`, `_10`,
@@ -151,12 +158,7 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
         super().__init__(
             validation_data,
             data_table_columns=["idx", "image", "num_boxes", "classes"],
-            pred_table_columns=[
-                *("epoch", "idx", "image", "num_boxes", "num_predictions"),
-                *("true_positives", "false_positives", "false_negatives", "mean_iou"),
-                *(f"{kind}_errors" for kind in ERROR_TYPES[1:]),
-                *("predicted_classes", "mean_scores"),
-            ],
+            pred_table_columns=["epoch", "idx", "image", *COLUMNS],
             **kwargs,
         )
         self._class_labels = dict(enumerate(names))
@@ -243,14 +245,7 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
         total = 2 * right + wrong + missed
         # 1 where there is nothing to find, and nothing was found.
         f1 = np.where(total > 0, 2 * right / np.maximum(total, 1), 1.0)
-        columns: dict[str, Any] = {
-            "num_boxes": [len(boxes) for boxes in truth],
-            "num_predictions": matches.per_image(matches.image[matches.shown]),
-            "true_positives": right,
-            "false_positives": wrong,
-            "false_negatives": missed,
-            "mean_iou": matches.mean_ious,
-        }
+        columns = image_scores(truth, matches, self.class_names)
         difficulty = np.column_stack([1 - f1, matches.surest_mistakes])
         difficulty[matches.image[is_lost(matches.predicted)], 0] = np.nan
         return SampleScores(columns, difficulty)
@@ -271,33 +266,24 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
             layer = self._layer(index, truth, y[_SIZES])
             names = [self.class_names[label] for label in np.unique(truth.labels)]
             shown = with_layers(image, self._classes, boxes={"ground_truth": layer})
-            rows.append([index, shown, len(truth), names])
+            rows.append([index, shown, len(truth), listed(names)])
         return rows
 
     def prediction_rows(self, evaluated: EvaluatedSamples) -> list[list[Any]]:
         """The image with predictions, the scores, and what was predicted."""
         rows = []
         for i, image in enumerate(evaluated.predictions):
-            scores = {name: column[i] for name, column in evaluated.scores.items()}
             index, shown, *_ = evaluated.rows[i]
+            size = evaluated.y[i][_SIZES]
             there = ~is_lost(image.shown)
-            found, kinds = image.shown[there], image.kinds[there].tolist()
-            layer = self._layer(index, found, evaluated.y[i][_SIZES], kinds)
-            labels, inverse = np.unique(found.labels, return_inverse=True)
-            sums = np.bincount(inverse, weights=found.scores)
-            errors = np.bincount(image.kinds, minlength=len(ERROR_TYPES))[1:].tolist()
-            rows.append(
-                [
-                    index,
-                    with_layers(
-                        shown, self._classes, boxes={"predictions": layer}, keep=True
-                    ),
-                    *scores.values(),
-                    *errors,
-                    [self.class_names[label] for label in labels],
-                    (sums / np.bincount(inverse)).tolist(),
-                ]
-            )
+            kinds = [ERROR_TYPES[kind] for kind in image.kinds[there]]
+            missed = ["missed" if alone else "" for alone in nothing_near(image)]
+            boxes = {
+                "ground_truth": self._layer(index, image.truth, size, missed),
+                "predictions": self._layer(index, image.shown[there], size, kinds),
+            }
+            shown = with_layers(shown, self._classes, boxes=boxes, keep=True)
+            rows.append([index, shown, *table_cells(evaluated.scores, i)])
         return rows
 
     def extra_results(self, evaluation: Evaluation) -> dict[str, Any]:
@@ -311,7 +297,11 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
         return encode_images(list(images), self.prediction_folder)
 
     def _layer(
-        self, index: int, boxes: Detections, size: Any, kinds: list[int] | None = None
+        self,
+        index: int,
+        boxes: Detections,
+        size: Any,
+        kinds: Sequence[str] | None = None,
     ) -> dict[str, Any]:
         """Boxes as a layer over the image of a sample, which may be shown enlarged."""
         height, width = self._shown_sizes[index]
@@ -325,7 +315,7 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
             height,
             width,
             self.score_threshold,
-            kinds=None if kinds is None else [ERROR_TYPES[kind] for kind in kinds],
+            kinds=kinds,
         )
 
     def _read_truth(self, y: Any) -> tuple[list[Detections], Counter[str]]:

@@ -30,13 +30,15 @@ def box_layer(
     https://docs.wandb.ai/guides/track/log/media/#bounding-boxes.
 
     Args:
-        detections: The boxes. Those with scores have them in their caption, and as
-            `score`, by which W&B filters.
+        detections: The boxes. Those with scores have them as `score`, by which W&B
+            filters.
         class_labels: The name of each class id.
         height: Height of the image in pixels.
         width: Width of the image in pixels.
         score_threshold: Boxes with a lower score are left out.
-        kinds: What each box is, for its caption: `"right"`, or what is wrong with it.
+        kinds: What is wrong with each box; `"right"` or `""` for nothing. It is the
+            caption then, and a box with which nothing is wrong has none: captions hide
+            other boxes. `None`: the caption is the name of the class, and the score.
 
     Returns:
         A dictionary with `box_data` and `class_labels`.
@@ -75,5 +77,6 @@ def box_layer(
             box["scores"] = {"score": score}
     if kinds is not None:
         for box, i in zip(box_data, index.tolist(), strict=True):
-            box["box_caption"] += f" ({kinds[i]})"
+            # Without a caption, W&B's page would show the name of the class.
+            box["box_caption"] = "" if kinds[i] == "right" else kinds[i]
     return {"box_data": box_data, "class_labels": class_labels}

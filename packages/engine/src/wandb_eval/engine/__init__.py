@@ -24,6 +24,7 @@ from wandb_eval.engine.kit.images import (
 )
 from wandb_eval.engine.kit.input_images import image_size
 from wandb_eval.engine.kit.legend import class_swatches, color_swatch, legend_strip
+from wandb_eval.engine.kit.listed import listed
 from wandb_eval.engine.kit.logits import (
     FromLogits,
     check_from_logits,
@@ -64,6 +65,7 @@ __all__ = [
     "image_size",
     "infer_from_logits",
     "legend_strip",
+    "listed",
     "map_in_threads",
     "map_to_image",
     "name_classes",

@@ -28,6 +28,11 @@ HIGHER_IS_BETTER = {
     "true_positives": True,
     "false_positives": False,
     "false_negatives": False,
+    "class_errors": False,
+    "location_errors": False,
+    "both_errors": False,
+    "duplicate_errors": False,
+    "background_errors": False,
 }
 """Numbers of the tasks. The first one that samples have decides which is better."""
 

@@ -25,6 +25,7 @@ from wandb_eval.engine import (
     check_from_logits,
     encode_masks,
     infer_from_logits,
+    listed,
     name_classes,
 )
 from wandb_eval.segmentation.advice import (
@@ -51,8 +52,9 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
     the validation data), `image` with the mask layer `ground_truth`, and `classes`, the
     names of those that are present. After each epoch it logs their predictions:
     `epoch`, `idx`, `image` with the layers `ground_truth` and `predictions`,
-    `mean_iou`, `mean_dice`, `pixel_accuracy`, `classes` (present in truth or
-    prediction) with their `class_iou`, and `worst_class`, the one with the lowest IoU.
+    `mean_iou`, `worst_class` (the one with the lowest IoU), `class_iou` (the IoU of
+    each class that is present in truth or prediction, as text), `mean_dice` and
+    `pixel_accuracy`.
     A third layer, `errors`, shows where the model is wrong. A version also has the same
     rows for the hardest of all samples, and a table of what is known of every sample,
     without images.
@@ -174,7 +176,7 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
         super().__init__(
             validation_data,
             data_table_columns=["idx", "image", "classes"],
-            pred_table_columns=["epoch", "idx", "image", *kind.SCORES],
+            pred_table_columns=["epoch", "idx", "image", *kind.COLUMNS],
             **kwargs,
         )
         self._num_labels = 0
@@ -306,7 +308,7 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
         encoded = self._encode(layers, self.data_folder) if self.is_logging else None
         for i, (index, image) in enumerate(zip(samples.index, images, strict=True)):
             shown = None if encoded is None else encoded[i]
-            names = self._kind.present(masks[i])
+            names = listed(self._kind.present(masks[i]))
             rows.append(
                 [index, with_layers(image, self._kind.classes, masks=shown), names]
             )
@@ -320,14 +322,14 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
             for row, pair in zip(evaluated.rows, pairs, strict=True)
         ]
         encoded = self._encode(layers, self.prediction_folder)
-        scores = zip(*(evaluated.scores[n] for n in self._kind.SCORES), strict=True)
+        cells = self._kind.cells(evaluated.scores)
         return [
             [
                 row[0],
                 with_layers(row[1], self._kind.classes, masks=shown, keep=True),
                 *values,
             ]
-            for row, shown, values in zip(evaluated.rows, encoded, scores, strict=True)
+            for row, shown, values in zip(evaluated.rows, encoded, cells, strict=True)
         ]
 
     def _encode(

@@ -5,13 +5,13 @@ Both have the same methods, so that the callback need not ask which it is.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import wandb
 
-from wandb_eval.engine import Metrics, SampleScores, at_least
+from wandb_eval.engine import Metrics, SampleScores, at_least, listed
 from wandb_eval.segmentation.boundary import BoundaryIou
 from wandb_eval.segmentation.layers import (
     ERROR_LABELS,
@@ -74,6 +74,7 @@ class MulticlassMasks:
         "class_iou",
         "worst_class",
     )
+    COLUMNS = ("mean_iou", "worst_class", "class_iou", "mean_dice", "pixel_accuracy")
 
     def __init__(
         self,
@@ -151,6 +152,10 @@ class MulticlassMasks:
         difficulty[predictions["lost"].any(axis=1)] = np.nan
         return SampleScores({name: columns[name] for name in self.SCORES}, difficulty)
 
+    def cells(self, scores: Mapping[str, Sequence[Any]]) -> list[list[Any]]:
+        """The cells of `COLUMNS`, of each image."""
+        return _cells(scores, self.COLUMNS)
+
     def present(self, mask: Any) -> list[str]:
         """The names of what is in a mask."""
         shown = self._layers.truth(mask)
@@ -186,6 +191,7 @@ class MultiLabel:
 
     MAX_CLASSES = MAX_CLASSES - 1  # The id 0 is for pixels that do not have the class.
     SCORES = ("mean_iou", "mean_dice", "classes", "class_iou", "worst_class")
+    COLUMNS = ("mean_iou", "worst_class", "class_iou", "mean_dice")
 
     def __init__(
         self,
@@ -241,6 +247,10 @@ class MultiLabel:
         difficulty = np.where(np.isnan(scores.mean_iou), 0.0, 1 - scores.mean_iou)
         difficulty[np.asarray(predictions["lost"]) > 0] = np.nan
         return SampleScores({name: columns[name] for name in self.SCORES}, difficulty)
+
+    def cells(self, scores: Mapping[str, Sequence[Any]]) -> list[list[Any]]:
+        """The cells of `COLUMNS`, of each image."""
+        return _cells(scores, self.COLUMNS)
 
     def present(self, mask: Any) -> list[str]:
         """The names of what is in a mask."""
@@ -331,3 +341,12 @@ def _columns(scores: Scores, names: list[str]) -> dict[str, list[Any]]:
         columns["class_iou"].append(values)
         columns["worst_class"].append(there[int(np.argmin(values))] if values else None)
     return columns
+
+
+def _cells(
+    scores: Mapping[str, Sequence[Any]], columns: Sequence[str]
+) -> list[list[Any]]:
+    """Rows of scores, in which the IoU of each class is one text."""
+    ious = zip(scores["classes"], scores["class_iou"], strict=True)
+    shown = {**scores, "class_iou": [listed(*pair) for pair in ious]}
+    return [list(row) for row in zip(*(shown[n] for n in columns), strict=True)]

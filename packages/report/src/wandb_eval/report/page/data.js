@@ -12,7 +12,7 @@ export const page = read("data");
 export const urlOf = (file) => media[file];
 
 const OF_CLASSES = ["label", "pred", "actual", "predicted", "class", "suggested"];
-const LISTS_OF_CLASSES = ["classes", "predicted_classes"];
+const LISTS_OF_CLASSES = ["classes", "class_iou", "predicted_classes"];
 const TITLES = { eval_data: "Predictions", predictions: "Predictions", hardest: "Hardest",
   scores: "All samples", confused: "Confused pairs", objects: "Mistakes, cut out",
   suspect_labels: "Suspect labels", per_class: "Classes", val_data: "Ground truth" };
@@ -68,6 +68,7 @@ export class View {
   wrong(row) {
     if (this.columns.get("correct")?.type === "boolean") return this.get(row, "correct") === false;
     if (this.has("label", "pred")) return text(this.get(row, "label")) !== text(this.get(row, "pred"));
+    if (this.has("wrong", "missed")) return this.get(row, "wrong") + this.get(row, "missed") > 0;
     if (this.has("false_positives", "false_negatives")) {
       return this.get(row, "false_positives") + this.get(row, "false_negatives") > 0;
     }
@@ -75,7 +76,7 @@ export class View {
   }
 
   get tellsPairs() {
-    return this.has("label", "pred") || this.has("classes") || this.columns.get(this.picture)?.values.some((cell) => cell?.boxes);
+    return this.has("label", "pred") || this.has("classes") || this.has("class_iou") || this.columns.get(this.picture)?.values.some((cell) => cell?.boxes);
   }
 
   // Whether a row is in a cell of the confusion matrix. Of images with several objects,
@@ -87,7 +88,7 @@ export class View {
     const column = this.columns.get(this.picture), cell = column?.values[row];
     const has = (layer, name) => name === "background" || layerClasses(column, cell, layer).has(name);
     if (cell?.boxes) return has("ground_truth", actual) && has("predictions", predicted);
-    const list = this.get(row, "classes"), classes = Array.isArray(list) ? list.map(text) : [];
+    const classes = ["classes", "class_iou"].flatMap((name) => listedClasses(name, this.get(row, name)));
     return classes.includes(actual) && classes.includes(predicted);
   }
 
@@ -98,11 +99,19 @@ export class View {
       const value = column.values[row];
       if (value === null) continue;
       if (OF_CLASSES.includes(name)) names.add(text(value));
-      else if (LISTS_OF_CLASSES.includes(name) && Array.isArray(value)) value.forEach((one) => names.add(text(one)));
+      else if (LISTS_OF_CLASSES.includes(name)) listedClasses(name, value).forEach((one) => names.add(one));
       else if (column.type === "image") layerClasses(column, value).forEach((one) => names.add(one));
     }
     return names;
   }
+}
+
+// The names in a cell: a list, or text, as "cat, dog", or "cat 0.94, dog 0.02".
+function listedClasses(name, value) {
+  if (Array.isArray(value)) return value.filter((one) => typeof one === "string");
+  if (typeof value !== "string") return [];
+  if (name === "classes") return value.split(", ").filter(Boolean);
+  return [...value.matchAll(/(.+?) (?:-?\d+\.\d\d|nan)(?:, |$)/g)].map(([, one]) => one);
 }
 
 // The names of the classes in the boxes of a cell, of one layer or of all.

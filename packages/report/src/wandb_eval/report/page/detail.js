@@ -85,7 +85,7 @@ export function summary(view, row) {
   const lines = [];
   const mark = { wrong: "✗ ", right: "✓ " }[verdict(view.wrong(row))] ?? "";
   if (view.columns.has("pred")) lines.push(`${mark}${text(view.get(row, "pred"))}`);
-  const names = ["score", "loss", "true_positives", "false_positives", "false_negatives", "mean_iou", "mean_dice", "error"];
+  const names = ["score", "loss", "missed", "wrong", "errors", "true_positives", "false_positives", "false_negatives", "mean_iou", "mean_dice", "error"];
   for (const name of names) {
     if (view.columns.has(name) && lines.length < 3) lines.push(`${words(name)} ${text(view.get(row, name)) || "–"}`);
   }

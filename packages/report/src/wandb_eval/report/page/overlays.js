@@ -63,6 +63,13 @@ export function layersOf(view) {
 
 const scoreOf = (box) => Object.values(box[6]).find((value) => typeof value === "number");
 
+// W&B's captions hide other boxes there, so ours say no more than what is wrong.
+function captionOf(box, name) {
+  const score = scoreOf(box), known = score === undefined ? name : `${name} ${score.toFixed(2)}`;
+  if (!box[5]) return known;
+  return box[5].startsWith(name) ? box[5] : `${known} (${box[5]})`;
+}
+
 export function boxesOf(cell, column) {
   return Object.entries(cell.boxes ?? {}).flatMap(([layer, boxes]) => boxes
     .map((box) => ({ layer, box, name: column.layers[layer]?.[box[4]] ?? text(box[4]) }))
@@ -97,7 +104,7 @@ export function picture(cell, column, alt, captions = false) {
     const caption = ({ layer, box, name }) => el("span", {
       class: `caption ${isTruth(layer) ? "below" : "above"}`,
       style: { left: percent(box[0], width), top: percent(box[isTruth(layer) ? 3 : 1], height), borderColor: colorOf(box[4]) },
-    }, box[5] || name);
+    }, captionOf(box, name));
     if (captions && layers.captions) frame.append(...boxes.map(caption));
   }
   return frame;
