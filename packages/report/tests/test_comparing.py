@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -292,7 +291,7 @@ def test_a_run_in_wandb(loopback, sync):
 
 
 @pytest.mark.slow
-def test_100_000_samples_in_five_seconds():
+def test_100_000_samples():
     rng = np.random.default_rng(0)
     labels = [f"class {i % 100}" for i in range(100_000)]
     a, b = (
@@ -306,7 +305,5 @@ def test_100_000_samples_in_five_seconds():
         )
         for _ in range(2)
     )
-    start = time.process_time()
     found = compare(a, b)
-    assert time.process_time() - start < 10  # 5 on two cores that are not shared.
     assert len(found.differences["loss"].by_class) == 100

@@ -1,9 +1,4 @@
-"""The abstract `WandbEvalCallback`, and its artifacts in Weights & Biases.
-
-The functions for media and tables are `write_image`, `write_mask`, `with_layers`,
-`image_from_array`, `add_rows` and `class_color`; they write to a `Folder`. `RunLog` is
-the log of a run while it runs; `offline_log` and `sync` read and send it afterwards.
-"""
+"""The abstract `WandbEvalCallback`, and its artifacts in Weights & Biases."""
 
 from __future__ import annotations
 

@@ -34,18 +34,17 @@ class WandbEvalCallback(CopiedCallback, abc.ABC):
     disabled, nothing is written, and neither method of the subclass is called, unless
     `data_table_ref` is read.
 
-    A failure to log while training runs (a full disk, a run that was finished, an
-    upload that W&B gives up) does not end the training. It is reported once per epoch,
-    with `wandb.termwarn` and Python's `logging`, and the run's summary lists the epochs
-    without a version as `eval/missing_versions`. Exceptions in the subclass's own
-    methods are raised.
+    A failure to log (a full disk, say) does not end the training. It is reported once
+    per epoch, with `wandb.termwarn` and Python's `logging`, and the run's summary lists
+    the epochs without a version as `eval/missing_versions`. Exceptions in the
+    subclass's own methods are raised.
 
     The keys of the history and the summary begin with `self.prefix`, which is `"eval"`.
     If several callbacks log to one run, set a different prefix at the end of each
     constructor.
 
-    If several processes train one model, the first one logs. The others need no run.
-    They call the methods of the subclass, too, because predicting may be collective.
+    If several processes train one model, the first one logs. The others need no run,
+    but call the methods of the subclass, too: predicting may be collective.
 
     Args:
         data_table_columns: Column names of the table of ground truth.
@@ -56,8 +55,7 @@ class WandbEvalCallback(CopiedCallback, abc.ABC):
             under `eval/predictions`, so that the run's page shows it. Its media are
             those of the artifact, and are not sent again.
         on_error: `"warn"` to report a failure to log, or `"raise"` to raise it.
-        *args: Passed on to `keras.callbacks.Callback`.
-        **kwargs: Passed on to `keras.callbacks.Callback`.
+        *args, **kwargs: Passed on to `keras.callbacks.Callback`.
 
     Raises:
         wandb.Error: If there is no active run.

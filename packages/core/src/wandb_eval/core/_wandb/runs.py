@@ -1,7 +1,4 @@
-"""Tells whether a run of this process goes on, and where wandb stages files.
-
-Nothing here imports Keras, because reports read logs without it.
-"""
+"""Tells whether a run of this process goes on, and where wandb stages files."""
 
 from __future__ import annotations
 

@@ -37,13 +37,10 @@ def add_rows(table: wandb.Table, rows: Iterable[Sequence[Any]]) -> None:
 
 
 def infer_types(table: wandb.Table) -> None:
-    """Gives the columns of a table with mixed types the types of their cells.
+    """Gives columns of a table with `allow_mixed_types` the types of their cells.
 
     W&B's page shows the layers of images only where it knows the type of a column. A
     column whose cells are of several kinds stays as it is.
-
-    Args:
-        table: A table that was made with `allow_mixed_types=True`.
     """
     types = table._column_types.params["type_map"]
     for place, name in enumerate(table.columns):
