@@ -19,7 +19,7 @@ def test_the_example_logs_images_once_and_a_version_for_each_epoch(loopback):
     x = np.random.default_rng(0).integers(0, 256, (4, 6, 6, 1), dtype=np.uint8)
     y = np.arange(4) % 2
     model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(2)])
-    model.compile("sgd", "mse")
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     columns = ["idx", "image", "label"]
     with wandb.init() as run:
         callback = names["WandbClfEvalCallback"](
