@@ -209,7 +209,6 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
     def reset_state(self) -> None:
         """Resets the state of a run and of a training, which copies do not share."""
         super().reset_state()
-        self.validation_data.prepare = None
         self._monitor = Monitor(self.monitor, self._mode)
         self._schedule = Schedule(self.every_n_epochs, self.every_n_batches)
         self._fit_callbacks = FitCallbacks([], self)
