@@ -91,9 +91,9 @@ def _offline(loopback):
         yield
 
 
-def by_ourselves(**options):
+def by_ourselves(batch_size=32, **options):
     """What the evaluation is without the pass of `fit`, in the same training."""
-    evaluation = Evaluation(one_pass=False)
+    evaluation = Evaluation(one_pass=False, batch_size=batch_size)
     model, history = train(evaluation, **options)
     return evaluation, model, history
 
@@ -105,21 +105,26 @@ def check_equal(evaluation, history, expected, expected_history):
 
 
 def test_nothing_is_predicted_twice():
-    expected, model_of_two, expected_history = by_ourselves()
-    evaluation = Evaluation()
+    # Batches of one size on both sides: of other sizes, processors round otherwise.
+    expected, model_of_two, expected_history = by_ourselves(
+        batch_size=40, validation_batch_size=40
+    )
+    evaluation = Evaluation(batch_size=40)
 
     class KnowsFunctions(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
             functions.append(self.model.test_function)
 
     functions = []
-    model, history = train(evaluation, callbacks=[KnowsFunctions()])
+    model, history = train(
+        evaluation, callbacks=[KnowsFunctions()], validation_batch_size=40
+    )
     check_equal(evaluation, history, expected, expected_history)
     assert evaluation._evaluator.reason is None
     assert len({id(function) for function in functions}) == 1
-    # Before training, and 40 in each of two epochs, in batches filled up to 32.
+    # Before training, and 40 in each of two epochs.
     before_training = samples_seen(model) - 2 * 40
-    assert before_training <= 2 * 32 + 1
+    assert before_training <= 2 * 40 + 1
     assert samples_seen(model_of_two) >= samples_seen(model) + 2 * 40
     for key in ("val_loss", "val_accuracy", "loss"):
         assert history[key] == expected_history[key]
