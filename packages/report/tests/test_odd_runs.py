@@ -135,9 +135,10 @@ def written(run, path):
     return json.loads(data, parse_constant=Scripts.refuse)
 
 
-EVERY = pytest.mark.parametrize(
-    "every", [False, pytest.param(True, marks=pytest.mark.slow)]
+BY_HAND = pytest.mark.skipif(
+    "RUN_SLOW" not in os.environ, reason="takes minutes: run with RUN_SLOW=1"
 )
+EVERY = pytest.mark.parametrize("every", [False, pytest.param(True, marks=BY_HAND)])
 
 
 @EVERY
