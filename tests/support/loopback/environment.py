@@ -63,7 +63,8 @@ def sync_run(run_dir: Path | str) -> str:
 
     folder = Path(run_dir)
     folder = folder.parent if folder.name == "files" else folder
-    wait_for_exit(folder)  # wandb-core may write the log's end after `finish` returned.
+    if folder.exists():  # wandb-core may write the end after `finish` returned.
+        wait_for_exit(folder)
     ignored = ("WANDB_SILENT", "WANDB_MODE")
     done = subprocess.run(
         [sys.executable, "-m", "wandb", "sync", str(folder)],
