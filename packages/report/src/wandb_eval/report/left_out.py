@@ -52,6 +52,8 @@ class LeftOut:
 
 
 def _short(text: str) -> str:
+    """Shortens a text; half of a surrogate pair, which no stream takes, is escaped."""
+    text = text.encode("utf-8", "backslashreplace").decode()
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
