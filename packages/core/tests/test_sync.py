@@ -111,5 +111,5 @@ def test_logs_of_any_records_also_torn_ones(tmp_path_factory, sizes, cut):
 def test_what_is_no_log_is_refused(tmp_path):
     path = tmp_path / "run-x.wandb"
     path.write_bytes(b"something else")
-    with pytest.raises(ValueError, match="no log of a run"):
+    with pytest.raises(ValueError, match="not a log of a run"):
         list(read_records(path))
