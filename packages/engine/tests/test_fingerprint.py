@@ -165,8 +165,8 @@ def given(identities, x, y, places, in_order=False):
     kept = EvaluatedSamples()
     for place in places:
         kept.add(KeptSample(place, x[place], y[place], None, None, {}))
-    identities.give(kept, fingerprint(x, y).samples, in_order)
-    return kept.index
+    named = identities.name(kept, fingerprint(x, y).samples, in_order)
+    return named.index
 
 
 def new_identities(x, y, num_samples=5):
