@@ -40,7 +40,6 @@ class Browser:
         scripts: bool = True,
     ) -> None:
         """Opens a file in a window of that size."""
-        self.errors()  # Those of the page before are not this one's.
         tell = self.driver.execute_cdp_cmd
         size = {"width": width, "height": height, "deviceScaleFactor": 1}
         tell("Emulation.setDeviceMetricsOverride", size | {"mobile": width < 500})
