@@ -98,10 +98,23 @@ def by_ourselves(batch_size=32, **options):
     return evaluation, model, history
 
 
-def check_equal(evaluation, history, expected, expected_history):
-    assert of_logs(history) == of_logs(expected_history)
-    for ours, theirs in zip(evaluation.rows, expected.rows, strict=True):
+def check_near(ours, theirs):
+    """Batches of other sizes are rounded otherwise, on some processors."""
+    if isinstance(theirs, dict):
+        assert ours.keys() == theirs.keys()
+        check_near(list(ours.values()), [theirs[key] for key in ours])
+    elif isinstance(theirs, (list, tuple)):
+        for pair in zip(ours, theirs, strict=True):
+            check_near(*pair)
+    elif isinstance(theirs, float):
+        assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-6, nan_ok=True)
+    else:
         np.testing.assert_equal(ours, theirs)
+
+
+def check_equal(evaluation, history, expected, expected_history):
+    check_near(of_logs(history), of_logs(expected_history))
+    check_near(evaluation.rows, expected.rows)
 
 
 def test_nothing_is_predicted_twice():

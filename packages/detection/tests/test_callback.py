@@ -575,9 +575,9 @@ def test_the_confusion_matrix_of_a_run(offline):
 # --- W&B --------------------------------------------------------------------------
 
 
-def api_table(run, name):
+def api_table(run, name, table="eval_data"):
     artifact = wandb.Api().artifact(f"{run.entity}/{run.project}/{name}")
-    return artifact.get("eval_data")
+    return artifact.get(table)
 
 
 def test_overlays_round_trip_in_all_formats(loopback):
@@ -711,7 +711,7 @@ def test_a_retinanet_of_keras_hub_trains_with_the_callback(loopback):
     )
     extent = (corners[:, 2:] - corners[:, :2]).reshape(4, 7, 2)
     counted = kept & (extent > 0).all(axis=-1) & (outputs["confidence"] >= 0.05)
-    table = rows(api_table(run, f"run_{run.id}_pred:epoch_1"))
+    table = rows(api_table(run, f"run_{run.id}_pred:epoch_1", "scores"))
     assert [row["num_predictions"] for row in table] == counted.sum(axis=1).tolist()
     assert [row["num_boxes"] for row in table] == [2, 1, 2, 1]
     [first, second] = [r for r in loopback.history(run.id) if "eval/mAP" in r]

@@ -59,12 +59,12 @@ def offline_environment(home: Path) -> Iterator[None]:
 
 
 def _set_environment(patch: pytest.MonkeyPatch, url: str, home: Path) -> None:
+    forget_wandb()  # First: the address of its service would be restored by `patch`.
     for name in list(os.environ):
         if name.startswith("WANDB_") or name.lower().endswith("_proxy"):
             patch.delenv(name)
     for name, value in wandb_environment(url, home).items():
         patch.setenv(name, value)
-    forget_wandb()
 
 
 @pytest.fixture
