@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.tensorflow]
+pytestmark = [pytest.mark.slow, pytest.mark.tensorflow, pytest.mark.once]
 
 COMPARE = Path(__file__).parents[1] / "benchmarks" / "compare.py"
 IMAGES, EPOCHS = 12, 3

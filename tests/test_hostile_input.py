@@ -19,6 +19,8 @@ from wandb_eval.core import WandbEvalCallback
 from wandb_eval.detection import WandbDetectionEvalCallback
 from wandb_eval.segmentation import WandbSegmentationEvalCallback
 
+pytestmark = pytest.mark.any_backend
+
 N = 6
 X = np.random.default_rng(0).integers(0, 256, (N, 8, 8, 3), dtype=np.uint8)
 NAMES = ["a", "b", "c"]

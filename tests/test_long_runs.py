@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 SCRIPTS = Path(__file__).parent / "long_runs"
 
 by_hand = pytest.mark.skipif(

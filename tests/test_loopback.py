@@ -13,6 +13,8 @@ from loopback import Loopback, spawn
 from loopback.environment import ENTITY, PROJECT
 from loopback.graphql import connection, parse_operation
 
+pytestmark = pytest.mark.once
+
 Sync = Callable[[Path | str], str]
 
 

@@ -14,7 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.once]
 
 ROOT = Path(__file__).parents[1]
 PARTS = ["core", "engine", "classification", "detection", "segmentation", "report"]

@@ -13,6 +13,8 @@ import wandb
 from wandb_eval.core import WandbEvalCallback, with_layers
 from wandb_eval.engine import encode_images, encode_masks
 
+pytestmark = pytest.mark.any_backend
+
 CLASSES = {0: "background", 1: "cat", 2: "dog"}
 
 

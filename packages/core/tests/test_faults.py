@@ -31,6 +31,8 @@ from wandb_eval.core._wandb.uploads import UploadError
 from wandb_eval.core.failures import logger
 from wandb_eval.engine import encode_images
 
+pytestmark = pytest.mark.any_backend
+
 EPOCHS = 5
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 8, 6, 3), dtype=np.uint8)
 

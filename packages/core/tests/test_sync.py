@@ -23,6 +23,8 @@ from wandb_eval.core.offline_log import (
 from wandb_eval.core.sync import update_paths
 from wandb_eval.engine import WandbTaskEvalCallback
 
+pytestmark = pytest.mark.any_backend
+
 X = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 1), dtype=np.uint8)
 
 

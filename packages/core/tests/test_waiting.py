@@ -10,6 +10,8 @@ from wandb.proto import wandb_internal_pb2
 from loopback.fixtures import offline_environment
 from wandb_eval.core import offline_log, sync
 
+pytestmark = pytest.mark.any_backend
+
 NOW = 1_000_000.0
 
 

@@ -12,6 +12,8 @@ from packaging.requirements import Requirement
 
 from wandb_eval.engine.kit import opencv
 
+pytestmark = pytest.mark.once
+
 MISSING = "libGL.so.1: cannot open shared object file: No such file or directory"
 
 

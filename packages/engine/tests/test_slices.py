@@ -13,6 +13,8 @@ from wandb_eval.engine.slices.conditions import conditions_of
 from wandb_eval.engine.slices.search import find_weak_slices, too_few_samples
 from wandb_eval.engine.slices.sums import Slices
 
+pytestmark = pytest.mark.once
+
 SAMPLES, CLASSES = 2000, 10
 FAST = {"num_permutations": 200}
 

@@ -8,10 +8,13 @@ import odd_runs
 from loopback.fixtures import offline_environment
 from wandb_eval.report import write_report
 
-pytestmark = pytest.mark.skipif(
-    browsers.CHROMIUM is None or browsers.DRIVER is None,
-    reason="needs chromium and chromium-driver, which .ci/run installs",
-)
+pytestmark = [
+    pytest.mark.skipif(
+        browsers.CHROMIUM is None or browsers.DRIVER is None,
+        reason="needs chromium and chromium-driver, which .ci/run installs",
+    ),
+    pytest.mark.once,
+]
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,13 @@ from wandb_eval.report import write_report
 TITLES = {"classify": "digits", "detect": "boxes"}
 TITLES |= {"segment": "masks", "example": "example"}
 
-pytestmark = pytest.mark.skipif(
-    browsers.CHROMIUM is None or browsers.DRIVER is None,
-    reason="needs chromium and chromium-driver, which .ci/run installs",
-)
+pytestmark = [
+    pytest.mark.skipif(
+        browsers.CHROMIUM is None or browsers.DRIVER is None,
+        reason="needs chromium and chromium-driver, which .ci/run installs",
+    ),
+    pytest.mark.once,
+]
 
 
 @pytest.fixture(scope="module")

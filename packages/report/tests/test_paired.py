@@ -9,6 +9,8 @@ from scipy import stats
 
 from wandb_eval.report import paired
 
+pytestmark = pytest.mark.once
+
 SIMULATIONS = 1_000
 SIZES = (100, 1_000, 10_000)
 
