@@ -649,11 +649,25 @@ def test_training_is_interrupted(loopback, sync, error, mode):
     assert complete_epochs(loopback, run) == [0, 1, 2, 3, 4]
 
 
+class InTheMiddle(After):
+    """Does something while an epoch runs."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        super().on_epoch_end(self.epoch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        pass
+
+
 def train_and_be_killed(mode):
     run = wandb.init(mode=mode)
     killed.announce(run)
     callback = Images()
-    fit(callback, After({2: lambda: killed.kill(run, callback, mode, versions=3)}))
+    action = {3: lambda: killed.kill(run, callback, mode, versions=3)}
+    fit(callback, InTheMiddle(action))
 
 
 @pytest.mark.slow
@@ -664,6 +678,11 @@ def test_the_process_is_killed(loopback, sync, monkeypatch, mode):
     if mode == "offline":
         sync(folder)
     assert complete_epochs(loopback, SimpleNamespace(id=run_id)) == [0, 1, 2]
+    rows = [row for row in loopback.history(run_id) if "eval/predictions" in row]
+    epochs = [row["eval/epoch"] for row in rows]
+    # W&B sends rows every few seconds, and a process that is killed sends no more.
+    assert epochs == [0, 1, 2][: len(epochs)]
+    assert mode == "online" or len(epochs) == 3
 
 
 # --- The run ----------------------------------------------------------------------
