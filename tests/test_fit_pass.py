@@ -446,16 +446,14 @@ NEIGHBOURS = {
 @pytest.mark.filterwarnings("ignore:.*available:UserWarning")
 @pytest.mark.parametrize("behind", [True, False])
 @pytest.mark.parametrize("name", NEIGHBOURS)
-def test_those_that_stand_behind_see_the_numbers(name, behind, tmp_path, monkeypatch):
-    said = []
-    monkeypatch.setattr(wandb, "termwarn", lambda text, **_: said.append(text))
+def test_those_that_stand_behind_see_the_numbers(name, behind, tmp_path, warned):
     make, has_seen = NEIGHBOURS[name]
     other, ours, model = make(tmp_path), Evaluation(), classifier()
     callbacks = [ours, other] if behind else [other, ours]
     fitted = model.fit(X, Y, epochs=3, verbose=0, callbacks=callbacks)
     assert has_seen(tmp_path, other, model) == behind
     assert "eval/accuracy" in fitted.history
-    is_named = any(text.startswith(f"{name} monitors 'eval/") for text in said)
+    is_named = any(text.startswith(f"{name} monitors 'eval/") for text in warned)
     assert is_named == (not behind and hasattr(other, "monitor"))
 
 
@@ -548,9 +546,7 @@ class FailsLater(keras.Model):
         return super().predict_on_batch(x)
 
 
-def test_a_prediction_that_fails_does_not_end_the_training(monkeypatch):
-    said = []
-    monkeypatch.setattr(wandb, "termwarn", lambda text, **_: said.append(text))
+def test_a_prediction_that_fails_does_not_end_the_training(warned):
 
     class FailInSecondEpoch(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
@@ -562,7 +558,7 @@ def test_a_prediction_that_fails_does_not_end_the_training(monkeypatch):
     assert len(history["loss"]) == 3
     assert len(history["eval/accuracy"]) == 2
     assert wandb.run.summary["eval/missing_versions"] == [1]
-    assert any("out of memory" in text for text in said)
+    assert any("out of memory" in text for text in warned)
 
 
 @pytest.mark.skipif(

@@ -439,10 +439,8 @@ def clear_temporary_folders():
 
 @pytest.mark.parametrize("mode", ["online", "offline"])
 def test_temporary_folders_are_cleared(
-    loopback, sync, monkeypatch, clear_temporary_folders, mode
+    loopback, sync, warned, clear_temporary_folders, mode
 ):
-    warned = []
-    monkeypatch.setattr(wandb, "termwarn", lambda text, **kwargs: warned.append(text))
     with wandb.init(mode=mode) as run:
         model = compiled()
         train(model, callbacks=[callback(), clear_temporary_folders])

@@ -223,15 +223,13 @@ def test_logits():
 
 
 @pytest.mark.parametrize("units", [1, 3])
-def test_probabilities_that_are_taken_for_logits_are_said(monkeypatch, units):
-    said = []
-    monkeypatch.setattr(wandb, "termwarn", lambda text, **kwargs: said.append(text))
+def test_probabilities_that_are_taken_for_logits_are_said(warned, units):
     model = classifier(units, "sigmoid" if units == 1 else "softmax")
     if units == 1:
         model.compile("sgd", "binary_crossentropy")
     truth = labels(max(2, units))
     fit(Evaluation((X, truth), from_logits=True), model=model, y=truth)
-    [warning] = said
+    [warning] = warned
     assert "they look like probabilities" in warning
 
 
@@ -564,11 +562,9 @@ def test_best(monitor, mode, best):
 @pytest.mark.parametrize("monitor", ["eval/accuracy", "eval/log_loss", "made_up_acc"])
 @pytest.mark.usefixtures("nothing_logged_before")
 def test_an_epoch_with_nan_is_never_the_best_and_steers_nothing(
-    tmp_path, monkeypatch, monitor
+    tmp_path, warned, monitor
 ):
     """90 % of the samples are NaN in the second epoch, the others are right."""
-    said = []
-    monkeypatch.setattr(wandb, "termwarn", lambda text, **kwargs: said.append(text))
     truth = np.arange(N) % 3
     share = [0.0, 1.0, 0.5]
 
@@ -622,7 +618,7 @@ def test_an_epoch_with_nan_is_never_the_best_and_steers_nothing(
     assert "eval/left_out" not in first
     assert nan["eval/log_loss"] > first["eval/log_loss"] == last["eval/log_loss"]
     assert saved.best == first["eval/accuracy"] > nan["eval/accuracy"]
-    assert len([text for text in said if "NaN" in text]) == 1
+    assert len([text for text in warned if "NaN" in text]) == 1
 
 
 @pytest.mark.usefixtures("nothing_logged_before")
@@ -645,13 +641,11 @@ def test_a_version_that_could_not_be_logged_is_not_the_best():
     ]
 
 
-def test_a_monitor_that_is_not_measured_is_said_and_no_version_is_best(monkeypatch):
-    said = []
-    monkeypatch.setattr(wandb, "termwarn", lambda text, **kwargs: said.append(text))
+def test_a_monitor_that_is_not_measured_is_said_and_no_version_is_best(warned):
     evaluation = Evaluation((X, labels()), num_samples=2, monitor="val_loss")
     fit(evaluation)
     assert evaluation.versions[0][1]["aliases"] == ["latest", "epoch_0"]
-    [warning] = said
+    [warning] = warned
     assert "'val_loss', which is not among" in warning
     assert "eval/accuracy" in warning
 
@@ -976,11 +970,9 @@ def fit_fixed(outputs, y, **options):
     return evaluation, evaluation.history
 
 
-def test_a_sigmoid_unit_for_each_class(monkeypatch):
-    said = []
-    monkeypatch.setattr(wandb, "termwarn", lambda text, **kwargs: said.append(text))
+def test_a_sigmoid_unit_for_each_class(warned):
     evaluation, history = fit_fixed([[0.9, 0.2, 0.1], [0.2, 0.1, 0.7]], [0, 2])
-    [warning] = said
+    [warning] = warned
     assert "have sums of 1 to 1.2: they are taken for those of a classifier" in warning
     assert "from_logits" not in warning
     first = evaluation.versions[-1][0][0]

@@ -110,14 +110,6 @@ def complete_epochs(loopback, run, unfinished=()):
     return epochs
 
 
-@pytest.fixture
-def warned(monkeypatch):
-    """What the user was warned of."""
-    messages = []
-    monkeypatch.setattr(wandb, "termwarn", lambda text, **kwargs: messages.append(text))
-    return messages
-
-
 def staging_folder():
     return Path(os.environ["WANDB_DATA_DIR"]) / "artifacts" / "staging"
 

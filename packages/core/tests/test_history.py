@@ -127,12 +127,10 @@ class ManyRows(WandbEvalCallback):
             self.pred_table.add_data(i)
 
 
-def test_a_table_that_the_page_shows_in_part_is_named(loopback, monkeypatch):
-    said = []
-    monkeypatch.setattr(wandb, "termwarn", lambda text, **_: said.append(text))
+def test_a_table_that_the_page_shows_in_part_is_named(loopback, warned):
     with wandb.init() as run:
         fit(ManyRows(["a"], ["b"]), epochs=1)
-    assert any("has 10001 rows" in text and "the artifact" in text for text in said)
+    assert any("has 10001 rows" in text and "the artifact" in text for text in warned)
     version = loopback.version(f"run_{run.id}_pred:latest")
     rows = loopback.table(version, "eval_data")["data"]
     assert len(rows) == 10_001

@@ -213,9 +213,7 @@ def test_a_run_is_resumed(loopback):
 
 
 @pytest.mark.parametrize("hook", ["on_epoch_begin", "on_train_batch_end"])
-def test_another_run_within_a_training(loopback, hook, monkeypatch):
-    warned = []
-    monkeypatch.setattr(wandb, "termwarn", lambda text, **_: warned.append(text))
+def test_another_run_within_a_training(loopback, hook, warned):
     with wandb.init(mode="offline") as first:
         replace = lambda epoch: epoch == 2 and first.finish()  # noqa: E731
         fit(Evaluation(), Does(**{hook: replace}))

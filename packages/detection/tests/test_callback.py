@@ -133,14 +133,6 @@ def offline(loopback):
         yield run
 
 
-@pytest.fixture
-def warnings(monkeypatch):
-    """What `wandb.termwarn` was called with."""
-    said = []
-    monkeypatch.setattr(wandb, "termwarn", lambda text, **kwargs: said.append(text))
-    return said
-
-
 def rows(table):
     return [dict(zip(table.columns, row, strict=True)) for row in table.data]
 
@@ -281,7 +273,7 @@ def test_boxes_grow_with_an_image_that_is_shown_larger(offline):
 
 
 @pytest.mark.parametrize("frames", [0, 5])
-def test_boxes_lie_on_images_of_any_range_and_form(offline, warnings, frames):
+def test_boxes_lie_on_images_of_any_range_and_form(offline, warned, frames):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(3, HEIGHT, WIDTH, 7)).astype("float32") * 3
     x[:, 0, 0, 0] = np.arange(3)
@@ -303,11 +295,11 @@ def test_boxes_lie_on_images_of_any_range_and_form(offline, warnings, frames):
     assert second["image"] is None
     assert (second["idx"], second["wrong"]) == (1, 1)
     for part in ("NaN or infinity", "first three", "stretched"):
-        assert sum(part in text for text in set(warnings)) == 1
+        assert sum(part in text for text in set(warned)) == 1
 
 
 def test_boxes_out_of_the_image_are_clipped_counted_and_measured_as_they_are(
-    offline, warnings
+    offline, warned
 ):
     boxes = [[[-10.0, 8.0, 30.0, 60.0]], [[90.0, 0.0, 99.0, 9.0]], [PADDING]]
     labels, scores = [[0], [0], [-1]], [[0.9], [0.9], [-1]]
@@ -330,7 +322,7 @@ def test_boxes_out_of_the_image_are_clipped_counted_and_measured_as_they_are(
     assert results["outside_image"] == 2
     assert results["AP50"] == 1
     assert "left_out" not in results
-    assert any("2 reaching out of the image" in text for text in warnings)
+    assert any("2 reaching out of the image" in text for text in warned)
 
 
 # --- Forms of data ----------------------------------------------------------------
@@ -774,7 +766,7 @@ def test_outputs_that_are_no_boxes_are_refused_before_training(offline):
         fit(evaluation, model=RawDetector())
 
 
-def test_predictions_that_make_no_sense_are_reported_once_an_epoch(offline, warnings):
+def test_predictions_that_make_no_sense_are_reported_once_an_epoch(offline, warned):
     boxes = np.array(FOUND_BOXES)
     boxes[0, 0, 0] = np.nan
     boxes[0, 1] = [30, 30, 10, 40]
@@ -782,12 +774,12 @@ def test_predictions_that_make_no_sense_are_reported_once_an_epoch(offline, warn
     labels[1, 0], scores[2, 0] = 7, 1.5
     evaluation = WandbDetectionEvalCallback((images(), ground_truth()), NAMES)
     fit(evaluation, model=Detector(boxes, labels, scores), epochs=2)
-    reports = [text for text in warnings if "predictions" in text]
+    reports = [text for text in warned if "predictions" in text]
     assert len(reports) == 2
     for reason in ("1 reversed", "no name", "score outside"):
         assert all(reason in text for text in reports)
     assert not any("not finite" in text for text in reports)
-    [warning] = [text for text in warnings if "NaN" in text]
+    [warning] = [text for text in warned if "NaN" in text]
     assert "For 1 sample of the validation data" in warning
     # What is NaN counts as a wrong one.
     assert evaluation.evaluation.scores["num_predictions"] == [1, 0, 0]
@@ -818,12 +810,12 @@ def test_predictions_that_are_nan_are_wrong_and_such_a_version_is_not_the_best(
     assert "eval/best_epoch" not in loopback.summary(run.id)
 
 
-def test_true_boxes_that_make_no_sense_are_reported_before_training(offline, warnings):
+def test_true_boxes_that_make_no_sense_are_reported_before_training(offline, warned):
     y = ground_truth()
     y["boxes"][0, 0] = np.nan
     evaluation = WandbDetectionEvalCallback((images(), y), NAMES)
     fit(evaluation, epochs=2)
-    reports = [text for text in warnings if "validation_data" in text]
+    reports = [text for text in warned if "validation_data" in text]
     assert len(reports) == 1
     assert "1 not finite" in reports[0]
     assert rows(evaluation.data_table)[0]["num_boxes"] == 1
@@ -863,19 +855,19 @@ def test_relative_boxes_under_an_absolute_format_are_refused(offline):
     assert rows(evaluation.pred_table)[0]["right"] == 1
 
 
-def test_relative_predictions_under_an_absolute_format_are_warned_of(offline, warnings):
+def test_relative_predictions_under_an_absolute_format_are_warned_of(offline, warned):
     boxes = np.array(FOUND_BOXES) / [WIDTH, HEIGHT, WIDTH, HEIGHT]
     evaluation = WandbDetectionEvalCallback((images(), ground_truth()), NAMES)
     fit(evaluation, model=Detector(boxes=np.abs(boxes)))
-    assert any("`prediction_format='rel_xyxy'`" in text for text in warnings)
+    assert any("`prediction_format='rel_xyxy'`" in text for text in warned)
 
 
-def test_pixels_under_a_relative_format_name_the_format(offline, warnings):
+def test_pixels_under_a_relative_format_name_the_format(offline, warned):
     evaluation = WandbDetectionEvalCallback(
         (images(), ground_truth()), NAMES, bounding_box_format="rel_xyxy"
     )
     fit(evaluation)
-    assert any("They were read as 'rel_xyxy'" in text for text in warnings)
+    assert any("They were read as 'rel_xyxy'" in text for text in warned)
 
 
 def test_a_score_is_at_the_threshold_that_it_was_given_as(offline):

@@ -90,10 +90,8 @@ LOGITS = np.random.default_rng(0).normal(size=(1, 3, 3, 4))
 )
 @pytest.mark.usefixtures("loopback")
 def test_probabilities_in_place_of_logits_are_noticed(
-    monkeypatch, outputs, one_class, expected
+    warned, outputs, one_class, expected
 ):
-    said = []
-    monkeypatch.setattr(wandb, "termwarn", lambda text, **kwargs: said.append(text))
     noticed = []
     with wandb.init(mode="offline"):
         evaluation = Evaluation()
@@ -101,9 +99,9 @@ def test_probabilities_in_place_of_logits_are_noticed(
             layer = keras.layers.Dense(1, activation=activation)
             evaluation.set_model(keras.Sequential([layer]))
             evaluation.resolve_from_logits(True, outputs, one_class)
-            noticed += [activation] * len(said)
-            assert all("pass `from_logits=False`" in text for text in said)
-            said.clear()
+            noticed += [activation] * len(warned)
+            assert all("pass `from_logits=False`" in text for text in warned)
+            warned.clear()
     assert noticed == expected
 
 

@@ -54,13 +54,6 @@ class WithHeadline(Evaluation):
 
 
 @pytest.fixture
-def warned(monkeypatch):
-    messages = []
-    monkeypatch.setattr(wandb, "termwarn", lambda text, **_: messages.append(text))
-    return messages
-
-
-@pytest.fixture
 def run(loopback):
     with wandb.init(mode="offline") as run:
         yield run

@@ -25,19 +25,6 @@ from wandb_eval.engine.kit.opencv import cv2
 
 
 @pytest.fixture
-def said(monkeypatch):
-    """What is warned of, as if nothing had been said before."""
-    texts = []
-
-    def termwarn(text, repeat=True, **kwargs):
-        if repeat or text not in texts:
-            texts.append(text)
-
-    monkeypatch.setattr(wandb, "termwarn", termwarn)
-    return texts
-
-
-@pytest.fixture
 def channels_first():
     before = keras.config.image_data_format()
     keras.config.set_image_data_format("channels_first")
@@ -169,14 +156,16 @@ def test_no_samples_are_no_images():
     ],
 )
 @pytest.mark.filterwarnings("error::RuntimeWarning")
-def test_other_ranges_are_stretched_and_that_is_said_once(said, values, dtype, middle):
+def test_other_ranges_are_stretched_and_that_is_said_once(
+    warned, values, dtype, middle
+):
     samples = [np.array([[value]], dtype) for value in values]
     images = to_images(samples)
     assert all(image.dtype == np.uint8 for image in images)
     lowest, highest = (0, 0) if middle == 0 else (0, 255)
     assert [int(image[0, 0]) for image in images] == [lowest, middle, highest]
     to_images(samples)
-    [text] = said
+    [text] = warned
     assert f"{dtype} and values from {float(samples[0].min()):g} to " in text
     assert "stretched" in text
     assert "`image_fn`" in text
@@ -214,7 +203,7 @@ SCALINGS = {
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", None])
 @pytest.mark.parametrize("scaling", SCALINGS)
-def test_what_models_are_trained_on_can_be_seen(said, scaling, dtype):
+def test_what_models_are_trained_on_can_be_seen(warned, scaling, dtype):
     scaled = SCALINGS[scaling](PHOTOS.astype(np.float64))
     if dtype is not None and scaled.dtype.kind == "f":
         scaled = scaled.astype(dtype)
@@ -223,7 +212,7 @@ def test_what_models_are_trained_on_can_be_seen(said, scaling, dtype):
         originals = scaled
     for image, original in zip(to_images(list(scaled)), originals, strict=True):
         assert_alike(image, original.astype(np.float64))
-    assert len(said) == 1
+    assert len(warned) == 1
 
 
 @settings(max_examples=100, deadline=None)
@@ -244,14 +233,14 @@ def test_pictures_are_seen_whatever_they_were_scaled_by(data):
         assert np.corrcoef(shown[kept], original[kept])[0, 1] > 0.9
 
 
-def test_pictures_of_standardised_rare_pixels_are_stretched(said):
+def test_pictures_of_standardised_rare_pixels_are_stretched(warned):
     x = np.full((100, 100), -0.06)
     x.flat[::400] = 24.0
     x[0, 0] = 70.0
     assert abs(x.mean()) < 0.1
     [image] = to_images([x])
     assert image.max() == 255
-    assert "-0.06 to 70" in said[0]
+    assert "-0.06 to 70" in warned[0]
     # Noise around black does not make 0 to 255 another range.
     noisy = photo().astype(np.float32) - 3
     np.testing.assert_allclose(
@@ -259,13 +248,13 @@ def test_pictures_of_standardised_rare_pixels_are_stretched(said):
     )
 
 
-def test_color_stays_where_channels_are_alike(said):
+def test_color_stays_where_channels_are_alike(warned):
     x = photo().astype(np.float32)
     [image] = to_images([x * 100 - 8000])
     np.testing.assert_allclose(
         image, (x - x.min()) / (x.max() - x.min()) * 255, atol=0.51
     )
-    assert "by itself" not in said[0]
+    assert "by itself" not in warned[0]
 
 
 @pytest.mark.parametrize(
@@ -276,7 +265,7 @@ def test_color_stays_where_channels_are_alike(said):
         ([1, 1, 50], [500, 300, -9000]),
     ],
 )
-def test_channels_that_differ_are_stretched_by_themselves(said, factors, offsets):
+def test_channels_that_differ_are_stretched_by_themselves(warned, factors, offsets):
     x = [photo(seed=i) * np.array(factors) + np.array(offsets) for i in range(3)]
     images = np.stack(to_images(x))
     for channel in range(3):
@@ -285,7 +274,7 @@ def test_channels_that_differ_are_stretched_by_themselves(said, factors, offsets
         np.testing.assert_allclose(
             images[..., channel], (values - low) / (high - low) * 255, atol=0.51
         )
-    assert "each channel by itself" in said[0]
+    assert "each channel by itself" in warned[0]
 
 
 def test_a_constant_channel_leaves_the_others_their_colors():
@@ -297,11 +286,11 @@ def test_a_constant_channel_leaves_the_others_their_colors():
     assert not to_images([np.full((2, 2, 3), 1000, np.uint16)])[0].any()
 
 
-def test_images_of_several_forms_have_one_range(said):
+def test_images_of_several_forms_have_one_range(warned):
     color, gray = np.full((2, 2, 3), -5.0), np.full((3, 3), 15.0)
     images = to_images([color, gray, np.full((2, 2, 3), 5.0)])
     assert [int(image.flat[0]) for image in images] == [0, 255, 128]
-    assert len(said) == 1
+    assert len(warned) == 1
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
@@ -336,11 +325,11 @@ def test_what_resizing_overshoots_is_clipped():
         np.testing.assert_allclose(image, expected, atol=0.51)
 
 
-def test_integers_of_0_and_1_are_said_once(said):
+def test_integers_of_0_and_1_are_said_once(warned):
     to_images([np.array([[0, 1]], np.uint8), np.array([[0, 0]], np.uint8)])
     to_images([np.array([[0, 1]], np.int64)])
     to_images([np.array([[False, True]]), np.array([[0.0, 1.0]])])
-    [text] = said
+    [text] = warned
     assert "integers, all of them 0 or 1" in text
 
 
@@ -389,10 +378,10 @@ SOFT_EDGE = np.where(np.indices((8, 8)).sum(0) == 13, 128, CUT_OUT)
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 @pytest.mark.parametrize("fourth", [255, CUT_OUT, SOFT_EDGE])
-def test_opacity_is_kept(said, fourth, dtype):
+def test_opacity_is_kept(warned, fourth, dtype):
     images = to_images([four_channels(255, dtype), four_channels(fourth, dtype)])
     np.testing.assert_array_equal(images[1], four_channels(fourth))
-    assert not said
+    assert not warned
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
@@ -400,11 +389,11 @@ def test_opacity_is_kept(said, fourth, dtype):
     "fourth",
     [0, 1, 40, 254, np.arange(64).reshape(8, 8) * 4, np.where(CUT_OUT, 60, 0)],
 )
-def test_a_fourth_channel_that_would_hide_the_image_is_not_shown(said, fourth, dtype):
+def test_a_fourth_channel_that_would_hide_the_image_is_not_shown(warned, fourth, dtype):
     images = to_images([four_channels(fourth, dtype), four_channels(fourth, dtype)])
     assert [image.shape for image in images] == [(8, 8, 3)] * 2
     assert (images[0] == 100).all()
-    [text] = said
+    [text] = warned
     assert "a fourth channel that is not opacity" in text
     assert "`image_fn`" in text
 
@@ -495,37 +484,37 @@ def test_shapes(shape, expected, dtype):
 
 @pytest.mark.parametrize("channels", range(5, 14))
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "int16"])
-def test_of_many_channels_the_first_three_are_shown(said, channels, dtype):
+def test_of_many_channels_the_first_three_are_shown(warned, channels, dtype):
     x = np.concatenate(
         [photo(12, 9), np.full((12, 9, channels - 3), 77, np.uint8)], axis=-1
     ).astype(dtype)
     x[..., 3:] *= 100  # Tells no range.
     np.testing.assert_array_equal(to_images([x])[0], photo(12, 9))
-    [text] = said
+    [text] = warned
     assert f"{channels} channels: they are shown by their first three" in text
     assert "`image_fn" in text
 
 
-def test_of_two_channels_the_first_one_is_shown(said):
+def test_of_two_channels_the_first_one_is_shown(warned):
     x = np.stack([photo()[..., 0], photo()[..., 0] * 0 + 9], axis=-1)
     np.testing.assert_array_equal(to_images([x, x])[1], photo()[..., 0])
-    [text] = said
+    [text] = warned
     assert "2 channels: they are shown by their first one" in text
 
 
-def test_depth_as_a_fourth_channel_does_not_tell_the_range(said):
+def test_depth_as_a_fourth_channel_does_not_tell_the_range(warned):
     x = np.concatenate([photo() / 255, photo(channels=1) / 3 + 1], axis=-1)
     np.testing.assert_array_equal(to_images([x])[0], photo())
-    assert "a fourth channel that is not opacity" in said[0]
+    assert "a fourth channel that is not opacity" in warned[0]
     opaque = np.concatenate([photo() * 257.0, np.full((48, 64, 1), 65535)], axis=-1)
     assert to_images([opaque.astype(np.uint16)])[0].shape == (48, 64, 3)
 
 
 @pytest.mark.parametrize("frames", [1, 2, 5])
-def test_of_frames_the_middle_one_is_shown(said, frames):
+def test_of_frames_the_middle_one_is_shown(warned, frames):
     x = np.stack([photo(seed=i) for i in range(frames)])
     np.testing.assert_array_equal(to_images([x])[0], photo(seed=frames // 2))
-    [text] = said
+    [text] = warned
     assert "shown by the middle one" in text
 
 
@@ -534,11 +523,11 @@ def test_frames_without_channels():
     np.testing.assert_array_equal(to_images([x])[0], x[2])
 
 
-def test_channels_first_where_keras_says_last(said):
+def test_channels_first_where_keras_says_last(warned):
     x = np.moveaxis(photo(), -1, 0)
     np.testing.assert_array_equal(to_images([x])[0], photo())
     np.testing.assert_array_equal(to_images([x[:1]])[0], photo()[..., 0])
-    [text] = said
+    [text] = warned
     assert "have their channels first, other than" in text
 
 
@@ -572,9 +561,9 @@ def test_channels_first(shape, expected):
 
 
 @pytest.mark.usefixtures("channels_first")
-def test_other_forms_with_channels_first(said):
+def test_other_forms_with_channels_first(warned):
     np.testing.assert_array_equal(to_images([photo()])[0], photo())
-    assert "have their channels last, other than" in said[0]
+    assert "have their channels last, other than" in warned[0]
     many = np.concatenate([np.moveaxis(photo(), -1, 0)] * 2)
     np.testing.assert_array_equal(to_images([many])[0], photo())
     volume = np.stack([np.moveaxis(photo(seed=i), -1, 0) for i in range(5)])
@@ -614,9 +603,9 @@ def test_of_several_images_one_is_shown(sample):
     np.testing.assert_array_equal(to_images([sample])[0], photo())
 
 
-def test_that_one_of_several_images_is_shown_is_said(said):
+def test_that_one_of_several_images_is_shown_is_said(warned):
     to_images([(photo(), photo(seed=1))] * 2)
-    [text] = said
+    [text] = warned
     assert "have several images: the largest is shown, of equal ones the first" in text
 
 

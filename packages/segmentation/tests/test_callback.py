@@ -95,14 +95,6 @@ def offline(loopback):
         yield run
 
 
-@pytest.fixture
-def warnings(monkeypatch):
-    """What `wandb.termwarn` was called with."""
-    said = []
-    monkeypatch.setattr(wandb, "termwarn", lambda text, **kwargs: said.append(text))
-    return said
-
-
 def decode(content):
     return np.asarray(PIL.Image.open(io.BytesIO(content)))
 
@@ -383,7 +375,7 @@ def test_files_of_versions_are_known_until_the_next_one(loopback):
     assert len(evaluation.pred_table.data) == len(x)
 
 
-def test_a_version_that_is_given_up_takes_no_other_with_it(loopback, warnings):
+def test_a_version_that_is_given_up_takes_no_other_with_it(loopback, warned):
     """It is reported when the next one has its masks written already."""
     x, y = scenes()
     with wandb.init() as run:
@@ -404,7 +396,7 @@ def test_a_version_that_is_given_up_takes_no_other_with_it(loopback, warnings):
             path = row["image"]["masks"]["predictions"]["path"]
             assert decode(loopback.resolve(version, path)).shape == y[0].shape
     assert loopback.summary(run.id)["eval/missing_versions"] == [0]
-    assert len(warnings) == 1
+    assert len(warned) == 1
 
 
 # --- Masks and outputs of all kinds -----------------------------------------------
@@ -421,7 +413,7 @@ def test_a_version_that_is_given_up_takes_no_other_with_it(loopback, warnings):
     ],
     ids=["logit", "sigmoid", "half size", "softmax, half size", "softmax"],
 )
-def test_outputs_of_all_kinds(offline, warnings, channels, last_layer, arguments):
+def test_outputs_of_all_kinds(offline, warned, channels, last_layer, arguments):
     if keras.backend.backend() == "torch" and last_layer.get("activation") == "softmax":
         pytest.skip("Keras' loss of the probabilities of pixels fails on Torch")
     x, y = scenes()
@@ -436,7 +428,7 @@ def test_outputs_of_all_kinds(offline, warnings, channels, last_layer, arguments
     for i, row in enumerate(rows(evaluation.pred_table)):
         found = layer(row["image"], "predictions")
         assert (found == expected[i]).mean() > 0.99  # Batches may round otherwise.
-    assert warnings == []
+    assert warned == []
 
 
 def test_one_of_several_outputs(offline):
@@ -516,7 +508,7 @@ def test_images_that_are_shown_at_the_size_of_the_mask(offline):
 
 @pytest.mark.parametrize("image_fn", [None, lambda x: np.uint8(x * 20 + 100)])
 def test_images_of_another_size_are_scaled_to_that_of_the_mask(
-    offline, warnings, image_fn
+    offline, warned, image_fn
 ):
     """As with deep supervision at half the size."""
     x = numbered(4, (8, 12)).astype("float32")
@@ -534,12 +526,12 @@ def test_images_of_another_size_are_scaled_to_that_of_the_mask(
     for row in rows(evaluation.pred_table):
         assert layer(row["image"], "predictions").shape == (4, 6)
         assert row["mean_iou"] == 1.0
-    [text] = [text for text in warnings if "scaled to" in text]
+    [text] = [text for text in warned if "scaled to" in text]
     assert "(8, 12) in `validation_data` are scaled to (4, 6)" in text
 
 
 @pytest.mark.parametrize("frames", [0, 3])
-def test_images_that_are_no_picture_end_no_training(offline, warnings, frames):
+def test_images_that_are_no_picture_end_no_training(offline, warned, frames):
     x = np.random.default_rng(0).normal(size=(4, 4, 6, 5)).astype("float32")
     x[:, 0, 0, 0] = np.arange(4)
     truth = np.random.default_rng(1).integers(0, 3, (4, 4, 6))
@@ -563,7 +555,7 @@ def test_images_that_are_no_picture_end_no_training(offline, warnings, frames):
                 assert layer(row["image"], "ground_truth").shape == (4, 6)
     assert [row["mean_iou"] for row in rows(evaluation.pred_table)] == [1.0] * 4
     for part in ("NaN or infinity", "first three", "stretched"):
-        assert sum(part in text for text in set(warnings)) == 1
+        assert sum(part in text for text in set(warned)) == 1
 
 
 def test_more_classes_than_opencv_resizes_at_once(offline):
@@ -752,19 +744,19 @@ def test_arguments_that_cannot_be_used_are_refused(offline, arguments, message):
         WandbSegmentationEvalCallback((X, Y), **arguments)
 
 
-def test_probabilities_that_are_taken_for_logits_are_noticed(offline, warnings):
+def test_probabilities_that_are_taken_for_logits_are_noticed(offline, warned):
     probabilities = np.linspace(0, 1, 24).reshape(1, 4, 6, 1)
     truth = np.zeros((1, 4, 6), int)
     fit_fixed(probabilities, truth, from_logits=True)
-    [warning] = warnings
+    [warning] = warned
     assert "0 to 1" in warning
     assert "pass `from_logits=False`" in warning
     fit_fixed(probabilities, truth, from_logits=False)
     fit_fixed(probabilities - 0.1, truth, from_logits=True)
-    assert len(warnings) == 1
+    assert len(warned) == 1
 
 
-def test_nan_is_shown_counts_as_wrong_and_is_reported_once(loopback, warnings):
+def test_nan_is_shown_counts_as_wrong_and_is_reported_once(loopback, warned):
     truth = np.ones((2, 4, 6), int)
     outputs = np.eye(3)[truth]
     outputs[0, 0] = np.nan
@@ -772,7 +764,7 @@ def test_nan_is_shown_counts_as_wrong_and_is_reported_once(loopback, warnings):
         evaluation = fit_fixed(
             outputs, truth, NAMES, epochs=2, monitor="eval/pixel_accuracy"
         )
-    [warning] = warnings
+    [warning] = warned
     assert (
         "For 1 sample of the validation data, outputs of the model are NaN" in warning
     )
@@ -831,7 +823,7 @@ class Changing:
     ],
 )
 def test_masks_that_turn_bad_in_training_do_not_end_it(
-    loopback, warnings, later, message
+    loopback, warned, later, message
 ):
     x, truth = numbered(2, (4, 6)), np.ones((2, 4, 6), int)
     with wandb.init() as run:
@@ -839,5 +831,5 @@ def test_masks_that_turn_bad_in_training_do_not_end_it(
     history = [row for row in loopback.history(run.id) if "eval/epoch" in row]
     assert [row.get("eval/mean_iou") for row in history][:1] == [1.0]
     assert "eval/mean_iou" not in history[-1] or len(history) == 1
-    assert warnings
-    assert all(re.search(message, text) for text in warnings)
+    assert warned
+    assert all(re.search(message, text) for text in warned)

@@ -37,13 +37,6 @@ def _offline(loopback):
         yield
 
 
-@pytest.fixture
-def said(monkeypatch):
-    texts = []
-    monkeypatch.setattr(wandb, "termwarn", lambda text, **_: texts.append(text))
-    return texts
-
-
 def fit(outputs, y, *args, **options):
     count, height, width = np.shape(y)[:3]
     x = np.zeros((count, height, width, 3), "float32")
@@ -172,40 +165,40 @@ def test_advice_that_leads_to_right_numbers(y, channels, names, message):
         assert "ignore_index" not in str(error.value)
 
 
-def test_ignoring_all_but_one_class_is_warned_of(said):
+def test_ignoring_all_but_one_class_is_warned_of(warned):
     fit(np.full((2, 4, 4, 2), 0.5), HALF, ["a", "b"], ignore_index=1)
-    assert any("a single class is measured" in text for text in said)
+    assert any("a single class is measured" in text for text in warned)
 
 
-def test_ignoring_what_is_not_background_is_warned_of(said):
+def test_ignoring_what_is_not_background_is_warned_of(warned):
     nothing = np.eye(2)[0 * HALF]
     _, history = fit(nothing, 255 * HALF, ["a", "b"], ignore_index=255)
     assert history["eval/mean_iou"] == [1.0]
     # The class that has no pixel is named.
-    assert any("no pixel of the validation data is left of 'b'" in t for t in said)
-    assert any("a single class is measured" in text for text in said)
+    assert any("no pixel of the validation data is left of 'b'" in t for t in warned)
+    assert any("a single class is measured" in text for text in warned)
 
 
-def test_a_class_of_several_that_is_ignored_is_named(said):
+def test_a_class_of_several_that_is_ignored_is_named(warned):
     y = HALF.copy()
     y[:, 2] = 255
     outputs = np.eye(3)[HALF]
     fit(outputs, y, ["a", "b", "c"], ignore_index=255)
-    assert any("left of 'c': it is not measured" in text for text in said)
-    said.clear()
+    assert any("left of 'c': it is not measured" in text for text in warned)
+    warned.clear()
     fit(np.eye(4)[HALF], y, [*"abcd"], ignore_index=255)  # Some may be rare.
     fit(outputs, HALF, ["a", "b", "c"], ignore_index=255)  # Nothing is ignored.
-    assert not any("no pixel" in text for text in said)
+    assert not any("no pixel" in text for text in warned)
 
 
-def test_ignoring_the_border_of_classes_is_not_warned_of(said):
+def test_ignoring_the_border_of_classes_is_not_warned_of(warned):
     y = HALF.copy()
     y[:, 2] = 255
     fit(np.eye(2)[HALF], y, ["a", "b"], ignore_index=255)
-    assert not any("a single class is measured" in text for text in said)
+    assert not any("a single class is measured" in text for text in warned)
     # It is no matter of `ignore_index` if there is a single class in any case.
     fit(np.eye(2)[0 * HALF], 0 * HALF, ["a", "b"], ignore_index=255)
-    assert not any("a single class is measured" in text for text in said)
+    assert not any("a single class is measured" in text for text in warned)
 
 
 def test_volumes_are_named():

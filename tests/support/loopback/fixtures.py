@@ -68,6 +68,21 @@ def _set_environment(patch: pytest.MonkeyPatch, url: str, home: Path) -> None:
 
 
 @pytest.fixture
+def warned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the user is warned of, as if nothing had been said before."""
+    import wandb
+
+    texts: list[str] = []
+
+    def termwarn(text: str, repeat: bool = True, **_: Any) -> None:
+        if repeat or text not in texts:
+            texts.append(text)
+
+    monkeypatch.setattr(wandb, "termwarn", termwarn)
+    return texts
+
+
+@pytest.fixture
 def sync(loopback: Loopback) -> Callable[[Path | str], str]:
     """`sync(run_dir)` sends an offline run to the backend; see `sync_run`."""
     return sync_run
