@@ -188,6 +188,18 @@ def test_a_run_that_is_not_there(loopback, tmp_path, monkeypatch):
         page_of("wandb/offline-run-1/typo", tmp_path)
 
 
+def test_a_report_right_after_the_end_of_a_run_has_all_of_it(loopback, tmp_path):
+    """wandb-core still writes when `finish` returns."""
+    for i in range(5):
+        with wandb.init(mode="offline") as run:
+            for step in range(20):
+                table = wandb.Table(columns=["a"], data=[[step]])
+                run.log({"table": table, "number": step})
+        page = Page(write_report(run, tmp_path / f"{i}.html"))
+        assert len(page.versions("table")) == 20
+        assert page.run["finished"]
+
+
 def test_an_interrupted_write_leaves_the_old_page(folder, tmp_path, monkeypatch):
     path = write_report(folder, tmp_path / "page.html")
     before = path.read_bytes()
