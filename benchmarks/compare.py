@@ -190,7 +190,7 @@ def scale(bench: Bench) -> dict[str, Any]:
                 flush=True,
             )
         for side, figures in runs.items():
-            rows[row][side].append(tables.middle(figures))
+            rows[row][side].append(tables.medians(figures))
     count = round(50_000 * max(args.shares))
     drawing = {
         kind: bench.call("scale", "measure_drawing", kind, count)

@@ -25,38 +25,18 @@ from wandb_eval.classification import WandbClassificationEvalCallback
 _SILENT = wandb.Settings(silent=True)
 
 ROWS: dict[str, tuple[type[Any], dict[str, type[sides.Side]]]] = {
-    "COCO": (
-        CocoScale,
-        {
-            "ours": sides.Ours,
-            "hotcoco": sides.Hotcoco,
-            "faster-coco-eval": sides.FasterCocoEval,
-            "pycocotools": sides.Pycocotools,
-        },
-    ),
+    "COCO": (CocoScale, {"ours": sides.Ours, "pycocotools": sides.Pycocotools}),
     "ImageNet": (
         ImageNetScale,
-        {
-            "ours": sides.Ours,
-            "scikit-learn": sides.ScikitLearn,
-            "Keras metrics": sides.KerasMetrics,
-        },
+        {"ours": sides.Ours, "scikit-learn": sides.ScikitLearn},
     ),
     "Cityscapes, full-size outputs": (
         CityscapesScale,
-        {
-            "ours": sides.Ours,
-            "NumPy": sides.NumpyMasks,
-            "Keras metrics": sides.KerasMasks,
-        },
+        {"ours": sides.Ours, "NumPy": sides.NumpyMasks},
     ),
     "Cityscapes, quarter-size outputs": (
         QuarterCityscapesScale,
-        {
-            "ours": sides.Ours,
-            "OpenCV and NumPy": sides.NumpyMasks,
-            "Keras metrics": sides.KerasMasks,
-        },
+        {"ours": sides.Ours, "OpenCV and NumPy": sides.NumpyMasks},
     ),
 }
 
@@ -77,7 +57,7 @@ def measure_scale(row: str, side: str, share: float) -> dict[str, Any]:
     Returns:
         `count`, how many samples; `batches` and `end`, the seconds that batches took,
         and what comes after the last one; `memory`, the peak in MB, above what there
-        was with the model and one batch of data; `numbers`.
+        was with the model and one batch of data.
     """
     make, makers = ROWS[row]
     scale = make()
@@ -95,14 +75,13 @@ def measure_scale(row: str, side: str, share: float) -> dict[str, Any]:
             measured.update(*prepared)
             spent += time.perf_counter() - start
         start = time.perf_counter()
-        numbers = measured.compute()
+        measured.compute()
         end = time.perf_counter() - start
     return {
         "count": count,
         "batches": spent,
         "end": end,
         "memory": _megabytes("VmHWM") - before,
-        "numbers": numbers,
     }
 
 

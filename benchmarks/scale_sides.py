@@ -1,6 +1,7 @@
 """Who measures at scale: our callbacks, and public implementations of the same numbers.
 
-A side gets batches and gives numbers. What `prepare` does is in no figure.
+A side gets batches, and computes numbers, which the tests of the packages compare. What
+`prepare` does is in no figure.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import cv2
 import keras
 import numpy as np
 from cases import Lookup, Untrained
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 from scale_data import CityscapesScale, CocoScale
 from scipy.special import softmax
 from sklearn import metrics
@@ -21,16 +24,11 @@ from wandb_eval.classification import WandbClassificationEvalCallback
 from wandb_eval.detection import WandbDetectionEvalCallback
 from wandb_eval.segmentation import WandbSegmentationEvalCallback
 
-Numbers = dict[str, float]
-
 _CALLBACKS = {
     "classification": WandbClassificationEvalCallback,
     "detection": WandbDetectionEvalCallback,
     "segmentation": WandbSegmentationEvalCallback,
 }
-
-COCO_FIGURES = ("mAP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")
-COCO_FIGURES += ("AR_1", "AR_10", "AR_100", "AR_small", "AR_medium", "AR_large")
 
 
 class Side:
@@ -50,8 +48,8 @@ class Side:
     def update(self, y: Any, outputs: Any) -> None:
         """Takes in a batch."""
 
-    def compute(self) -> Numbers:
-        """The numbers of all batches."""
+    def compute(self) -> None:
+        """Computes the numbers of all batches."""
         raise NotImplementedError
 
 
@@ -87,21 +85,19 @@ class Ours(Side):
         self._metrics.update(truth, predictions)
         self._callback.score_samples(truth, predictions)
 
-    def compute(self) -> Numbers:
-        """The numbers; charts and tables are made, too."""
-        results = self._metrics.compute()
-        return {k: v for k, v in results.items() if isinstance(v, float)}
+    def compute(self) -> None:
+        """The numbers, charts and tables."""
+        self._metrics.compute()
 
 
-class CocoApi(Side):
-    """An implementation with the interface of pycocotools, from dictionaries."""
+class Pycocotools(Side):
+    """pycocotools, which starts with dictionaries."""
 
     def __init__(self, scale: CocoScale) -> None:
         super().__init__(scale)
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
         self._results: list[dict[str, Any]] = []
-        self._interface = self.interface()
 
     def prepare(self, x: Any, y: Any, outputs: Any) -> Any:
         """Makes dictionaries of a batch."""
@@ -143,65 +139,20 @@ class CocoApi(Side):
                 )
         return None, None
 
-    def compute(self) -> Numbers:
+    def compute(self) -> None:
         """Evaluates all of the dictionaries."""
-        coco, evaluation = self._interface
-        names = [{"id": n, "name": str(n)} for n in range(self.scale.num_classes)]
+        truth = COCO()
+        truth.dataset = {
+            "images": self._images,
+            "annotations": self._annotations,
+            "categories": [{"id": n} for n in range(self.scale.num_classes)],
+        }
         with contextlib.redirect_stdout(io.StringIO()):
-            truth = coco(
-                {
-                    "images": self._images,
-                    "annotations": self._annotations,
-                    "categories": names,
-                }
-            )
-            found = getattr(truth, "loadRes", None) or truth.load_res
-            evaluated = evaluation(truth, found(self._results), "bbox")
+            truth.createIndex()
+            evaluated = COCOeval(truth, truth.loadRes(self._results), "bbox")
             evaluated.evaluate()
             evaluated.accumulate()
             evaluated.summarize()
-        return dict(zip(COCO_FIGURES, map(float, evaluated.stats), strict=False))
-
-    def interface(self) -> tuple[Any, Any]:
-        """The class of data sets, and that of evaluations."""
-        raise NotImplementedError
-
-
-class Pycocotools(CocoApi):
-    """pycocotools."""
-
-    def interface(self) -> tuple[Any, Any]:
-        """COCO's own classes."""
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
-
-        def dataset(content: dict[str, Any]) -> Any:
-            coco = COCO()
-            coco.dataset = content
-            coco.createIndex()
-            return coco
-
-        return dataset, COCOeval
-
-
-class FasterCocoEval(CocoApi):
-    """faster-coco-eval."""
-
-    def interface(self) -> tuple[Any, Any]:
-        """Its classes."""
-        from faster_coco_eval import COCO, COCOeval_faster
-
-        return COCO, COCOeval_faster
-
-
-class Hotcoco(CocoApi):
-    """hotcoco, which ours has within."""
-
-    def interface(self) -> tuple[Any, Any]:
-        """Its classes."""
-        from hotcoco import COCO, COCOeval
-
-        return COCO, COCOeval
 
 
 def _xywh(boxes: Any) -> Any:
@@ -222,7 +173,7 @@ class ScikitLearn(Side):
         self._y.append(y)
         self._outputs.append(outputs)
 
-    def compute(self) -> Numbers:
+    def compute(self) -> None:
         """The numbers of ours, but those of calibration."""
         y, scores = np.concatenate(self._y), np.concatenate(self._outputs)
         found, labels = scores.argmax(axis=1), range(self.scale.num_classes)
@@ -230,35 +181,10 @@ class ScikitLearn(Side):
         metrics.precision_recall_fscore_support(
             y, found, labels=labels, zero_division=0
         )
-        return {
-            "accuracy": metrics.accuracy_score(y, found),
-            "top_5_accuracy": metrics.top_k_accuracy_score(
-                y, scores, k=5, labels=labels
-            ),
-            "log_loss": metrics.log_loss(y, scores, labels=labels),
-            "macro_f1": metrics.f1_score(y, found, average="macro", zero_division=0),
-        }
-
-
-class KerasMetrics(Side):
-    """The metrics of Keras, batch by batch."""
-
-    def __init__(self, scale: Any) -> None:
-        super().__init__(scale)
-        self._metrics = {
-            "accuracy": keras.metrics.SparseCategoricalAccuracy(),
-            "top_5_accuracy": keras.metrics.SparseTopKCategoricalAccuracy(5),
-            "log_loss": keras.metrics.SparseCategoricalCrossentropy(),
-        }
-
-    def update(self, y: Any, outputs: Any) -> None:
-        """Takes in a batch."""
-        for metric in self._metrics.values():
-            metric.update_state(y, outputs)
-
-    def compute(self) -> Numbers:
-        """Accuracy, top-5 accuracy and log loss."""
-        return {k: float(metric.result()) for k, metric in self._metrics.items()}
+        metrics.accuracy_score(y, found)
+        metrics.top_k_accuracy_score(y, scores, k=5, labels=labels)
+        metrics.log_loss(y, scores, labels=labels)
+        metrics.f1_score(y, found, average="macro", zero_division=0)
 
 
 class NumpyMasks(Side):
@@ -281,30 +207,8 @@ class NumpyMasks(Side):
             counts = np.bincount(pairs.ravel(), minlength=classes**2)
             self._counts += counts.reshape(classes, classes)
 
-    def compute(self) -> Numbers:
-        """Mean IoU and pixel accuracy."""
+    def compute(self) -> None:
+        """Mean IoU."""
         right = self._counts.diagonal()
         union = self._counts.sum(axis=0) + self._counts.sum(axis=1) - right
-        return {
-            "mean_iou": float((right[union > 0] / union[union > 0]).mean()),
-            "pixel_accuracy": float(right.sum() / self._counts.sum()),
-        }
-
-
-class KerasMasks(Side):
-    """Keras' operations, and its `MeanIoU`."""
-
-    def __init__(self, scale: CityscapesScale) -> None:
-        super().__init__(scale)
-        self._metric = keras.metrics.MeanIoU(scale.num_classes, sparse_y_pred=False)
-
-    def update(self, y: Any, outputs: Any) -> None:
-        """Takes in a batch."""
-        if self.scale.step > 1:
-            outputs = keras.ops.softmax(outputs)
-            outputs = keras.ops.image.resize(outputs, y.shape[1:])
-        self._metric.update_state(y, outputs)
-
-    def compute(self) -> Numbers:
-        """Mean IoU."""
-        return {"mean_iou": float(self._metric.result())}
+        (right[union > 0] / union[union > 0]).mean()

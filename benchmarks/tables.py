@@ -65,16 +65,9 @@ def ratios(runs: dict[str, Any]) -> list[list[str]]:
             "begin, jpg": stock["begin"] / jpg["begin"],
             "epoch": stock["epoch"] / ours["epoch"],
         }
-        rows += [
-            [
-                task,
-                name,
-                f"{measured[name]:.1f}x",
-                f"{floor}x",
-                _said(measured[name] >= floor),
-            ]
-            for name, floor in _RATIOS[task].items()
-        ]
+        for name, floor in _RATIOS[task].items():
+            said = _said(measured[name] >= floor)
+            rows.append([task, name, f"{measured[name]:.1f}x", f"{floor}x", said])
         for name, side in (("same rows", "drop-in"), ("our rows", "ours")):
             times = stock["artifact_bytes"] / middle[side]["artifact_bytes"]
             said = _said(times >= 1)
@@ -141,19 +134,9 @@ def _metrics(content: dict[str, Any]) -> str:
             + shipped["scoring"],
         }
         for (what, seconds), most in zip(spent.items(), _MAX_SHARES, strict=True):
-            share = seconds / predicting
-            rows.append(
-                [
-                    task,
-                    results["images"],
-                    f"{predicting:.2f}",
-                    what,
-                    f"{seconds:.3f}",
-                    f"{share:.1%}",
-                    f"at most {most:.0%}",
-                    _said(share <= most),
-                ]
-            )
+            cells = [task, results["images"], f"{predicting:.2f}", what]
+            reached = _at_most(seconds / predicting, most, ".1%")
+            rows.append([*cells, f"{seconds:.3f}", *reached])
     head = ["task", "images", "predicting, s", "what", "s", "share", "to reach", ""]
     return f"{_heading(content)}\n\n{_table(head, rows)}"
 
@@ -195,10 +178,7 @@ def _sweep(content: dict[str, Any]) -> str:
         if many == 2000 and (task, 500) in ours:
             for name in ("begin", "epoch"):
                 ratio = ours[task, many][name] / ours[task, 500][name] / (many / 500)
-                said = _said(ratio <= _TOLERANCE)
-                linear.append(
-                    [task, name, f"{ratio:.2f}", f"at most {_TOLERANCE}", said]
-                )
+                linear.append([task, name, *_at_most(ratio, _TOLERANCE)])
     return "\n\n".join(
         [
             _heading(content),
@@ -216,9 +196,7 @@ def _memory(content: dict[str, Any]) -> str:
             side,
             f"{figures['peak_memory']:.0f}",
             f"{figures['core_memory']:.0f}",
-            f"{figures['memory_growth']:.2f}",
-            f"under {_MAX_GROWTH}",
-            "" if side == "wandb" else _said(figures["memory_growth"] < _MAX_GROWTH),
+            *_at_most(figures["memory_growth"], _MAX_GROWTH),
         ]
         for task, sides in content["results"].items()
         for side, figures in sides.items()
@@ -233,23 +211,15 @@ def _memory(content: dict[str, Any]) -> str:
     )
 
 
-def middle(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The medians of runs at scale; their numbers are the same."""
-    times = [{k: v for k, v in run.items() if k != "numbers"} for run in runs]
-    return {**medians(times), "numbers": runs[0]["numbers"]}
-
-
-def in_all(figures: dict[str, Any]) -> float:
+def in_all(figures: dict[str, float]) -> float:
     """Seconds for batches and what comes after them."""
-    return float(figures["batches"] + figures["end"])
+    return figures["batches"] + figures["end"]
 
 
 def _scale(content: dict[str, Any]) -> str:
-    rows = content["results"]["rows"]
     reached, full, growth = [], [], []
-    for row, sides in rows.items():
-        last = {side: points[-1] for side, points in sides.items()}
-        ours = last["ours"]
+    for row, sides in content["results"]["rows"].items():
+        ours = sides["ours"][-1]
         measured = {
             "in all, s": in_all(ours),
             "at the end, s": ours["end"],
@@ -257,40 +227,22 @@ def _scale(content: dict[str, Any]) -> str:
             "an image, s": in_all(ours) / ours["count"],
         }
         for name, most in _AT_SCALE[row].items():
-            said = _said(measured[name] <= most)
-            reached.append(
-                [row, name, f"{measured[name]:.3g}", f"at most {most}", said]
-            )
-        for side, figures in last.items():
-            full.append(
-                [
-                    row,
-                    side,
-                    f"{figures['batches']:.3f}",
-                    f"{figures['end']:.3f}",
-                    f"{in_all(figures):.3f}",
-                    f"{in_all(figures) / in_all(ours):.2f}x",
-                    f"{figures['memory']:.0f}",
-                    "" if side == "ours" else _difference(figures, ours),
-                ]
-            )
+            reached.append([row, name, *_at_most(measured[name], most)])
         for side, points in sides.items():
-            counts = [point["count"] for point in points]
-            seconds, memory = (
-                [in_all(point) for point in points],
-                [point["memory"] for point in points],
-            )
-            growth.append(
-                [
-                    row,
-                    side,
-                    " / ".join(map(str, counts)),
-                    " / ".join(f"{value:.2f}" for value in seconds),
-                    _exponent(counts, seconds),
-                    " / ".join(f"{value:.0f}" for value in memory),
-                    _exponent(counts, memory),
-                ]
-            )
+            last = points[-1]
+            seconds = [last["batches"], last["end"], in_all(last)]
+            times = f"{in_all(last) / in_all(ours):.2f}x"
+            cells = [f"{value:.3f}" for value in seconds]
+            full.append([row, side, *cells, times, f"{last['memory']:.0f}"])
+        counts = [point["count"] for point in sides["ours"]]
+        cells = [" / ".join(map(str, counts))]
+        for values, digits in (
+            ([in_all(point) for point in sides["ours"]], 2),
+            ([point["memory"] for point in sides["ours"]], 0),
+        ):
+            cells.append(" / ".join(f"{value:.{digits}f}" for value in values))
+            cells.append(_exponent(counts, values))
+        growth.append([row, *cells])
     drawing = dict(content["results"]["drawing"])
     count = drawing.pop("count")
     drawn = [
@@ -298,13 +250,10 @@ def _scale(content: dict[str, Any]) -> str:
             kind,
             f"{figures['walk']:.2f}",
             f"{figures['draw']:.2f}",
-            f"{(ratio := figures['draw'] / figures['walk']):.2f}",
-            f"at most {_MAX_DRAWING}",
-            _said(ratio <= _MAX_DRAWING),
+            *_at_most(figures["draw"] / figures["walk"], _MAX_DRAWING),
         ]
         for kind, figures in drawing.items()
     ]
-    head = ["", "side"]
     times = ["batches, s", "at the end, s", "in all, s", "to ours", "memory, MB"]
     sizes = ["samples", "in all, s", "exponent", "memory, MB", "exponent"]
     walks = ["data", "walking, s", "drawing, s", "ratio", "to reach", ""]
@@ -313,31 +262,21 @@ def _scale(content: dict[str, Any]) -> str:
             _heading(content),
             _table(["", "", "measured", "to reach", ""], reached),
             "Each side, at the full size:",
-            _table([*head, *times, "numbers differ by"], full),
-            "How time and memory grow with the number of samples:",
-            _table([*head, *sizes], growth),
+            _table(["", "side", *times], full),
+            "How our time and memory grow with the number of samples:",
+            _table(["", *sizes], growth),
             f"Drawing 100 of {count:,} images of 64x64, and walking them:",
             _table(walks, drawn),
         ]
     )
 
 
-def _difference(figures: dict[str, Any], ours: dict[str, Any]) -> str:
-    """How much the numbers that both sides have differ at most."""
-    numbers, others = ours["numbers"], figures["numbers"]
-    most = max(abs(numbers[name] - others[name]) for name in others)
-    return f"{most:.0e} ({len(others)} numbers)"
-
-
 def _exponent(counts: Sequence[float], values: Sequence[float]) -> str:
     """The slope of a line through the logarithms; 1 is linear, 0 does not grow."""
     if len(set(counts)) < 2 or min(values) <= 0:
         return ""
-    return f"{statistics.linear_regression(_logs(counts), _logs(values)).slope:.2f}"
-
-
-def _logs(values: Sequence[float]) -> list[float]:
-    return [math.log(value) for value in values]
+    logs = ([math.log(value) for value in each] for each in (counts, values))
+    return f"{statistics.linear_regression(*logs).slope:.2f}"
 
 
 def _fit(content: dict[str, Any]) -> str:
@@ -349,23 +288,15 @@ def _fit(content: dict[str, Any]) -> str:
             [
                 name,
                 f"{row['images']:.0f}",
-                f"{row['without']:.3f}",
-                f"{row['with']:.3f}",
-                f"{row['hook']:.3f}",
-                f"{share:.1%}",
-                f"at most {row['most']:.0%}",
-                _said(share <= row["most"]),
-                f"{row['predict']:.3f}",
-                f"{row['alone']:.3f}",
-                f"{passes:.2f}",
-                f"at most {_MAX_PASS}",
-                _said(passes <= _MAX_PASS),
+                *(f"{row[key]:.3f}" for key in ("without", "with", "hook")),
+                *_at_most(share, row["most"], ".1%"),
+                *(f"{row[key]:.3f}" for key in ("predict", "alone")),
+                *_at_most(passes, _MAX_PASS),
                 f"{row['first']:.1f}",
             ]
         )
-    head = ["", "images", "validation without, s", "with, s"]
-    head += ["our hook, s", "added", "to reach", ""]
-    head += ["predict, s", "our hook with a pass, s", "pass / predict"]
+    head = ["", "images", "validation without, s", "with, s", "our hook, s", "added"]
+    head += ["to reach", "", "predict, s", "our hook with a pass, s", "pass / predict"]
     head += ["to reach", "", "1st epoch adds, s"]
     return f"{_heading(content)}\n\n{_table(head, rows)}"
 
@@ -381,10 +312,7 @@ def _slices(content: dict[str, Any]) -> str:
         [f"memory with {many['samples']} samples, MB", many["memory"], 200],
         ["properties of an image, of its predicting", share, 0.05],
     ]
-    cells = [
-        [name, f"{value:.3g}", f"at most {most}", _said(value <= most)]
-        for name, value, most in rows
-    ]
+    cells = [[name, *_at_most(value, most)] for name, value, most in rows]
     return f"{_heading(content)}\n\n{_table(['', 'measured', 'to reach', ''], cells)}"
 
 
@@ -407,6 +335,12 @@ def _cells(figures: dict[str, float]) -> list[str]:
 
 def _said(reached: bool) -> str:
     return "reached" if reached else "**not reached**"
+
+
+def _at_most(value: float, most: float, form: str = ".3g") -> list[str]:
+    """What was measured, what is to be reached, and whether it is."""
+    floor = f"{most:.0%}" if form.endswith("%") else f"{most}"
+    return [f"{value:{form}}", f"at most {floor}", _said(value <= most)]
 
 
 def _heading(content: dict[str, Any]) -> str:
