@@ -1,4 +1,4 @@
-"""Properties of images and targets, against plain formulas; problems of data."""
+"""Properties of images, against plain formulas; problems of data."""
 
 import cv2
 import numpy as np
@@ -8,13 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from wandb_eval.engine.slices.problems import data_problems
-from wandb_eval.engine.slices.properties import (
-    detection_properties,
-    image_properties,
-    rare_classes,
-    segmentation_properties,
-    varying,
-)
+from wandb_eval.engine.slices.properties import image_properties, varying
 
 SIDES = st.tuples(st.integers(1, 12), st.integers(1, 12), st.sampled_from([1, 3, 4]))
 
@@ -100,67 +94,11 @@ def test_only_what_varies_is_a_property():
         "brightness": np.array([0.1, 0.2]),
         "smallest_object": np.array([nan, 0.2]),
         "unknown": np.array([nan, nan]),
+        "camera": np.array(["a", None], object),
+        "count": np.array([1, 2]),
     }
-    assert list(varying(columns)) == ["brightness", "smallest_object"]
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10**6), st.integers(0, 6))
-def test_objects(seed, count):
-    rng = np.random.default_rng(seed)
-    corners = np.sort(rng.integers(0, 41, (count, 2, 2)), axis=1).reshape(-1, 4)
-    found = detection_properties(corners, height=40, width=40)
-    drawn = np.zeros((count, 40, 40), bool)
-    for mask, (left, top, right, bottom) in zip(drawn, corners, strict=True):
-        mask[top:bottom, left:right] = True
-    areas = drawn.sum(axis=(1, 2)) / 1600
-    assert found["num_objects"] == count
-    if count == 0:
-        names = ("smallest_object", "median_object", "touching_border")
-        assert all(np.isnan(found[name]) for name in names)
-        assert found["largest_overlap"] == 0
-        return
-    assert found["smallest_object"] == pytest.approx(areas.min())
-    assert found["median_object"] == pytest.approx(np.median(areas))
-    overlaps = [
-        (a & b).sum() / max(1, (a | b).sum())
-        for place, a in enumerate(drawn)
-        for b in drawn[place + 1 :]
-    ]
-    assert found["largest_overlap"] == pytest.approx(max(overlaps, default=0))
-    near = [min(box[:2]) <= 1 or max(box[2:]) >= 39 for box in corners]
-    assert found["touching_border"] == pytest.approx(np.mean(near))
-
-
-def test_regions():
-    mask = np.random.default_rng(0).integers(0, 4, (30, 20))
-    mask[:5] = 255
-    found = segmentation_properties(mask, [(3, "bike"), (7, "bus")], ignore_index=255)
-    shown = mask[5:]
-    lines = (shown[1:] != shown[:-1]).sum() + (shown[:, 1:] != shown[:, :-1]).sum()
-    pairs = shown[1:].size + shown[:, 1:].size
-    assert found == pytest.approx(
-        {
-            "num_classes": 4,
-            "contours": lines / pairs,
-            "share_of_bike": (shown == 3).mean(),
-            "share_of_bus": 0,
-        }
-    )
-    large = np.repeat(np.repeat(np.eye(2, dtype=int), 500, 0), 500, 1)
-    assert segmentation_properties(large)["num_classes"] == 2
-    nothing = segmentation_properties(np.full((4, 4), 255), [(1, "a")], 255)
-    assert nothing["num_classes"] == 0
-    assert np.isnan([nothing["contours"], nothing["share_of_a"]]).all()
-
-
-def test_rare_classes_are_the_rarest_that_can_be_compared():
-    counts = np.zeros((1000, 8), int)
-    counts[:, 0] = 10_000
-    for one, samples in enumerate((10, 500, 400, 300, 200, 100), start=1):
-        counts[:samples, one] = 1
-    assert rare_classes(counts) == [6, 5, 4, 3]
-    assert rare_classes(counts[:, :2]) == []
+    names = ["brightness", "smallest_object", "camera", "count"]
+    assert list(varying(columns)) == names
 
 
 def test_problems_of_data():

@@ -141,6 +141,15 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
         self._num_labels = 0
         self._are_logits = False
 
+    @property
+    def stratum(self) -> str | None:  # type: ignore[override]
+        """The class of a sample, within which slices are compared."""
+        return None if self.multi_label else "label"
+
+    def target_properties(self, y: Any, truth: Any) -> dict[str, Any]:
+        """The number of classes of each sample, if it may have several."""
+        return {"num_classes": truth.sum(axis=1)} if self.multi_label else {}
+
     def check_batch(self, batch: Batch) -> None:
         """Checks labels against the class names."""
         labels = read_labels(batch.y, self.multi_label)

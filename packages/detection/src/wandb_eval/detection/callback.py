@@ -25,6 +25,7 @@ from wandb_eval.detection.layers import box_layer
 from wandb_eval.detection.matching import ERROR_TYPES, BatchMatch
 from wandb_eval.detection.metrics import DetectionMetrics
 from wandb_eval.detection.objects import worst_objects
+from wandb_eval.detection.properties import MECHANICAL, detection_properties
 from wandb_eval.detection.rows import (
     COLUMNS,
     image_scores,
@@ -122,6 +123,7 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
 
     uses_model_preprocessing = True
     headline = ("mAP", "AP50", "f1")
+    mechanical_properties = MECHANICAL
 
     def __init__(
         self,
@@ -249,6 +251,19 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
         difficulty = np.column_stack([1 - f1, matches.surest_mistakes])
         difficulty[matches.image[is_lost(matches.predicted)], 0] = np.nan
         return SampleScores(columns, difficulty)
+
+    def target_properties(self, y: Any, truth: Any) -> dict[str, Any]:
+        """Number, size, overlap and place of the objects in each image."""
+        found = [
+            detection_properties(boxes.boxes, *map(float, size))
+            for boxes, size in zip(truth, _sizes(y), strict=True)
+        ]
+        return {name: [one[name] for one in found] for name in found[0]}
+
+    def target_content(self, target: Any) -> Any:
+        """The true boxes of an image, in any order."""
+        rows = np.column_stack([target.labels, target.iscrowd, target.boxes])
+        return rows[np.lexsort(rows.T)]
 
     def ground_truth_rows(
         self, samples: Samples, images: Sequence[Any]

@@ -4,7 +4,7 @@ A task is a subclass of `WandbTaskEvalCallback`.
 """
 
 from wandb_eval.core import WandbEvalCallback, class_color, with_layers
-from wandb_eval.engine.callback import TaskArguments, WandbTaskEvalCallback
+from wandb_eval.engine.callback import WandbTaskEvalCallback
 from wandb_eval.engine.evaluation.data import NOT_BATCHED, Batch, ValidationData
 from wandb_eval.engine.evaluation.metrics import Metrics
 from wandb_eval.engine.evaluation.result import Evaluation
@@ -34,6 +34,7 @@ from wandb_eval.engine.kit.outputs import check_single, check_single_target
 from wandb_eval.engine.kit.thresholds import at_least
 from wandb_eval.engine.nested import to_numpy
 from wandb_eval.engine.slices.search import WeakSlice, find_weak_slices
+from wandb_eval.engine.task_arguments import TaskArguments
 from wandb_eval.engine.threads import map_in_threads
 
 __all__ = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -14,7 +14,9 @@ from wandb_eval.core.arguments import check_bool, check_positive, is_integer, is
 from wandb_eval.engine.evaluation.data import ValidationData
 from wandb_eval.engine.evaluation.evaluator import Evaluator
 from wandb_eval.engine.evaluation.result import Evaluation
+from wandb_eval.engine.evaluation.sample_properties import SampleProperties
 from wandb_eval.engine.evaluation.samples import EvaluatedSamples, Samples
+from wandb_eval.engine.evaluation.slice_by import GivenProperties, SliceBy
 from wandb_eval.engine.evaluation.task import EvalTask
 from wandb_eval.engine.evaluation_log import EvaluationLog, unlabelled_metadata
 from wandb_eval.engine.fit_callbacks import FitCallbacks
@@ -33,31 +35,8 @@ from wandb_eval.engine.relaxed_gc import relaxed_gc
 from wandb_eval.engine.sample_display import SampleRenderer
 from wandb_eval.engine.sample_rows import SampleRows, TaskColumns
 from wandb_eval.engine.schedule import Moment, Schedule
-
-
-class TaskArguments(TypedDict, total=False):
-    """The arguments that the callbacks of all tasks share.
-
-    `WandbTaskEvalCallback` documents them.
-    """
-
-    num_samples: int | None
-    every_n_epochs: int
-    every_n_batches: int | None
-    batch_size: int
-    image_fn: Callable[[Any], Any] | None
-    image_format: Literal["png", "jpg"]
-    num_hardest: int
-    one_pass: bool
-    monitor: str | None
-    mode: Mode
-    in_logs: InLogs
-    seed: int
-    output_key: str | int | None
-    name: str
-    run: wandb.Run | None
-    log_to_history: bool
-    on_error: Literal["warn", "raise"]
+from wandb_eval.engine.slices.search import WeakSlice
+from wandb_eval.engine.weak_slices import WeakSlices
 
 
 class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
@@ -72,6 +51,12 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
     `epoch_<n>`, and `best` where `monitor` improved; its metadata holds the epoch and
     the numbers. The run's summary has the best number and its epoch, as
     `eval/best_<number>` and `eval/best_epoch`.
+
+    Properties of all samples, such as the brightness of images, are columns of
+    `scores`. When training ends, and in `evaluate`, slices of samples are searched on
+    which the model does provably worse: they are in the table `weak_slices`, in
+    `weak_slices` of the callback, and the strongest is in the log. The first version
+    has the table `data_problems`, if there are samples of equal content, or blank ones.
 
     `history` has all numbers of the training as lists, by their keys, like that of
     Keras' `History`; `history["eval/epoch"]` are the epochs that were evaluated. Where
@@ -124,6 +109,14 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         output_key: The output to evaluate, for a model that has several: a key of the
             dict, an index, or the name of an output. If y is a tuple or a dict, for
             several outputs, it selects the target, too.
+        slice_by: Further properties of samples, in which weak slices are searched:
+            a mapping of names to a value for each sample, in the order in which the
+            data yields them, as in `{"camera": cameras, "hour": hours}`; or a function
+            that takes a batch, as the data yields it (`(x, y)` for arrays), and returns
+            such a mapping for its samples. The function is for data in changing order,
+            and for values that come with the batch. A value is a number, a string or a
+            bool, or missing: `None` or NaN. It is called once for each batch, before
+            training.
         name: The name of the data artifact. Give each of several callbacks in one `fit`
             its own: with `"test"`, the predictions are in `run_<id>_test_pred` and the
             numbers under `eval_test/`.
@@ -156,6 +149,7 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         in_logs: InLogs = None,
         seed: int = 0,
         output_key: str | int | None = None,
+        slice_by: GivenProperties = None,
         name: str = "val",
         run: wandb.Run | None = None,
         log_to_history: bool = True,
@@ -173,13 +167,13 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         _check_from_0("seed", seed)
         _check_from_0("num_hardest", num_hardest)
         check_output_key(output_key)
+        SliceBy(slice_by)  # Checks it.
         if not isinstance(name, str) or not name or artifact_name(name) != name:
             raise ValueError(
                 "`name` may have letters, digits, dashes, underscores and dots, 128 at "
                 f"most. Received: {name!r}"
             )
-        if image_fn is not None and not callable(image_fn):
-            raise ValueError(f"`image_fn` must be callable. Received: {image_fn!r}")
+        _check_image_fn(image_fn)
         self.num_samples = num_samples
         self.every_n_epochs = check_positive("every_n_epochs", every_n_epochs)
         self.every_n_batches = every_n_batches
@@ -197,6 +191,7 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         self._mode: Mode = mode
         self._in_logs = in_logs
         self._seed = int(seed)
+        self._slice_by = slice_by
         super().__init__(
             data_table_columns,
             pred_table_columns,
@@ -220,6 +215,10 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
             self.shown_size,
             self.uses_model_preprocessing,
         )
+        properties = SampleProperties(
+            self, self._renderer.image, self._slice_by, self._is_logging_now
+        )
+        self._weak_slices = WeakSlices(self, self, properties)
         self._evaluator = Evaluator(
             self,
             self.validation_data,
@@ -229,6 +228,7 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
             batch_size=self.validation_data.batch_size,
             one_pass=self._one_pass,
             preprocesses=self.uses_model_preprocessing,
+            properties=properties,
         )
         self._log = EvaluationLog(
             self,
@@ -237,6 +237,7 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
             sample_rows=SampleRows(self._rows_of),
             monitor=self._monitor,
             has_batches=self.every_n_batches is not None,
+            weak_slices=self._weak_slices,
         )
         self.history: dict[str, list[float]] = {}
         self._computes = True
@@ -247,12 +248,7 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
 
     def set_model(self, model: Any) -> None:
         """Sets the model to evaluate."""
-        if type(model).__module__.partition(".")[0] == "tf_keras":
-            raise TypeError(
-                f"{type(self).__name__} needs a model of Keras 3 (`import keras`). "
-                f"Received: {type(model)}, of Keras 2. With TensorFlow 2.16 or newer, "
-                "unset TF_USE_LEGACY_KERAS to have `tf.keras` be Keras 3."
-            )
+        _check_keras(self, model)
         super().set_model(model)
         self._evaluator.set_model(model)
         self._renderer.model = model if self.uses_model_preprocessing else None
@@ -335,11 +331,12 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         """Evaluates the model, if training ended early without an evaluation."""
         missed = self._schedule.missed_end()
+        self._schedule.is_in_fit = False
         if missed is not None:
             self._evaluate_epoch(*missed)
-        self._schedule.is_in_fit = False
         if self.is_logging:
             self._log.log_summary()
+            self._weak_slices.say_strongest()
         super().on_train_end(logs)
 
     def _is_due(self) -> bool:
@@ -355,6 +352,19 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
     def evaluation(self) -> Evaluation | None:
         """The last evaluation; `None` before the first one."""
         return self._log.evaluation
+
+    @property
+    def weak_slices(self) -> list[WeakSlice]:
+        """The weak slices of the last evaluation, the strongest first.
+
+        They are found when training ends, and by `evaluate`. The list is empty before,
+        and if there are none. Indices are the places of samples in that evaluation, as
+        in the column `idx` of `scores`.
+        """
+        return list(self._weak_slices.found)
+
+    def _is_logging_now(self) -> bool:
+        return self.is_logging
 
     def evaluate(
         self, model: keras.Model, logs: dict[str, float] | None = None
@@ -377,6 +387,7 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
             self._check_model()
         numbers = self._evaluate_epoch(self._num_calls, dict(logs or {}))
         self._num_calls += 1
+        self._weak_slices.say_strongest()
         super().on_train_end(logs)
         return numbers
 
@@ -412,7 +423,8 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
             self._numbers = {k: v for k, v in results.items() if is_number(v)}
         if version.error is None and self.is_logging:
             is_last = self._schedule.is_last(moment.epoch, self._stops())
-            self._log.log(evaluation, moment, results, logs, is_last=is_last)
+            ends = (is_last and moment.batch is None) or not self._schedule.is_in_fit
+            self._log.log(evaluation, moment, results, logs, is_last=is_last, ends=ends)
         return self._numbers
 
     # --- Tables ---------------------------------------------------------------------
@@ -546,19 +558,8 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         if not told:
             check_probabilities(outputs)
         elif self.is_logging and look_like_probabilities(outputs, one_class):
-            self._warn_of_probabilities(outputs, one_class)
+            _warn_of_probabilities(self.model, outputs, one_class)
         return told
-
-    def _warn_of_probabilities(self, outputs: Any, one_class: bool) -> None:
-        several = len(np.shape(outputs)) > 1 and np.shape(outputs)[-1] > 1
-        if not (one_class and several) and infer_from_logits(self.model) is True:
-            return  # Logits of a linear layer may be from 0 to 1.
-        wandb.termwarn(
-            f"The outputs of the model are {np.nanmin(outputs):.3g} to "
-            f"{np.nanmax(outputs):.3g}: they look like probabilities, but are taken "
-            "for logits. If the model ends with softmax or sigmoid, pass "
-            "`from_logits=False`."
-        )
 
     def select_output(self, outputs: Any) -> Any:
         """Selects the output that `output_key` names."""
@@ -576,6 +577,15 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         return bool((self.params or {}).get("verbose", 1))
 
 
+def _check_keras(callback: Any, model: Any) -> None:
+    if type(model).__module__.partition(".")[0] == "tf_keras":
+        raise TypeError(
+            f"{type(callback).__name__} needs a model of Keras 3 (`import keras`). "
+            f"Received: {type(model)}, of Keras 2. With TensorFlow 2.16 or newer, "
+            "unset TF_USE_LEGACY_KERAS to have `tf.keras` be Keras 3."
+        )
+
+
 def _check_has_model(callback: Any, model: Any) -> None:
     if model is None:
         raise RuntimeError(
@@ -586,12 +596,29 @@ def _check_has_model(callback: Any, model: Any) -> None:
         )
 
 
+def _warn_of_probabilities(model: Any, outputs: Any, one_class: bool) -> None:
+    several = len(np.shape(outputs)) > 1 and np.shape(outputs)[-1] > 1
+    if not (one_class and several) and infer_from_logits(model) is True:
+        return  # Logits of a linear layer may be from 0 to 1.
+    wandb.termwarn(
+        f"The outputs of the model are {np.nanmin(outputs):.3g} to "
+        f"{np.nanmax(outputs):.3g}: they look like probabilities, but are taken "
+        "for logits. If the model ends with softmax or sigmoid, pass "
+        "`from_logits=False`."
+    )
+
+
 def _measured(evaluation: Evaluation) -> dict[str, Any]:
     """Returns the results of the metrics, charts included."""
     if evaluation.metrics is None:
         return {}
     with relaxed_gc():
         return evaluation.metrics.compute()
+
+
+def _check_image_fn(image_fn: Any) -> None:
+    if image_fn is not None and not callable(image_fn):
+        raise ValueError(f"`image_fn` must be callable. Received: {image_fn!r}")
 
 
 def _check_from_0(name: str, value: Any) -> None:

@@ -19,6 +19,7 @@ from wandb_eval.engine.nested import to_numpy
 from wandb_eval.engine.relaxed_gc import relaxed_gc
 from wandb_eval.engine.sample_rows import SampleRows, TaskColumns
 from wandb_eval.engine.schedule import Moment
+from wandb_eval.engine.weak_slices import WeakSlices, score_columns
 
 MOST_SCORES = 10_000
 """The largest number of samples for which every version has the table of scores."""
@@ -34,6 +35,7 @@ class EvaluationLog:
         sample_rows: Makes the rows of ground truth.
         monitor: The monitor of the callback.
         has_batches: Whether the model is evaluated within epochs, too.
+        weak_slices: Finds weak slices.
 
     Attributes:
         evaluation: The last evaluation that was logged; `None` before the first one.
@@ -49,6 +51,7 @@ class EvaluationLog:
         sample_rows: SampleRows,
         monitor: Monitor,
         has_batches: bool,
+        weak_slices: WeakSlices,
     ) -> None:
         self.evaluation: Evaluation | None = None
         self.moment = Moment(0)
@@ -58,6 +61,7 @@ class EvaluationLog:
         self._sample_rows = sample_rows
         self._monitor = monitor
         self._has_batches = has_batches
+        self._weak_slices = weak_slices
         self._best = BestVersion(None, callback.prefix, monitor)
         self._is_summarized = False
 
@@ -72,6 +76,7 @@ class EvaluationLog:
     def begin_training(self) -> None:
         """Forgets the evaluations of an earlier training."""
         self.evaluation, self._is_summarized = None, False
+        self._weak_slices.begin_training()
 
     def log(
         self,
@@ -81,6 +86,7 @@ class EvaluationLog:
         logs: Mapping[str, Any],
         *,
         is_last: bool,
+        ends: bool,
     ) -> None:
         """Logs an evaluation: a version with its tables, and a row of the history.
 
@@ -90,6 +96,7 @@ class EvaluationLog:
             results: The measured numbers and charts, by key.
             logs: The logs of `fit`.
             is_last: Whether it is the last evaluation of the training.
+            ends: Whether nothing is trained after it, in or out of `fit`.
         """
         run_log = self._callback.run_log
         self.moment = moment
@@ -102,7 +109,12 @@ class EvaluationLog:
         with run_log.one_row(moment.epoch), relaxed_gc():
             with run_log.version(Exception) as version:
                 evaluation, extra = self._log_version(
-                    evaluation, numbers, logs, is_best=is_best, is_last=is_last
+                    evaluation,
+                    numbers,
+                    logs,
+                    is_best=is_best,
+                    is_last=is_last,
+                    ends=ends,
                 )
                 values |= extra
             with run_log.failures.tolerate("The metrics could not be logged"):
@@ -121,6 +133,7 @@ class EvaluationLog:
         *,
         is_best: bool,
         is_last: bool,
+        ends: bool,
     ) -> tuple[Evaluation, dict[str, Any]]:
         """Logs a version, and returns values for the history."""
         callback, moment = self._callback, self.moment
@@ -134,6 +147,8 @@ class EvaluationLog:
         extra = self._task.extra_results(evaluation)
         if is_last and moment.batch is None:
             extra = extra | self._summary(evaluation)
+        self._weak_slices.forget_search()
+        extra = extra | self._weak_slices.tables(evaluation, ends=ends)
         tables = self._tables(evaluation, is_kept=is_best or is_last)
         shown = {k: v for k, v in extra.items() if isinstance(v, wandb.Table)}
         digest = evaluation.fingerprint.hexdigest()
@@ -158,12 +173,15 @@ class EvaluationLog:
 
     def log_summary(self) -> None:
         """Logs the results of `summarize` for the last evaluation."""
-        if self.evaluation is None or self._is_summarized:
+        if self.evaluation is None:
             return
         run_log = self._callback.run_log
         with run_log.failures.tolerate("The summary of the samples is not logged"):
-            values = self.with_prefix(self._summary(self.evaluation))
-            run_log.log_values(values, run_log.epoch)
+            values: dict[str, Any] = {}
+            if not self._is_summarized:
+                values |= self._summary(self.evaluation)
+            values |= self._weak_slices.search_again(self.evaluation)
+            run_log.log_values(self.with_prefix(values), run_log.epoch)
 
     def _summary(self, evaluation: Evaluation) -> dict[str, Any]:
         self._is_summarized = True
@@ -193,7 +211,13 @@ class EvaluationLog:
         fixed = evaluation.fixed.with_rows(rows)
         self._sample_rows.know(fixed.index, rows)
         hardest = self._known_rows(evaluation.hardest)
-        return dataclasses.replace(evaluation, fixed=fixed, hardest=hardest)
+        problems = evaluation.problems
+        if problems is not None:
+            shown = self._known_rows(problems.samples)
+            problems = dataclasses.replace(problems, samples=shown)
+        return dataclasses.replace(
+            evaluation, fixed=fixed, hardest=hardest, problems=problems
+        )
 
     def _known_rows(self, evaluated: EvaluatedSamples) -> EvaluatedSamples:
         return evaluated.with_rows(self._sample_rows.rows_of(evaluated))
@@ -229,6 +253,7 @@ def _scores_table(evaluation: Evaluation) -> wandb.Table:
     }
     if evaluation.learning is not None:
         columns |= evaluation.learning.columns()
+    columns |= score_columns(evaluation.properties, {**columns, "content": None})
     columns |= {"content": [f"{checksum:016x}" for checksum in checksums]}
     table = wandb.Table(columns=list(columns), allow_mixed_types=True)
     add_rows(table, list(map(list, zip(*columns.values(), strict=True))))

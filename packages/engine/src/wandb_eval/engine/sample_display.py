@@ -108,6 +108,15 @@ class SampleRenderer:
                 )
         return [self._scaled(*pair) for pair in zip(cells, samples.y, strict=True)]
 
+    def image(self, x: Any) -> Image | None:
+        """Returns the image that is shown of a sample; `None` if it is no image."""
+        if self._image_fn is None:
+            if self._are_texts or not self._rule.is_known:
+                return None
+            return self._rule(self._input(x))
+        cell = self._cell(self._input(x))
+        return cell if isinstance(cell, np.ndarray) else None
+
     def encoded(self, cells: Sequence[Any], folder: Folder) -> list[Any]:
         """Returns the cells with arrays encoded as images, in files of a folder."""
         places = [i for i, cell in enumerate(cells) if isinstance(cell, np.ndarray)]

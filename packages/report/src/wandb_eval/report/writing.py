@@ -31,7 +31,7 @@ MOST_IN_ONE_FILE = 50_000_000
 """The number of bytes above which the media go into a folder beside the page."""
 
 _MODULES = ["elements", "data", "overlays", "charts", "table", "detail", "compare"]
-_MODULES += ["main"]
+_MODULES += ["weak", "main"]
 _ROWS = 100  # Of the table that needs no JavaScript.
 
 

@@ -8,6 +8,7 @@ from typing import Any, Unpack
 import keras
 import numpy as np
 import wandb
+from numpy.typing import NDArray
 
 from wandb_eval.core import with_layers
 from wandb_eval.core.arguments import check_bool, is_integer, is_number
@@ -43,6 +44,7 @@ from wandb_eval.segmentation.masks import (
     depends_on_logits,
     num_outputs,
 )
+from wandb_eval.segmentation.properties import MECHANICAL, with_rare_shares
 
 
 class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
@@ -129,6 +131,7 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
 
     uses_model_preprocessing = True
     headline = ("mean_iou", "mean_dice")
+    mechanical_properties = MECHANICAL
 
     def __init__(
         self,
@@ -284,6 +287,16 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
         it are NaN.
         """
         return self._kind.score(truth, predictions)
+
+    def target_properties(self, y: Any, truth: Any) -> dict[str, Any]:
+        """The classes of each image, their contours, and their shares of it."""
+        return self._kind.properties(truth)
+
+    def choose_properties(
+        self, properties: Mapping[str, NDArray[Any]]
+    ) -> Mapping[str, NDArray[Any]]:
+        """Leaves out the shares of classes that are not rare."""
+        return with_rare_shares(properties)
 
     def shown_size(self, y: Any) -> tuple[int, int] | None:
         """The size of the masks: W&B shows a mask over an image of its size."""

@@ -42,6 +42,10 @@ from wandb_eval.segmentation.multi_label import (
     read_probabilities,
     surely_wrong,
 )
+from wandb_eval.segmentation.properties import (
+    multi_label_properties,
+    segmentation_properties,
+)
 from wandb_eval.segmentation.thresholds import IouByThreshold
 
 Layers = Mapping[str, tuple[Any, dict[int, str]]]
@@ -102,6 +106,14 @@ class MulticlassMasks:
     def read_truth(self, y: Any) -> Any:
         """Masks of class ids."""
         return read_masks(y, self._ignore_index)
+
+    def properties(self, truth: Any) -> dict[str, list[float]]:
+        """Properties of the regions of each image, by name."""
+        names = list(enumerate(self._names))
+        found = [
+            segmentation_properties(mask, names, self._ignore_index) for mask in truth
+        ]
+        return {name: [one[name] for one in found] for name in found[0]}
 
     def read(self, y: Any, outputs: Any) -> tuple[Any, Any]:
         """Masks; and predicted masks, counts, and probabilities where they are needed.
@@ -215,6 +227,11 @@ class MultiLabel:
     def read_truth(self, y: Any) -> Any:
         """Multi-hot masks."""
         return read_multi_hot(y)
+
+    def properties(self, truth: Any) -> dict[str, list[float]]:
+        """Properties of the regions of each image, by name."""
+        found = [multi_label_properties(mask, self._names) for mask in truth]
+        return {name: [one[name] for one in found] for name in found[0]}
 
     def read(self, y: Any, outputs: Any) -> tuple[Any, Any]:
         """Multi-hot masks; and those predicted, counts, and counts over thresholds."""

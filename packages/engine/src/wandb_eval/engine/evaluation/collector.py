@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 from keras.tree import map_structure
+from numpy.typing import NDArray
 
 from wandb_eval.engine.evaluation.data import Batch, DataScan
 from wandb_eval.engine.evaluation.fingerprint import Fingerprint, same_content
 from wandb_eval.engine.evaluation.learning import Learning
+from wandb_eval.engine.evaluation.sample_properties import PassProperties
 from wandb_eval.engine.evaluation.samples import (
     EvaluatedSamples,
     KeptSample,
@@ -101,11 +103,13 @@ class Collector:
         read: Converts a raw batch of `fit` to `Batch`es; `None` if batches are added
             directly.
         decode: Decodes the outputs that are added; `None` if they need no decoding.
+        properties: Collects the properties of the samples; `None` if they are known.
 
     Attributes:
         metrics: The metrics of the task; `None` if it has none.
         fixed: The fixed samples that were at their original places.
         scores: The scores of all samples, by column, in their order.
+        errors: The error of each sample, by batch.
         not_finite: The number of samples whose outputs are NaN or infinite.
         fingerprint: The identity of the data that was seen.
         in_order: Whether the fixed samples were at the same places as before training.
@@ -122,7 +126,10 @@ class Collector:
         is_refilled: bool,
         read: Read | None,
         decode: Decode | None,
+        properties: PassProperties | None = None,
     ) -> None:
+        self.properties = properties
+        self.errors: list[NDArray[np.float64]] = []
         self.metrics = task.new_metrics()
         self.fixed = EvaluatedSamples()
         self.scores: dict[str, list[Any]] = {}
@@ -266,8 +273,11 @@ class Collector:
             if fixed is not None and same_content(x, of_fixed[fixed]):
                 held[i] = of_fixed[fixed]
                 self.fixed.add(keep(i))
+        if self.properties is not None:
+            self.properties.add(batches, y, batch.truth, sums, keep)
         if scores is None:
             return
+        self.errors.append(scores.errors())
         for name, column in scores.columns.items():
             values = column.tolist() if isinstance(column, np.ndarray) else column
             self.scores.setdefault(name, []).extend(values)

@@ -53,6 +53,9 @@ _ONCE = (
     "`__iter__` begins anew."
 )
 
+Watch = Callable[[Any, int], None]
+"""Receives a batch as the data yields it, and its number of samples."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -200,9 +203,11 @@ class ValidationData:
         """Yields the batches. Raises a ValueError for a batch that can't be used."""
         return self._batches()
 
-    def _batches(self, together: int = 1) -> Iterator[Batch]:
+    def _batches(
+        self, together: int = 1, watch: Watch | None = None
+    ) -> Iterator[Batch]:
         """Yields the batches; those of arrays joined, `together` at once if small."""
-        if self._arrays is not None and self.prepare is None:
+        if self._arrays is not None and self.prepare is None and watch is None:
             first = next(self._parts(self._arrays), None)
             if (
                 first is None
@@ -214,7 +219,12 @@ class ValidationData:
                 yield from self._even(part)
             return
         for raw in self._raw_batches():
-            yield from self.read(raw if self.prepare is None else self.prepare(raw))
+            size = 0
+            for batch in self.read(raw if self.prepare is None else self.prepare(raw)):
+                size += batch.size
+                yield batch
+            if watch is not None and size:
+                watch(raw, size)
 
     def read(self, raw: Any) -> Iterator[Batch]:
         """Yields a batch of `fit`, cut into several if the shapes of its inputs differ.
@@ -285,6 +295,7 @@ class ValidationData:
         seed: int,
         check: Callable[[Batch], None] = lambda batch: None,
         verbose: bool = True,
+        watch: Watch | None = None,
     ) -> DataScan:
         """Reads the data once, draws samples, and checks all of it.
 
@@ -298,6 +309,8 @@ class ValidationData:
                 ValueError for a batch that can't be used. Batches of arrays may be
                 larger than `batch_size`.
             verbose: Whether to show progress if the scan takes long.
+            watch: A function that is called with each batch as the data yields it, and
+                its number of samples.
 
         Returns:
             The samples, in the order of the data, with the fingerprint and the shapes.
@@ -312,7 +325,7 @@ class ValidationData:
         progress = Progress(
             "Drawing samples of validation_data", self.num_batches, verbose
         )
-        for batch in self._batches(_TOGETHER):
+        for batch in self._batches(_TOGETHER, watch):
             check(batch)
             self._note_shape(shapes, batch)
             drawn.offer(batch.x, batch.y, batch.size)

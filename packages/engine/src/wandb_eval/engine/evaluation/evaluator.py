@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -23,6 +24,7 @@ from wandb_eval.engine.evaluation.preprocessing import (
     preprocessing,
 )
 from wandb_eval.engine.evaluation.result import Evaluation
+from wandb_eval.engine.evaluation.sample_properties import SampleProperties
 from wandb_eval.engine.evaluation.samples import EvaluatedSamples, Samples
 from wandb_eval.engine.evaluation.task import EvalTask
 from wandb_eval.engine.nested import stack_or_list, to_numpy
@@ -47,6 +49,7 @@ class Evaluator:
         batch_size: The size of batches with shapes that are not in the data.
         one_pass: Whether to take the outputs from the validation of `fit`.
         preprocesses: Whether data is evaluated as the model's preprocessor returns it.
+        properties: The properties of the samples.
 
     Attributes:
         reason: The reason why the last evaluation had a separate pass; `None` if it had
@@ -64,6 +67,7 @@ class Evaluator:
         batch_size: int,
         one_pass: bool,
         preprocesses: bool,
+        properties: SampleProperties,
     ) -> None:
         self.data = data
         self.reason: str | None = None
@@ -74,6 +78,7 @@ class Evaluator:
         self._batch_size = batch_size
         self._one_pass = one_pass
         self._preprocesses = preprocesses
+        self._properties = properties
         self._scan: DataScan | None = None
         self._identities: Identities | None = None
         self._begin_anew()
@@ -108,12 +113,15 @@ class Evaluator:
     def scan(self) -> DataScan:
         """The scan before training, which reads the data at the first access."""
         if self._scan is None:
-            self._scan = self.data.scan(
+            scan = self.data.scan(
                 self._num_samples,
                 self._seed,
                 self._task.check_batch,
                 self._task.verbose,
+                self._properties.watch(),
             )
+            self._properties.set_scan(scan)
+            self._scan = scan
         return self._scan
 
     @property
@@ -281,9 +289,11 @@ class Evaluator:
         order = seen.compare(self.scan.fingerprint)
         # All processes must predict equally, whatever order each of them sees.
         in_order = order == "same" and collected.in_order and is_alone()
-        hardest, suspects = (
+        properties = self._properties.of_pass(collected.properties, seen)
+        problems = self._properties.take_problems()
+        hardest, suspects, with_problems = (
             self.identities.name(kept, seen.samples, in_order)
-            for kept in (collected.hardest, collected.suspects)
+            for kept in (collected.hardest, collected.suspects, problems.samples)
         )
         return Evaluation(
             metrics=collected.metrics,
@@ -295,6 +305,9 @@ class Evaluator:
             not_finite=collected.not_finite,
             fingerprint=seen,
             in_order=in_order,
+            errors=np.concatenate(collected.errors) if collected.errors else None,
+            properties=properties,
+            problems=dataclasses.replace(problems, samples=with_problems),
         )
 
     def _new_collector(
@@ -308,6 +321,7 @@ class Evaluator:
             is_refilled=is_refilled,
             read=read,
             decode=decode,
+            properties=self._properties.begin_pass(),
         )
 
     def _walk_through(self, collected: Collector) -> None:

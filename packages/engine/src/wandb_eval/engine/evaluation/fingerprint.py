@@ -96,6 +96,34 @@ class Fingerprint:
         is_alike = np.array_equal(np.sort(self.samples), np.sort(other.samples))
         return "reordered" if is_alike else "other"
 
+    def places_in(self, other: Fingerprint) -> NDArray[np.int64]:
+        """Returns the place of each sample in another pass; -1 if it is not there.
+
+        The nth one of equal samples has the place of the nth one there.
+
+        Args:
+            other: The other pass.
+
+        Example:
+
+        >>> walks = [Fingerprint(), Fingerprint()]
+        >>> for walk, labels in zip(walks, ([3, 1, 1], [1, 4, 3])):
+        ...     _ = walk.add([np.zeros((3, 8, 8))], np.array(labels))
+        >>> walks[0].places_in(walks[1]).tolist()
+        [2, 0, -1]
+        """
+        own, there = self.samples, other.samples
+        if np.array_equal(own, there):
+            return np.arange(self.count)
+        order, order_there = (np.argsort(s, kind="stable") for s in (own, there))
+        own, there = own[order], there[order_there]
+        rank = np.arange(len(own)) - np.searchsorted(own, own)
+        at = np.searchsorted(there, own) + rank
+        known = at < np.searchsorted(there, own, side="right")
+        places = np.full(len(own), -1)
+        places[order[known]] = order_there[at[known]]
+        return places
+
     def hexdigest(self) -> str:
         """Returns 48 hexadecimal digits, which are the same in every process.
 
@@ -123,6 +151,16 @@ def _joined(parts: list[Checksums]) -> Checksums:
 def content_key(x: Any) -> tuple[int, ...]:
     """Returns the identity of a sample: checksums of its arrays."""
     return tuple(_crc(dense(leaf)) for leaf in keras.tree.flatten(x))
+
+
+def exact_key(x: Any) -> bytes:
+    """Returns a digest of the shapes and values of the arrays of a sample."""
+    digest = hashlib.blake2b(digest_size=16)
+    for leaf in keras.tree.flatten(x):
+        array = dense(leaf)
+        digest.update(repr(np.shape(array)).encode())
+        digest.update(_bytes(array).data)
+    return digest.digest()
 
 
 def same_content(x: Any, other: Any) -> bool:

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from wandb_eval.engine.evaluation.fingerprint import Fingerprint
 from wandb_eval.engine.evaluation.learning import Learning
 from wandb_eval.engine.evaluation.metrics import Metrics
 from wandb_eval.engine.evaluation.samples import EvaluatedSamples
+from wandb_eval.engine.slices.problems import DataProblem
+
+
+@dataclass(frozen=True)
+class FoundProblems:
+    """The problems of the data that a pass has found.
+
+    Attributes:
+        problems: The problems; their indices are places in the pass.
+        samples: Some of their samples.
+        places: The places of these samples in the pass.
+    """
+
+    problems: Sequence[DataProblem]
+    samples: EvaluatedSamples
+    places: Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -28,6 +47,12 @@ class Evaluation:
             the task tells it by a `difficulty` of NaN.
         fingerprint: The identity of the data, with the number of samples.
         in_order: Whether the samples were at the same places as before training.
+        errors: The error of each sample, of shape `(num_samples,)`; `None` if the task
+            scores no samples.
+        properties: The properties of all samples that define slices, by name, of shape
+            `(num_samples,)`.
+        problems: The problems of the data, in the first evaluation of a training;
+            `None` in later ones.
     """
 
     metrics: Metrics | None
@@ -39,6 +64,9 @@ class Evaluation:
     not_finite: int
     fingerprint: Fingerprint
     in_order: bool
+    errors: NDArray[np.float64] | None = None
+    properties: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    problems: FoundProblems | None = None
 
     @property
     def num_samples(self) -> int:

@@ -115,6 +115,9 @@ class SampleScores:
             defines it. It tells which samples are learned and forgotten.
         confidence: The probability of the true label of each sample, of shape
             `(batch,)`.
+        error: The error that weak slices compare, 0 or more, of shape `(batch,)`. NaN
+            leaves a sample out. `None` for 1 where `correct` is false, else 0; without
+            `correct`, for the `difficulty`.
 
     Example:
 
@@ -128,6 +131,23 @@ class SampleScores:
     difficulty: ArrayLike
     correct: NDArray[np.bool_] | None = None
     confidence: NDArray[np.floating[Any]] | None = None
+    error: ArrayLike | None = None
+
+    def errors(self) -> NDArray[np.float64]:
+        """Returns the error of each sample, float64 of shape `(batch,)`.
+
+        Infinity means that the outputs are not finite.
+        """
+        if self.error is not None:
+            return np.asarray(self.error, np.float64)
+        if self.correct is not None:
+            return 1.0 - np.asarray(self.correct, np.float64)
+        difficulty = np.asarray(self.difficulty, np.float64)
+        first = difficulty if difficulty.ndim == 1 else difficulty[:, 0]
+        # A difficulty of -inf is that of a sample without anything to measure.
+        return np.where(
+            np.isnan(first), np.inf, np.where(first == -np.inf, np.nan, first)
+        )
 
     def row(self, i: int) -> dict[str, Any]:
         """Returns the columns of one sample, as plain Python values."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from wandb_eval.engine.evaluation.data import Batch, unpack_x_y
 from wandb_eval.engine.evaluation.metrics import Metrics
@@ -78,6 +81,49 @@ class EvalTask:
     def score_samples(self, truth: Any, predictions: Any) -> SampleScores | None:
         """Scores the model on each sample of a batch, as `read_batch` returned it."""
         return None
+
+    stratum: str | None = None
+    """The column of `score_samples` with the group within which slices are compared,
+    such as the class; `None` for no groups."""
+
+    mechanical_properties: Collection[str] = ()
+    """The properties of targets on which the error depends by its definition."""
+
+    def target_properties(self, y: Any, truth: Any) -> Mapping[str, ArrayLike]:
+        """Returns properties of the targets of a batch, which define slices.
+
+        It is called once for each batch of a training, in a thread. The default
+        returns targets that are one number for each sample as `target`.
+
+        Args:
+            y: The targets, as NumPy arrays.
+            truth: The targets, as `read_batch` returned them.
+
+        Returns:
+            By name, a number, string or bool for each sample, of shape `(batch,)`. All
+            batches have the same names.
+        """
+        if isinstance(y, np.ndarray) and y.dtype.kind in "biuf" and y.size == len(y):
+            return {"target": y.reshape(-1)}
+        return {}
+
+    def choose_properties(
+        self, properties: Mapping[str, NDArray[Any]]
+    ) -> Mapping[str, NDArray[Any]]:
+        """Chooses among the `target_properties` of all samples.
+
+        Args:
+            properties: The properties, by name, of shape `(samples,)`.
+        """
+        return properties
+
+    def target_content(self, target: Any) -> Any:
+        """Returns arrays that are equal if, and only if, two targets mean the same.
+
+        Args:
+            target: The target of one sample, as `read_batch` returned it.
+        """
+        return target
 
     def ground_truth_rows(
         self, samples: Samples, images: Sequence[Any]

@@ -75,7 +75,7 @@ def conditions_of(name: str, values: ArrayLike, least: float) -> Conditions:
     >>> conditions_of("hour", [22, 23, 22, None, 23, 23], least=1).texts
     ('hour is 22', 'hour is 23', 'hour is missing')
     """
-    column = _column(name, values)
+    column = column_of(name, values)
     found: dict[bytes, tuple[Mask, str]] = {}
     for mask, text in _masks(column):
         if least <= int(mask.sum()) < len(mask):
@@ -104,15 +104,23 @@ def codes_of(name: str, values: ArrayLike) -> NDArray[np.int64]:
     Returns:
         int64 of shape `(samples,)`.
     """
-    column = _column(name, values)
+    column = column_of(name, values)
     if column.dtype.kind == "f":
         return np.unique(column, return_inverse=True)[1].reshape(-1)
     codes: dict[Any, int] = {}
     return np.array([codes.setdefault(value, len(codes)) for value in column], np.int64)
 
 
-def _column(name: str, values: ArrayLike) -> NDArray[Any]:
-    """Converts values to float64 with NaN, or to objects: strings, bools, `None`."""
+def column_of(name: str, values: ArrayLike) -> NDArray[Any]:
+    """Converts values to float64 with NaN, or to objects: strings, bools, `None`.
+
+    Args:
+        name: The name of the values in errors.
+        values: The values, as in `conditions_of`.
+
+    Raises:
+        ValueError: If the values are of another kind or shape.
+    """
     array = np.asarray(values)
     if array.dtype.kind in "US" and not hasattr(values, "dtype"):
         array = np.asarray(values, object)  # Otherwise NaN would become 'nan'.

@@ -15,7 +15,7 @@ const OF_CLASSES = ["label", "pred", "actual", "predicted", "class", "suggested"
 const LISTS_OF_CLASSES = ["classes", "class_iou", "predicted_classes"];
 const TITLES = { eval_data: "Predictions", predictions: "Predictions", hardest: "Hardest",
   scores: "All samples", confused: "Confused pairs", objects: "Mistakes, cut out",
-  suspect_labels: "Suspect labels", per_class: "Classes", val_data: "Ground truth" };
+  suspect_labels: "Suspect labels", weak_slices: "Weak slices", data_problems: "Problems of the data", per_class: "Classes", val_data: "Ground truth" };
 
 export function titleOf(name) {
   const [base, ...more] = name.split(" (");

@@ -6,6 +6,7 @@ import { layerControls, mediaStrip, updateMasks } from "./overlays.js";
 import { RowsTable, filterControls, newQuery } from "./table.js";
 import { Detail } from "./detail.js";
 import { Compare } from "./compare.js";
+import { scoresOf, slicesAt, weakSlices } from "./weak.js";
 
 const MOST_CURVES = 8;
 const state = { run: 0, place: 0, table: 0, queries: new Map() };
@@ -25,7 +26,7 @@ const slider = el("input", { type: "range", id: "version", min: 0, step: 1, "ari
   oninput: () => choose(Number(slider.value)) });
 const label = el("output", { for: "version", id: "version-label" });
 const stepper = (by, sign, name) => button(() => choose(state.place + by), { "aria-label": name }, sign);
-const parts = { tables: "Samples", compare: "Changes", charts: "Charts", curves: "Numbers" };
+const parts = { tables: "Samples", weak: "Where it fails", compare: "Changes", charts: "Charts", curves: "Numbers" };
 const runs = page.runs.map((one, i) => [String(i), `${"AB"[i]}: ${one.name}`]);
 const bar = el("div", { class: "bar", role: "group", "aria-label": "Version" },
   runs.length > 1 ? select(runs, "0", (value) => chooseRun(Number(value)), { "aria-label": "Run", id: "run" }) : null,
@@ -110,6 +111,29 @@ function pickPair(actual, predicted) {
   updateCharts();
 }
 
+// --- Where it fails -----------------------------------------------------------------------
+
+const weakBox = el("section", { id: "weak" });
+
+function updateWeak() {
+  const slices = slicesAt(run(), now().time);
+  weakBox.hidden = !slices.length;
+  document.querySelector('nav a[href="#weak"]')?.toggleAttribute("hidden", !slices.length);
+  weakBox.replaceChildren(el("h2", {}, "Where it fails"), weakSlices(slices, { pick: pickSlice, picked: tableNow() && query().slice?.name }));
+}
+
+// A slice was picked: its samples, in the table of all samples that was logged with it.
+function pickSlice(slice) {
+  const { place, time } = scoresOf(run(), slice);
+  if (place < 0 || !Array.isArray(slice.samples)) return;
+  state.table = place;
+  Object.assign(query(), newQuery(), { slice: { name: slice.name, samples: new Set(slice.samples) } });
+  chooseTime(time);
+  updateTabs();
+  updateTable(true);
+  tablesBox.scrollIntoView();
+}
+
 // --- Curves and charts ---------------------------------------------------------------------
 
 const curvesBox = el("section", { id: "curves" }), chartsBox = el("section", { id: "charts" });
@@ -191,12 +215,13 @@ function update() {
   label.textContent = `${now().label || "no version"} (${state.place + 1} of ${times().length})`;
   bar.hidden = !times().length && runs.length < 2;
   attempt(tablesBox, () => updateTable());
+  attempt(weakBox, updateWeak);
   attempt(curvesBox, updateCurves);
   attempt(chartsBox, updateCharts);
 }
 
 state.place = Math.max(0, times().length - 1);
-document.getElementById("app").replaceWith(head(), bar, el("main", {}, tablesBox, compare.box, chartsBox, curvesBox),
+document.getElementById("app").replaceWith(head(), bar, el("main", {}, tablesBox, weakBox, compare.box, chartsBox, curvesBox),
   el("footer", {}, `Written by wandb-eval-report, ${new Date(page.written).toLocaleString()}. It needs no network.`));
 updateMasks();
 updateTabs();

@@ -6,7 +6,7 @@ import { picture } from "./overlays.js";
 const SPARE = 4; // Rows above and below the visible ones.
 
 // The filters and the order of a table, which stay when the version changes.
-export const newQuery = () => ({ sort: null, descending: false, wrong: false, class: "", column: "", from: "", to: "", pair: null });
+export const newQuery = () => ({ sort: null, descending: false, wrong: false, class: "", column: "", from: "", to: "", pair: null, slice: null });
 
 // Returns the filtered rows, in their order.
 export function rowsOf(view, query) {
@@ -28,6 +28,7 @@ function fits(view, row, query) {
   if (query.wrong && view.wrong(row) !== true) return false;
   if (query.class && !view.classes(row).has(query.class)) return false;
   if (query.pair && !view.isOfPair(row, ...query.pair)) return false;
+  if (query.slice && !query.slice.samples.has(view.key(row))) return false;
   if (query.column && view.columns.has(query.column)) {
     const value = view.get(row, query.column);
     if (query.from !== "" && !(value >= Number(query.from) && value !== null)) return false;
@@ -52,7 +53,8 @@ export function filterControls(view, query, changed) {
     tells ? checkbox(query.wrong, (on) => set("wrong", on), { "data-filter": "wrong" }, "only wrong ones") : null,
     sorted.length ? el("label", {}, "class ", chosen(sorted, "class", "any")) : null,
     numbers.length ? el("label", {}, "range of ", chosen(numbers, "column", "no column"), bound("from"), bound("to")) : null,
-    query.pair ? button(() => set("pair", null), { class: "chip" }, `${query.pair[0]} taken for ${query.pair[1]} ✕`) : null);
+    query.pair ? button(() => set("pair", null), { class: "chip" }, `${query.pair[0]} taken for ${query.pair[1]} ✕`) : null,
+    query.slice ? button(() => set("slice", null), { class: "chip" }, `${query.slice.name} ✕`) : null);
 }
 
 // Returns redundant columns: one value in all rows, which the label of the version has, too.

@@ -1,0 +1,298 @@
+"""The properties of all samples: of images, of targets, and those of the user."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from keras.tree import map_structure
+from numpy.typing import NDArray
+
+from wandb_eval.engine.evaluation.data import Batch, DataScan, Watch
+from wandb_eval.engine.evaluation.fingerprint import Checksums, Fingerprint, exact_key
+from wandb_eval.engine.evaluation.result import FoundProblems
+from wandb_eval.engine.evaluation.samples import EvaluatedSamples, KeptSample
+from wandb_eval.engine.evaluation.slice_by import Columns, GivenProperties, SliceBy
+from wandb_eval.engine.evaluation.task import EvalTask
+from wandb_eval.engine.nested import select, select_sample, to_numpy
+from wandb_eval.engine.slices.problems import DataProblem, data_problems
+from wandb_eval.engine.slices.properties import image_properties, varying
+from wandb_eval.engine.threads import map_in_threads
+
+ImageOf = Callable[[Any], NDArray[np.uint8] | None]
+"""Returns the image that is shown of a sample; `None` if it is no image."""
+
+MOST_HELD, MOST_HELD_OF_ONE = 60, 3
+"""How many samples with problems are held to be shown: in all, and of one problem."""
+
+
+class PassProperties:
+    """Collects the properties of the samples of one pass.
+
+    Args:
+        task: Has the properties of targets.
+        image_of: Returns the image of a sample.
+        alike: The checksums of samples whose inputs may be equal to others.
+
+    Attributes:
+        error: The first exception; nothing is collected after it.
+        held: Samples with problems, to be shown; their indices are those of the pass.
+    """
+
+    def __init__(self, task: EvalTask, image_of: ImageOf, alike: Checksums) -> None:
+        self.error: Exception | None = None
+        self.held: list[KeptSample] = []
+        self._task = task
+        self._image_of = image_of
+        self._alike = alike
+        self._count = 0
+        self._of_images: list[Columns] = []
+        self._of_targets: list[Columns] = []
+        self._blank: list[NDArray[np.bool_]] = []
+        self._contents: dict[int, tuple[bytes, bytes]] = {}
+        self._num_held: Counter[Any] = Counter()
+
+    def add(
+        self,
+        batches: Sequence[Batch],
+        y: Any,
+        truth: Any,
+        sums: Checksums,
+        keep: Callable[[int], KeptSample],
+    ) -> None:
+        """Adds joined batches. An exception does not end the pass.
+
+        Args:
+            batches: The batches.
+            y: Their joined targets.
+            truth: The targets as the task has read them.
+            sums: The checksum of each sample.
+            keep: Copies the sample at a place of the joined batches.
+        """
+        if self.error is None:
+            try:
+                self._add(batches, y, truth, sums, keep)
+            except Exception as error:
+                self.error = error
+
+    def columns(self) -> Columns:
+        """Returns the properties that differ among samples."""
+        of_targets = dict(self._task.choose_properties(_joined(self._of_targets)))
+        return varying({**_joined(self._of_images), **of_targets})
+
+    def problems(self) -> list[DataProblem]:
+        """Returns the problems of the data; `index` has the places in the pass."""
+        inputs = np.arange(self._count, dtype=np.uint64)
+        samples = inputs.copy()
+        numbers: dict[Any, int] = {}
+        for place, (content, target) in self._contents.items():
+            for array, key in ((inputs, content), (samples, (content, target))):
+                array[place] = self._count + numbers.setdefault(key, len(numbers))
+        blank = np.concatenate([np.zeros(0, bool), *self._blank])
+        return data_problems(inputs, samples, np.where(blank, 0.0, 1.0))
+
+    def _add(
+        self,
+        batches: Sequence[Batch],
+        y: Any,
+        truth: Any,
+        sums: Checksums,
+        keep: Callable[[int], KeptSample],
+    ) -> None:
+        first, self._count = self._count, self._count + len(sums)
+        of_targets = self._task.target_properties(y, truth)
+        columns = {name: np.asarray(values) for name, values in of_targets.items()}
+        self._of_targets.append(columns)
+        xs = [
+            select_sample(x, i)
+            for batch in batches
+            for x in [map_structure(to_numpy, batch.x)]
+            for i in range(batch.size)
+        ]
+        self._add_images(xs, first, keep)
+        for i in np.flatnonzero(np.isin(sums, self._alike)).tolist():
+            content = exact_key(xs[i])
+            target = exact_key(self._task.target_content(select(truth, i)))
+            self._contents[first + i] = content, target
+            self._hold(content, i, keep)
+
+    def _add_images(
+        self, xs: Sequence[Any], first: int, keep: Callable[[int], KeptSample]
+    ) -> None:
+        images = [self._image_of(x) for x in xs]
+        found = map_in_threads(_measure, images)
+        names = dict.fromkeys(name for one in found for name in one)
+        columns = {
+            name: np.array([one.get(name, np.nan) for one in found]) for name in names
+        }
+        blank = columns.pop("is_blank", np.zeros(len(xs))) == 1
+        self._of_images.append(columns or {"": np.full(len(xs), np.nan)})
+        self._blank.append(blank)
+        for i in np.flatnonzero(blank).tolist():
+            self._hold("blank", i, keep)
+
+    def _hold(self, key: Any, i: int, keep: Callable[[int], KeptSample]) -> None:
+        if self._num_held[key] < MOST_HELD_OF_ONE and len(self.held) < MOST_HELD:
+            self._num_held[key] += 1
+            self.held.append(keep(i))
+
+
+class SampleProperties:
+    """Knows the properties of all samples, which are computed once a training.
+
+    Args:
+        task: Has the properties of targets.
+        image_of: Returns the image of a sample.
+        slice_by: The properties that the user gives.
+        is_on: Whether properties are needed: nothing is computed where nothing is
+            logged.
+
+    Attributes:
+        error: Why the properties could not be computed; `None` if they could be.
+        left_out: Why properties of the user are left out; `None` if they are not.
+    """
+
+    def __init__(
+        self,
+        task: EvalTask,
+        image_of: ImageOf,
+        slice_by: GivenProperties,
+        is_on: Callable[[], bool],
+    ) -> None:
+        self._task = task
+        self._image_of = image_of
+        self._given = SliceBy(slice_by)
+        self._is_on = is_on
+        self._scan: DataScan | None = None
+        self.begin_training()
+
+    def begin_training(self) -> None:
+        """Forgets the properties of an earlier training."""
+        self.error: Exception | None = None
+        self._problems: FoundProblems | None = None
+        self._has_looked = False
+        self.left_out: str | None = None
+        self._known: tuple[Fingerprint, Columns] | None = None
+
+    def watch(self) -> Watch | None:
+        """Returns a function that reads each batch of the scan; `None` for none."""
+        return self._given.watch() if self._is_on() else None
+
+    def set_scan(self, scan: DataScan) -> None:
+        """Sets the scan before training, and checks the properties of the user.
+
+        Raises:
+            ValueError: If there are too few or too many values.
+        """
+        self._given.columns(scan.fingerprint.count)
+        self._scan = scan
+
+    def begin_pass(self) -> PassProperties | None:
+        """Returns a new collection; `None` if the properties are known."""
+        if not self._is_on() or self._known is not None or self.error is not None:
+            return None
+        assert self._scan is not None
+        fingerprint = self._scan.fingerprint
+        _, which, counts = np.unique(
+            fingerprint.inputs, return_inverse=True, return_counts=True
+        )
+        alike = fingerprint.samples[counts[which.reshape(-1)] > 1]
+        return PassProperties(self._task, self._image_of, alike)
+
+    def of_pass(self, found: PassProperties | None, seen: Fingerprint) -> Columns:
+        """Returns the properties of the samples of a pass, in its order.
+
+        Args:
+            found: The collection of the pass; `None` if it had none.
+            seen: The identity of its samples.
+        """
+        if not self._is_on():
+            return {}
+        if found is not None and self._known is None and self.error is None:
+            self._know(found, seen)
+        columns: Columns = {}
+        if self._known is not None:
+            fingerprint, columns = self._known
+            columns = _aligned(columns, seen.places_in(fingerprint))
+            if not columns:
+                self._known = None  # The data is random: the next pass is measured.
+        return columns | self._of_user(seen)
+
+    def take_problems(self) -> FoundProblems:
+        """Returns the problems that the last pass has found, once."""
+        problems, self._problems = self._problems, None
+        return problems or FoundProblems([], EvaluatedSamples(), [])
+
+    def places_of(self, ids: Sequence[int], seen: Fingerprint) -> list[int]:
+        """Returns the places of samples in a pass; -1 if they are not there.
+
+        Args:
+            ids: The ids of the samples: their places in the scan.
+            seen: The identity of the samples of the pass.
+        """
+        assert self._scan is not None
+        places = self._scan.fingerprint.places_in(seen)
+        return [int(places[one]) if one < len(places) else -1 for one in ids]
+
+    def _know(self, found: PassProperties, seen: Fingerprint) -> None:
+        self.error = found.error
+        if self.error is None:
+            try:
+                self._known = seen, found.columns()
+                if not self._has_looked:
+                    self._has_looked = True
+                    held = EvaluatedSamples.of(found.held)
+                    self._problems = FoundProblems(found.problems(), held, held.index)
+            except Exception as error:
+                self.error = error
+
+    def _of_user(self, seen: Fingerprint) -> Columns:
+        assert self._scan is not None
+        scanned = self._scan.fingerprint
+        columns = self._given.columns(scanned.count)
+        if self._given.is_ordered and seen.compare(scanned) != "same":
+            self.left_out = (
+                "`slice_by` has values in the order of the data, but the data comes in "
+                "another order in each pass, so they are left out. Pass a function of "
+                "a batch."
+            )
+            return {}
+        aligned = _aligned(columns, seen.places_in(scanned))
+        if columns and not aligned:
+            self.left_out = (
+                "The properties of `slice_by` are left out: the data has other samples "
+                "in each pass, like augmented data."
+            )
+        return aligned
+
+
+def _measure(image: NDArray[np.uint8] | None) -> Mapping[str, float]:
+    if image is None:
+        return {}
+    found = image_properties(image)
+    is_blank = found["contrast"] == 0 and bool((image == image[:1, :1]).all())
+    return {**found, "is_blank": float(is_blank)}
+
+
+def _joined(parts: Sequence[Columns]) -> Columns:
+    """Joins columns of batches; a missing one is NaN."""
+    sizes = [len(next(iter(part.values()), ())) for part in parts]
+    names = dict.fromkeys(name for part in parts for name in part if name)
+    return {
+        name: np.concatenate(
+            [
+                part[name] if name in part else np.full(size, np.nan)
+                for part, size in zip(parts, sizes, strict=True)
+            ]
+        )
+        for name in names
+    }
+
+
+def _aligned(columns: Columns, places: NDArray[np.int64]) -> Columns:
+    """Returns values by the places of samples; nothing if any is not there."""
+    if (places < 0).any():
+        return {}
+    return {name: values[places] for name, values in columns.items()}

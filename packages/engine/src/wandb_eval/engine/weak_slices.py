@@ -1,0 +1,252 @@
+"""The tables and log lines that show where a model fails."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import wandb
+from numpy.typing import NDArray
+
+from wandb_eval.core import WandbEvalCallback
+from wandb_eval.engine.evaluation.result import Evaluation, FoundProblems
+from wandb_eval.engine.evaluation.sample_properties import SampleProperties
+from wandb_eval.engine.evaluation.samples import plain
+from wandb_eval.engine.evaluation.task import EvalTask
+from wandb_eval.engine.kit import charts
+from wandb_eval.engine.slices.search import (
+    WeakSlice,
+    find_weak_slices,
+    too_few_samples,
+)
+
+logger = logging.getLogger(__name__)
+
+NUM_IMAGES = 3
+"""The largest number of images of a slice or a problem."""
+
+MOST_PROBLEMS = 100
+"""The largest number of rows of the table of problems."""
+
+COLUMNS = (
+    "slice",
+    "num_samples",
+    "share",
+    "error",
+    "error_elsewhere",
+    "gap",
+    "at_least",
+    "p_value",
+    "remark",
+)
+_MECHANICAL = "The error depends on this by its definition."
+
+
+class WeakSlices:
+    """Finds the weak slices of an evaluation, and makes tables of them.
+
+    A failure is reported, and ends neither the training nor the version.
+
+    Args:
+        task: Tells the strata, and the properties on which the error depends.
+        callback: The same object as a callback. It reports failures.
+        properties: Knows the properties of the samples.
+
+    Attributes:
+        found: The slices of the last evaluation that was searched.
+    """
+
+    def __init__(
+        self, task: EvalTask, callback: WandbEvalCallback, properties: SampleProperties
+    ) -> None:
+        self._task = task
+        self._callback = callback
+        self._properties = properties
+        self.begin_training()
+
+    def begin_training(self) -> None:
+        """Forgets the slices of an earlier training."""
+        self.found: list[WeakSlice] = []
+        self._is_searched = False
+        self._said: set[str] = set()
+        self._properties.begin_training()
+
+    def tables(self, evaluation: Evaluation, *, ends: bool) -> dict[str, wandb.Table]:
+        """Returns the tables to log with an evaluation, by name.
+
+        Args:
+            evaluation: The evaluation, with the rows of its samples.
+            ends: Whether the training ends with it.
+        """
+        tables: dict[str, wandb.Table] = {}
+        failures = self._callback.run_log.failures
+        with failures.tolerate("The properties of the samples are not known"):
+            self._report_properties()
+        with failures.tolerate("The problems of the data could not be logged"):
+            if evaluation.problems is not None and evaluation.problems.problems:
+                tables["data_problems"] = self._problems_table(evaluation.problems)
+        if ends:
+            tables |= self.search(evaluation)
+        return tables
+
+    def search(self, evaluation: Evaluation) -> dict[str, wandb.Table]:
+        """Finds the weak slices, and returns their table; nothing if there is none."""
+        self._is_searched, self.found = True, []
+        failures = self._callback.run_log.failures
+        with failures.tolerate("Weak slices could not be found"):
+            self.found = self._find(evaluation)
+            if self.found:
+                return {"weak_slices": self._slices_table(evaluation)}
+        return {}
+
+    def search_again(self, evaluation: Evaluation) -> dict[str, wandb.Table]:
+        """Does the same, if the last evaluation was not searched."""
+        return {} if self._is_searched else self.search(evaluation)
+
+    def forget_search(self) -> None:
+        """Notes that there is a new evaluation."""
+        self._is_searched = False
+
+    def say_strongest(self) -> None:
+        """Writes the strongest slice to the terminal."""
+        if self.found:
+            strongest = self.found[0]
+            remark = "" if not strongest.mechanical else f" {_MECHANICAL}"
+            wandb.termlog(f"The model has {strongest}.{remark}")
+
+    def _find(self, evaluation: Evaluation) -> list[WeakSlice]:
+        if evaluation.errors is None or not evaluation.properties:
+            return []
+        errors = evaluation.errors
+        reason = too_few_samples(errors)
+        if reason is not None:
+            self._say_once(reason)
+            return []
+        least = np.nanmin(errors)
+        if least < 0:  # The difficulty of a task may be any number.
+            errors = errors - least
+        stratum = self._task.stratum
+        return find_weak_slices(
+            errors,
+            evaluation.properties,
+            strata=None if stratum is None else evaluation.scores[stratum],
+            mechanical=self._task.mechanical_properties,
+        )
+
+    def _say_once(self, reason: str) -> None:
+        if reason not in self._said:
+            self._said.add(reason)
+            logger.info(reason)
+
+    def _report_properties(self) -> None:
+        left_out = self._properties.left_out
+        if left_out is not None and left_out not in self._said:
+            self._said.add(left_out)
+            wandb.termwarn(left_out)
+        error = self._properties.error
+        if error is not None and repr(error) not in self._said:
+            self._said.add(repr(error))
+            raise error
+
+    # --- Tables -----------------------------------------------------------------------
+
+    def _slices_table(self, evaluation: Evaluation) -> wandb.Table:
+        shown = self._shown(evaluation)
+        rows = []
+        for one in self.found:
+            inside = set(one.index.tolist())
+            images = [image for place, image in shown if place in inside]
+            remark = _MECHANICAL if one.mechanical else ""
+            numbers = [getattr(one, name) for name in COLUMNS[1:-1]]
+            cells = [one.text, *numbers, remark]
+            rows.append([*cells, *_filled(images), one.index.tolist()])
+        return charts.table([*COLUMNS, *self._image_columns, "index"], rows)
+
+    def _shown(self, evaluation: Evaluation) -> list[tuple[int, Any]]:
+        """Returns places and images of samples that are held, the hardest first."""
+        shown: dict[int, Any] = {}
+        for samples in (evaluation.hardest, evaluation.fixed):
+            places = self._properties.places_of(samples.index, evaluation.fingerprint)
+            pairs = [
+                (place, image)
+                for place, image in zip(places, self._images(samples.rows), strict=True)
+                if place >= 0 and image is not None
+            ]
+            if samples is evaluation.fixed and evaluation.errors is not None:
+                errors = np.nan_to_num(evaluation.errors, nan=-np.inf)
+                pairs.sort(key=lambda pair: -errors[pair[0]])
+            for place, image in pairs:
+                shown.setdefault(place, image)
+        return list(shown.items())
+
+    def _problems_table(self, found: FoundProblems) -> wandb.Table:
+        images = dict(zip(found.places, self._images(found.samples.rows), strict=True))
+        rows = []
+        for problem in found.problems[:MOST_PROBLEMS]:
+            places = problem.index.tolist()
+            held = [images[place] for place in places if place in images]
+            cells = [problem.kind, problem.text, len(places)]
+            rows.append([*cells, *_filled(held), places])
+        self._say_problems(found)
+        columns = ["problem", "text", "num_samples", *self._image_columns, "index"]
+        return charts.table(columns, rows)
+
+    def _say_problems(self, found: FoundProblems) -> None:
+        counts: dict[str, int] = {}
+        for problem in found.problems:
+            counts[problem.kind] = counts.get(problem.kind, 0) + len(problem.index)
+        words = {
+            "different targets": "have equal content but different targets",
+            "equal content": "occur more than once",
+            "blank": "are blank",
+        }
+        said = ", ".join(f"{count} {words[kind]}" for kind, count in counts.items())
+        first = found.problems[0].text
+        wandb.termlog(
+            f"Of the samples of `validation_data`, {said}. For example, {first}. See "
+            f"`{self._callback.prefix}/data_problems`."
+        )
+
+    @property
+    def _image_columns(self) -> list[str]:
+        name = self._shown_as or "image"
+        return [f"{name}_{i + 1}" for i in range(NUM_IMAGES)]
+
+    @property
+    def _shown_as(self) -> str | None:
+        columns = self._callback.data_table_columns
+        return next((name for name in ("image", "input") if name in columns), None)
+
+    def _images(self, rows: Sequence[Sequence[Any]]) -> list[Any]:
+        if self._shown_as is None:
+            return [None] * len(rows)
+        at = self._callback.data_table_columns.index(self._shown_as)
+        return [row[at] for row in rows]
+
+
+def score_columns(
+    properties: Mapping[str, NDArray[Any]], taken: Mapping[str, Any]
+) -> dict[str, list[Any]]:
+    """Returns properties as columns of the table of scores.
+
+    Args:
+        properties: The properties, by name.
+        taken: The other columns; a property of such a name gets another name.
+    """
+    return {
+        f"{name}_property" if name in taken else name: list(map(_cell, values.tolist()))
+        for name, values in properties.items()
+    }
+
+
+def _cell(value: Any) -> Any:
+    value = plain(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _filled(images: Sequence[Any]) -> list[Any]:
+    shown = list(images[:NUM_IMAGES])
+    return shown + [None] * (NUM_IMAGES - len(shown))
