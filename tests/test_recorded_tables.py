@@ -107,3 +107,13 @@ def test_lists_for_code_are_in_the_scores(tables):
         for name in names:
             place = scores["columns"].index(name)
             assert all(isinstance(row[place], list) for row in scores["data"])
+
+
+def test_an_object_that_is_taken_for_another_names_both(tables):
+    table = tables["detect"]["objects"]
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    named = {(row["kind"], row["class"], row["actual"]) for row in rows}
+    _, found, _ = recorded_runs.NAMES
+    missed = recorded_runs.NAMES[0]
+    assert named == {("both", found, missed), ("missed", missed, missed)}
+    assert table["columns"][:2] == ["idx", "object"]

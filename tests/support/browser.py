@@ -33,13 +33,13 @@ class Browser:
 
     def open(
         self,
-        page: Path,
+        page: Path | str,
         width: int = 1024,
         height: int = 900,
         dark: bool = False,
         scripts: bool = True,
     ) -> None:
-        """Opens a file in a window of that size."""
+        """Opens a file, or an address, in a window of that size."""
         tell = self.driver.execute_cdp_cmd
         size = {"width": width, "height": height, "deviceScaleFactor": 1}
         tell("Emulation.setDeviceMetricsOverride", size | {"mobile": width < 500})
@@ -49,7 +49,7 @@ class Browser:
         tell("Emulation.setScriptExecutionDisabled", {"value": not scripts})
         self.requests()
         self.errors()
-        self.driver.get(page.as_uri())
+        self.driver.get(page if isinstance(page, str) else page.as_uri())
 
     def run(self, script: str, *arguments: Any) -> Any:
         """What a script returns."""
@@ -133,11 +133,11 @@ class Browser:
 
 
 @contextlib.contextmanager
-def browser() -> Iterator[Browser]:
-    """A browser, closed in the end."""
+def browser(*arguments: str) -> Iterator[Browser]:
+    """A browser, closed in the end; Chromium gets these arguments, too."""
     options = Options()
     options.binary_location = str(CHROMIUM)
-    for argument in _ARGUMENTS:
+    for argument in (*_ARGUMENTS, *arguments):
         options.add_argument(argument)
     logs = {"browser": "ALL", "performance": "ALL"}
     options.set_capability("goog:loggingPrefs", logs)

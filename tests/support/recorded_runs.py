@@ -1,4 +1,4 @@
-"""Offline runs of all tasks, small ones, with names that would like to be markup."""
+"""Small runs of all tasks, with names that would like to be markup."""
 
 from pathlib import Path
 from typing import Any
@@ -36,13 +36,13 @@ def fit(model: keras.Model, callback: Any, x: Any, y: Any, loss: str = "mse") ->
     model.fit(x, y, epochs=EPOCHS, verbose=0, callbacks=[callback])
 
 
-def classify(name: str = "digits", count: int = 40) -> Path:
+def classify(name: str = "digits", count: int = 40, mode: Any = "offline") -> Path:
     """A run of a classifier, with config, and hostile names of all kinds."""
     keras.utils.set_random_seed(0)
     x = _rng.integers(0, 256, (count, 8, 8, 1)).astype("uint8")
     y = np.arange(count) % 3
     config = {"rate": 0.1, HOSTILE: HOSTILE}
-    with wandb.init(mode="offline", name=name, config=config) as run:
+    with wandb.init(mode=mode, name=name, config=config) as run:
         layers = [keras.layers.Flatten(), keras.layers.Dense(3, activation="softmax")]
         model = keras.Sequential([keras.layers.Rescaling(1 / 255), *layers])
         callback = WandbClassificationEvalCallback(
@@ -52,7 +52,7 @@ def classify(name: str = "digits", count: int = 40) -> Path:
     return finished(run)
 
 
-def detect() -> Path:
+def detect(mode: Any = "offline") -> Path:
     """A run of a detector that finds the same in every scene."""
 
     def decode(outputs: Any) -> dict[str, Any]:
@@ -64,17 +64,17 @@ def detect() -> Path:
         }
 
     truth = {"boxes": np.tile([[BOX]], (6, 1, 1)), "labels": np.zeros((6, 1))}
-    with wandb.init(mode="offline", name="boxes") as run:
+    with wandb.init(mode=mode, name="boxes") as run:
         model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(1)])
         callback = WandbDetectionEvalCallback((GREY, truth), NAMES, decode_fn=decode)
         fit(model, callback, GREY, np.zeros((6, 1)))
     return finished(run)
 
 
-def segment() -> Path:
+def segment(mode: Any = "offline") -> Path:
     """A run of a segmentation model."""
     names = ["background", HOSTILE]
-    with wandb.init(mode="offline", name="masks") as run:
+    with wandb.init(mode=mode, name="masks") as run:
         model = keras.Sequential([keras.layers.Rescaling(1 / 255)])
         model.add(keras.layers.Conv2D(2, 1))
         callback = WandbSegmentationEvalCallback((GREY, MASKS), names)

@@ -344,6 +344,7 @@ class Control:
     def _record(self, version: Version) -> dict[str, Any]:
         record = client.Version(
             id=version.id,
+            commit_hash=version.commit_hash,
             collection=version.collection.name,
             type=version.collection.type,
             index=version.index,

@@ -35,12 +35,14 @@ class Transfer:
 class Version:
     """One version of an artifact.
 
-    `index` is None until it is committed. `aliases` holds no `v<N>`. `manifest` maps
-    each path to its entry (`digest`, `size`, `birthArtifactID`, `ref`, `extra`);
-    `files` are the paths that were uploaded to this very version.
+    `index` is None until it is committed; `commit_hash` is its name on W&B's pages.
+    `aliases` holds no `v<N>`. `manifest` maps each path to its entry (`digest`, `size`,
+    `birthArtifactID`, `ref`, `extra`); `files` are the paths that were uploaded to this
+    very version.
     """
 
     id: str
+    commit_hash: str
     collection: str
     type: str
     index: int | None

@@ -52,8 +52,15 @@ def offline_run(home: Path) -> Iterator[Any]:
 @contextlib.contextmanager
 def offline_environment(home: Path) -> Iterator[None]:
     """wandb set up for offline runs below `home`, for the fixture of a whole module."""
+    with wandb_at("http://127.0.0.1:9", home):
+        yield
+
+
+@contextlib.contextmanager
+def wandb_at(url: str, home: Path) -> Iterator[None]:
+    """wandb set up to know nothing but a backend, for the fixture of a whole module."""
     with pytest.MonkeyPatch.context() as patch:
-        _set_environment(patch, "http://127.0.0.1:9", home)
+        _set_environment(patch, url, home)
         yield
         forget_wandb()
 

@@ -52,6 +52,10 @@ class Handler(BaseHTTPRequestHandler):
             case _:
                 self._serve("file_stream")
 
+    def do_OPTIONS(self) -> None:
+        """A browser asks whether a page from elsewhere may ask."""
+        self._send(Answer(204, b""))
+
     def _serve(self, kind: str) -> None:
         backend = self.server.backend
         if backend.is_down:
@@ -139,6 +143,11 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(answer.body)))
         if answer.status in RETRIED:
             self.send_header("Retry-After", "0")
+        if origin := self.headers.get("Origin"):  # Of W&B's page, from another port.
+            asked = self.headers.get("Access-Control-Request-Headers", "*")
+            self.send_header("Access-Control-Allow-Origin", origin)
+            self.send_header("Access-Control-Allow-Credentials", "true")
+            self.send_header("Access-Control-Allow-Headers", asked)
         self.end_headers()
         self.wfile.write(answer.body[: len(answer.body) // 2] if half else answer.body)
         self.wfile.flush()

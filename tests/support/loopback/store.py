@@ -100,9 +100,10 @@ class Collection:
         return sorted(done, key=lambda version: version.index or 0)
 
     def find(self, alias: str) -> "Version | None":
-        """The committed version with an alias, `v<N>` included."""
+        """The committed version with an alias, `v<N>` included, or a commit's hash."""
         by_index = {f"v{version.index}": version for version in self.committed}
-        return self.aliases.get(alias) or by_index.get(alias)
+        by_hash = {version.commit_hash: version for version in self.committed}
+        return (by_hash | by_index | self.aliases).get(alias)
 
 
 @dataclass(eq=False)
@@ -123,6 +124,11 @@ class Version:
     index: int | None = None
     created: str = field(default_factory=now)
     manifest: "Manifest | None" = None
+
+    @property
+    def commit_hash(self) -> str:
+        """The name that W&B's pages have for it: 20 digits."""
+        return hashlib.md5(self.id.encode()).hexdigest()[:20]
 
     @property
     def aliases(self) -> list[str]:

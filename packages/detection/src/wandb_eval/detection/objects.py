@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 
 from wandb_eval.detection.boxes import is_lost
 from wandb_eval.detection.detections import Floats
-from wandb_eval.detection.matching import ERROR_TYPES, NO_MATCH, ImageMatch
+from wandb_eval.detection.matching import (
+    BACKGROUND_THRESHOLD,
+    ERROR_TYPES,
+    NO_MATCH,
+    ImageMatch,
+)
 from wandb_eval.engine import EvaluatedSamples, charts
 
 MAX_OBJECTS = 50
@@ -39,8 +44,9 @@ def worst_objects(
 
     Returns:
         The table `objects`, with the columns `idx`, `object` (the box with a quarter
-        of its size around it), `kind`, `class`, `score`, `iou` (with the nearest true
-        box; of a missed one with the nearest prediction); nothing without mistakes.
+        of its size around it), `kind`, `class`, `actual` (the class of the nearest true
+        box, `None` for a prediction on the background), `score`, `iou` (with that box;
+        of a missed one with the nearest prediction); nothing without mistakes.
     """
     mistakes: list[_Mistake] = []
     seen: set[int] = set()
@@ -68,7 +74,7 @@ def worst_objects(
     images = iter(encode([crop for crop in crops if crop is not None]))
     for row in rows:
         row[1] = None if row[1] is None else next(images)
-    columns = ["idx", "object", "kind", "class", "score", "iou"]
+    columns = ["idx", "object", "kind", "class", "actual", "score", "iou"]
     return {"objects": charts.table(columns, rows)}
 
 
@@ -103,14 +109,20 @@ def _mistakes(samples: EvaluatedSamples, sample: int) -> list[_Mistake]:
 def _describe(
     mistake: _Mistake, class_names: Sequence[str]
 ) -> tuple[Floats, list[Any]]:
-    """The box, and the cells of `kind`, `class`, `score` and `iou`."""
+    """The box, and the cells of `kind`, `class`, `actual`, `score` and `iou`."""
     image: ImageMatch = mistake.samples.predictions[mistake.sample]
     boxes = image.truth if mistake.missed else image.shown
     kind = "missed" if mistake.missed else ERROR_TYPES[image.kinds[mistake.box]]
     score = None if mistake.missed else mistake.rank
     nearest = image.pairs.max(axis=0 if mistake.missed else 1, initial=0.0)
+    iou = float(nearest[mistake.box])
     name = class_names[boxes.labels[mistake.box]]
-    cells = [kind, name, score, float(nearest[mistake.box])]
+    actual: str | None = name
+    if not mistake.missed:
+        pairs, truth = image.pairs[mistake.box], image.truth.labels
+        is_near = iou > BACKGROUND_THRESHOLD
+        actual = class_names[truth[pairs.argmax()]] if is_near else None
+    cells = [kind, name, actual, score, iou]
     return boxes.boxes[mistake.box], cells
 
 
