@@ -99,6 +99,10 @@ def main() -> None:
     print("Hardest of all, in the table `hardest` with their images:")
     for line in hardest(callback):
         print(f"  {line}")
+    if callback.weak_slices:
+        print("Where it fails, in the table `weak_slices`:")
+        for weak in callback.weak_slices:
+            print(f"  {weak}")
     print(f"The run is in {folder}")
     print(f"To look at it: uv run python -m wandb_eval.report {folder}")
     print(f"To see it in W&B: uv run wandb login && uv run wandb sync {folder}")

@@ -405,6 +405,49 @@ def test_problems_of_the_data(loopback, said):
     assert "2 have equal content but different targets, 2 occur more than once" in line
 
 
+def test_boxes_in_another_order_are_the_same_targets(loopback):
+    rng = np.random.default_rng(6)
+    x = rng.integers(0, 256, (5, SIDE, SIDE, 3), dtype=np.uint8)
+    x[1:4] = x[0]
+    low, high = [1.0, 2.0, 5.0, 6.0], [4.0, 4.0, 9.0, 9.0]
+    padding = [0.0] * 4
+    boxes = np.array(
+        [[low, high], [high, low], [low, padding], [padding, low], [low, high]]
+    )
+    labels = np.array([[0, 0], [0, 0], [0, -1], [-1, 0], [0, 0]])
+    with wandb.init() as run:
+        run_of("detection", (x, {"boxes": boxes, "labels": labels}))
+    [version] = loopback.versions(f"run_{run.id}_pred")
+    [row] = loopback.rows(version, "data_problems")
+    assert row["text"] == (
+        "4 samples have equal content, and 2 different targets: 0, 1, 2, 3"
+    )
+
+
+class Augmented(keras.utils.PyDataset):
+    """Images that differ each time."""
+
+    def __init__(self):
+        super().__init__()
+        self.reads = 0
+
+    num_batches = 1
+
+    def __getitem__(self, place):
+        self.reads += 1
+        return np.clip(SMALL_X, 0, 240) + np.uint8(self.reads), SMALL_Y
+
+
+def test_random_images_are_measured_again(loopback):
+    with wandb.init() as run:
+        callback = evaluated(Augmented())
+        for _ in range(3):
+            callback.evaluate(callback.model)
+    *_, before, last = loopback.versions(f"run_{run.id}_pred")
+    measured = [loopback.rows(one, "scores")[0]["brightness"] for one in (before, last)]
+    assert measured[1] > measured[0]
+
+
 @pytest.mark.usefixtures("loopback")
 def test_nothing_is_computed_where_nothing_is_logged():
     def never(batch):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +13,6 @@ from numpy.typing import NDArray
 from wandb_eval.core import WandbEvalCallback
 from wandb_eval.engine.evaluation.result import Evaluation, FoundProblems
 from wandb_eval.engine.evaluation.sample_properties import SampleProperties
-from wandb_eval.engine.evaluation.samples import plain
 from wandb_eval.engine.evaluation.task import EvalTask
 from wandb_eval.engine.kit import charts
 from wandb_eval.engine.slices.search import (
@@ -237,14 +235,17 @@ def score_columns(
         taken: The other columns; a property of such a name gets another name.
     """
     return {
-        f"{name}_property" if name in taken else name: list(map(_cell, values.tolist()))
+        f"{name}_property" if name in taken else name: _cells(values)
         for name, values in properties.items()
     }
 
 
-def _cell(value: Any) -> Any:
-    value = plain(value)
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def _cells(values: NDArray[Any]) -> list[Any]:
+    if values.dtype.kind != "f":
+        return list(values.tolist())
+    cells = values.astype(object)
+    cells[~np.isfinite(values)] = None
+    return list(cells.tolist())
 
 
 def _filled(images: Sequence[Any]) -> list[Any]:

@@ -27,6 +27,8 @@ ImageOf = Callable[[Any], NDArray[np.uint8] | None]
 MOST_HELD, MOST_HELD_OF_ONE = 60, 3
 """How many samples with problems are held to be shown: in all, and of one problem."""
 
+_DIGITS = 6
+
 
 class PassProperties:
     """Collects the properties of the samples of one pass.
@@ -80,7 +82,11 @@ class PassProperties:
     def columns(self) -> Columns:
         """Returns the properties that differ among samples."""
         of_targets = dict(self._task.choose_properties(_joined(self._of_targets)))
-        return varying({**_joined(self._of_images), **of_targets})
+        of_images = {
+            name: np.round(values, _DIGITS)  # The table of scores has each of them.
+            for name, values in _joined(self._of_images).items()
+        }
+        return varying({**of_images, **of_targets})
 
     def problems(self) -> list[DataProblem]:
         """Returns the problems of the data; `index` has the places in the pass."""
@@ -172,7 +178,7 @@ class SampleProperties:
         """Forgets the properties of an earlier training."""
         self.error: Exception | None = None
         self._problems: FoundProblems | None = None
-        self._has_looked = False
+        self._has_looked = self._is_random = False
         self.left_out: str | None = None
         self._known: tuple[Fingerprint, Columns] | None = None
 
@@ -191,7 +197,8 @@ class SampleProperties:
 
     def begin_pass(self) -> PassProperties | None:
         """Returns a new collection; `None` if the properties are known."""
-        if not self._is_on() or self._known is not None or self.error is not None:
+        is_known = self._known is not None and not self._is_random
+        if not self._is_on() or is_known or self.error is not None:
             return None
         assert self._scan is not None
         fingerprint = self._scan.fingerprint
@@ -210,14 +217,15 @@ class SampleProperties:
         """
         if not self._is_on():
             return {}
-        if found is not None and self._known is None and self.error is None:
+        if found is not None and self.error is None:
             self._know(found, seen)
         columns: Columns = {}
         if self._known is not None:
             fingerprint, columns = self._known
-            columns = _aligned(columns, seen.places_in(fingerprint))
-            if not columns:
-                self._known = None  # The data is random: the next pass is measured.
+            places = seen.places_in(fingerprint)
+            columns = _aligned(columns, places)
+            if (places < 0).any():
+                self._is_random = True  # From now on, each pass is measured.
         return columns | self._of_user(seen)
 
     def take_problems(self) -> FoundProblems:
