@@ -31,15 +31,16 @@ class Browser:
     def __init__(self, driver: webdriver.Chrome) -> None:
         self.driver = driver
 
-    def open(
+    def open(  # noqa: PLR0917
         self,
         page: Path,
         width: int = 1024,
         height: int = 900,
         dark: bool = False,
         scripts: bool = True,
+        state: str = "",
     ) -> None:
-        """Opens a file in a window of that size."""
+        """Opens a file in a window of that size; `state` is behind the `#`."""
         tell = self.driver.execute_cdp_cmd
         size = {"width": width, "height": height, "deviceScaleFactor": 1}
         tell("Emulation.setDeviceMetricsOverride", size | {"mobile": width < 500})
@@ -47,9 +48,10 @@ class Browser:
         still = {"name": "prefers-reduced-motion", "value": "reduce"}
         tell("Emulation.setEmulatedMedia", {"features": [scheme, still]})
         tell("Emulation.setScriptExecutionDisabled", {"value": not scripts})
-        self.requests()
         self.errors()
-        self.driver.get(page.as_uri())
+        self.driver.get("about:blank")  # Another state alone would not load the page.
+        self.requests()
+        self.driver.get(page.as_uri() + (f"#{state}" if state else ""))
 
     def run(self, script: str, *arguments: Any) -> Any:
         """What a script returns."""

@@ -193,7 +193,10 @@ class EvaluationLog:
         fixed = evaluation.fixed.with_rows(rows)
         self._sample_rows.know(fixed.index, rows)
         hardest = self._known_rows(evaluation.hardest)
-        return dataclasses.replace(evaluation, fixed=fixed, hardest=hardest)
+        broken = self._known_rows(evaluation.broken)
+        return dataclasses.replace(
+            evaluation, fixed=fixed, hardest=hardest, broken=broken
+        )
 
     def _known_rows(self, evaluated: EvaluatedSamples) -> EvaluatedSamples:
         return evaluated.with_rows(self._sample_rows.rows_of(evaluated))
@@ -201,10 +204,12 @@ class EvaluationLog:
     def _tables(self, evaluation: Evaluation, is_kept: bool) -> dict[str, wandb.Table]:
         """Returns the other tables of a version than that of the fixed samples."""
         tables: dict[str, wandb.Table] = {}
-        if len(evaluation.hardest):
-            columns: Sequence[Any] = self._callback.pred_table.columns
-            tables["hardest"] = wandb.Table(columns=list(columns))
-            self.add_predictions(tables["hardest"], evaluation.hardest)
+        columns: Sequence[Any] = self._callback.pred_table.columns
+        shown = {"hardest": evaluation.hardest, "broken": evaluation.broken}
+        for name, samples in shown.items():
+            if len(samples):
+                tables[name] = wandb.Table(columns=list(columns))
+                self.add_predictions(tables[name], samples)
         if evaluation.scores and (evaluation.num_samples <= MOST_SCORES or is_kept):
             tables["scores"] = _scores_table(evaluation)
         return tables

@@ -281,9 +281,9 @@ class Evaluator:
         order = seen.compare(self.scan.fingerprint)
         # All processes must predict equally, whatever order each of them sees.
         in_order = order == "same" and collected.in_order and is_alone()
-        hardest, suspects = (
+        hardest, suspects, broken = (
             self.identities.name(kept, seen.samples, in_order)
-            for kept in (collected.hardest, collected.suspects)
+            for kept in (collected.hardest, collected.suspects, collected.broken)
         )
         return Evaluation(
             metrics=collected.metrics,
@@ -295,6 +295,7 @@ class Evaluator:
             not_finite=collected.not_finite,
             fingerprint=seen,
             in_order=in_order,
+            broken=broken if in_order else EvaluatedSamples(),
         )
 
     def _new_collector(

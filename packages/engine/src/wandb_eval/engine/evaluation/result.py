@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from wandb_eval.engine.evaluation.fingerprint import Fingerprint
@@ -28,6 +28,8 @@ class Evaluation:
             the task tells it by a `difficulty` of NaN.
         fingerprint: The identity of the data, with the number of samples.
         in_order: Whether the samples were at the same places as before training.
+        broken: The samples that were right in the evaluation before and are wrong now,
+            the hardest first; at most as many as `hardest` may have.
     """
 
     metrics: Metrics | None
@@ -39,6 +41,7 @@ class Evaluation:
     not_finite: int
     fingerprint: Fingerprint
     in_order: bool
+    broken: EvaluatedSamples = field(default_factory=EvaluatedSamples)
 
     @property
     def num_samples(self) -> int:
