@@ -234,6 +234,7 @@ def test_tiles_of_epochs_are_clicked_and_begin_at_the_present_one(opened):
 
 def test_texts_have_a_large_view(opened):
     page = opened("labels")
+    assert rect(page, ".rows tr[data-row]")[3] == pytest.approx(36, abs=2)
     page.click(".thumb.text")
     assert page.texts("dialog .text p")[0].count("The customer 0 writes") == 6
     assert len(page.all("dialog .strip .tile.right, dialog .strip .tile.wrong")) == 2
