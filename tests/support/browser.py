@@ -31,15 +31,19 @@ class Browser:
     def __init__(self, driver: webdriver.Chrome) -> None:
         self.driver = driver
 
-    def open(
+    def open(  # noqa: PLR0917
         self,
         page: Path | str,
         width: int = 1024,
         height: int = 900,
         dark: bool = False,
         scripts: bool = True,
+        state: str = "",
     ) -> None:
-        """Opens a file, or an address, in a window of that size."""
+        """Opens a file, or an address, in a window of that size.
+
+        `state` is behind the `#`.
+        """
         tell = self.driver.execute_cdp_cmd
         size = {"width": width, "height": height, "deviceScaleFactor": 1}
         tell("Emulation.setDeviceMetricsOverride", size | {"mobile": width < 500})
@@ -47,9 +51,11 @@ class Browser:
         still = {"name": "prefers-reduced-motion", "value": "reduce"}
         tell("Emulation.setEmulatedMedia", {"features": [scheme, still]})
         tell("Emulation.setScriptExecutionDisabled", {"value": not scripts})
-        self.requests()
         self.errors()
-        self.driver.get(page if isinstance(page, str) else page.as_uri())
+        self.driver.get("about:blank")  # Another state alone would not load the page.
+        self.requests()
+        address = page if isinstance(page, str) else page.as_uri()
+        self.driver.get(address + (f"#{state}" if state else ""))
 
     def run(self, script: str, *arguments: Any) -> Any:
         """What a script returns."""

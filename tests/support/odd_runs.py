@@ -175,6 +175,20 @@ def record() -> Recording:
     return Recording(folder, records)
 
 
+def charts() -> Path:
+    """A run with small numbers, negative bars, and a chart of a table it logs, too."""
+    with wandb.init(mode="offline", name="charts") as run:
+        for step in range(3):
+            table = wandb.Table(
+                columns=["label", "value"], data=[["down", -2.0 - step], ["up", 1.0]]
+            )
+            bars = wandb.plot.bar(table, "label", "value", title="shared")
+            rate = 0.0009 + step * 1e-7
+            run.log({"rate": rate, "shared table": table, "shared": bars})
+    assert offline_log.wait_for_exit(run, timeout=60)
+    return Path(run.settings.sync_dir)
+
+
 def data_url(kind: str, content: bytes) -> str:
     """What a page holds of a file."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -1006,6 +1006,29 @@ def test_the_hardest_are_those_of_all_samples(num_hardest):
     assert {"learned_in", "forgotten", "mean_confidence"} <= set(scores[0])
 
 
+def test_samples_that_break_are_shown_with_their_images():
+    """In epoch 0 the model takes all for class 0, then for class 1."""
+
+    class Bias(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            bias = 3 * np.eye(3, dtype="float32")[min(epoch, 1)]
+            layer = self.model.layers[-1]
+            layer.set_weights([np.zeros_like(layer.get_weights()[0]), bias])
+
+    model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(3)])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    options = {"num_samples": 2, "num_hardest": 4, "from_logits": True}
+    evaluation = Evaluation((X, labels()), **options)
+    model.fit(X, labels(), epochs=3, verbose=0, callbacks=[Bias(), evaluation])
+    tables = [version["more_tables"] for _, version in evaluation.versions]
+    assert ["broken" in version for version in tables] == [False, True, False]
+    broken = rows(tables[1]["broken"])
+    assert [row["idx"] for row in broken] == [0, 3, 6, 9]  # Of ten, `num_hardest`.
+    assert {(row["label"], row["pred"]) for row in broken} == {("0", "1")}
+    for row in broken:
+        np.testing.assert_array_equal(row["image"].image, X[row["idx"], ..., 0])
+
+
 def test_the_pairs_that_are_confused_most():
     outputs = np.eye(3)[[0, 1, 1, 1, 2]] * 0.9 + 1 / 30
     evaluation, _ = fit_fixed(outputs, [0, 0, 0, 1, 1], class_names=[*"abc"])

@@ -64,8 +64,17 @@ def test_a_folder_that_was_moved_is_sent_whole(loopback, tmp_path, renamed):
             assert loopback.resolve(version, path)
 
 
-def test_files_that_are_gone_are_named_before_anything_is_sent(loopback, tmp_path):
+def test_files_that_are_gone_are_named_before_anything_is_sent(
+    loopback, tmp_path, monkeypatch
+):
+    told = []
+    monkeypatch.setattr(wandb, "termlog", lambda text, **kwargs: told.append(text))
     run = record()
+    # At the end of the training: the report first, and one way to send the run.
+    [message] = [text for text in told if "core.sync" in text]
+    folder = run.settings.sync_dir
+    assert f"python -m wandb_eval.report {folder}\n" in message
+    assert message.endswith(f"python -m wandb_eval.core.sync {folder}")
     new = tmp_path / "elsewhere"
     shutil.copytree(run.settings.sync_dir, new)
     shutil.rmtree(run.settings.sync_dir)

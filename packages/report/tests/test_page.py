@@ -50,14 +50,17 @@ def chromium():
 
 @pytest.fixture
 def open_page(runs, chromium, tmp_path):
-    """`open_page(run, ...)` writes a report and opens it; nothing may go wrong."""
+    """`open_page(run, ...)` writes a report and opens it; nothing may go wrong.
+
+    It opens the rows of the fixed samples, unless `state` says something else.
+    """
     opened = []
 
-    def open_one(name, other=None, **options):
+    def open_one(name, other=None, state="table=eval_data&view=rows", **options):
         page = tmp_path / "page.html"
         write_report(runs[name], page, compare_with=other and runs[other])
         opened.append(page.as_uri())
-        chromium.open(page, **options)
+        chromium.open(page, state=state, **options)
         return chromium
 
     yield open_one
@@ -82,14 +85,19 @@ def scaled(size, *values):
 
 @pytest.mark.parametrize("name", ["classify", "detect", "segment", "example"])
 def test_each_task_opens_at_its_last_version(open_page, runs, name):
-    page = open_page(name)
+    page = open_page(name, state="")
     assert page.one("h1").text == TITLES[name]
     assert page.texts("#version-label") == [
         f"epoch {EPOCHS - 1} ({EPOCHS} of {EPOCHS})"
     ]
-    assert page.texts("[role=tab][aria-selected=true]") == ["Predictions"]
-    assert rows_left(page) == (20 if name == "classify" else 6)
-    assert all(e.get_attribute("alt") for e in page.all(".picture > img:first-child"))
+    first = "Predictions" if name == "example" else "Hardest"
+    assert page.texts("[role=tab][aria-selected=true]") == [first]
+    assert len(page.all("[data-filter=wrong]:checked")) == (name == "example")
+    assert len(page.all(".grid .tile")) == rows_left(page) > 0
+    assert len(page.all(".grid .picture")) == rows_left(page)
+    page.click("[data-view=rows]")
+    assert page.one(".rows").is_displayed()
+    assert all(e.get_attribute("alt") for e in page.all(".rows img:first-child"))
     assert "share it as you would" in page.one(".notice").text
 
 
@@ -344,7 +352,7 @@ def test_without_scripts_the_first_table_is_there(open_page, chromium):
 def test_a_large_page_has_its_media_in_a_folder(runs, chromium, tmp_path, monkeypatch):
     monkeypatch.setattr("wandb_eval.report.writing.MOST_IN_ONE_FILE", 1000)
     path = write_report(runs["segment"], tmp_path / "page.html")
-    chromium.open(path)
+    chromium.open(path, state="table=eval_data&view=rows")
     chromium.click(".thumb")
     chromium.click("dialog [data-layer='ground_truth mask']")
     chromium.pixels(chromium.one("dialog .large .picture"))
@@ -356,7 +364,7 @@ def test_a_large_page_has_its_media_in_a_folder(runs, chromium, tmp_path, monkey
 
 
 def test_many_rows_scroll_and_many_versions_slide(chromium, many, tmp_path):
-    chromium.open(many)
+    chromium.open(many, state="table=eval_data&view=rows")
     assert chromium.texts(".count b") == ["5000"]
     assert len(chromium.all(".rows tbody tr")) < 60
     chromium.run("document.querySelector('.scroller').scrollTop = 1e9")

@@ -325,9 +325,11 @@ class RunLog:
                 f"{', '.join(under_way)}. `wandb.finish()` waits for them."
             )
         if self.writes and self.run is not None and offline(self.run):
+            folder = self.run.settings.sync_dir
             wandb.termlog(
-                "To send this run later, also from another folder or machine: python "
-                f"-m wandb_eval.core.sync {self.run.settings.sync_dir}",
+                "To see this run without an account, with wandb-eval-report: python -m "
+                f"wandb_eval.report {folder}\nTo send it to W&B, also from another "
+                f"folder or machine: python -m wandb_eval.core.sync {folder}",
                 repeat=False,
             )
 

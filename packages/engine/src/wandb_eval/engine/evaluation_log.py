@@ -211,12 +211,13 @@ class EvaluationLog:
         fixed = evaluation.fixed.with_rows(rows)
         self._sample_rows.know(fixed.index, rows)
         hardest = self._known_rows(evaluation.hardest)
+        broken = self._known_rows(evaluation.broken)
         problems = evaluation.problems
         if problems is not None:
             shown = self._known_rows(problems.samples)
             problems = dataclasses.replace(problems, samples=shown)
         return dataclasses.replace(
-            evaluation, fixed=fixed, hardest=hardest, problems=problems
+            evaluation, fixed=fixed, hardest=hardest, broken=broken, problems=problems
         )
 
     def _known_rows(self, evaluated: EvaluatedSamples) -> EvaluatedSamples:
@@ -225,10 +226,12 @@ class EvaluationLog:
     def _tables(self, evaluation: Evaluation, is_kept: bool) -> dict[str, wandb.Table]:
         """Returns the other tables of a version than that of the fixed samples."""
         tables: dict[str, wandb.Table] = {}
-        if len(evaluation.hardest):
-            columns: Sequence[Any] = self._callback.pred_table.columns
-            tables["hardest"] = wandb.Table(columns=list(columns))
-            self.add_predictions(tables["hardest"], evaluation.hardest)
+        columns: Sequence[Any] = self._callback.pred_table.columns
+        shown = {"hardest": evaluation.hardest, "broken": evaluation.broken}
+        for name, samples in shown.items():
+            if len(samples):
+                tables[name] = wandb.Table(columns=list(columns))
+                self.add_predictions(tables[name], samples)
         if evaluation.scores and (evaluation.num_samples <= MOST_SCORES or is_kept):
             tables["scores"] = _scores_table(evaluation)
         return tables

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from wandb_eval.report.cells import as_text, flat, is_near
+from wandb_eval.report.custom_charts import table_of
 from wandb_eval.report.left_out import ODD, LeftOut, describe
 from wandb_eval.report.recorded import RecordedArtifact, RecordedRun
 
 _TABLE = ".table.json"
-_ORDER = ["eval_data", "predictions", "hardest", "scores", "confused", "objects"]
-_ORDER += ["suspect_labels", "per_class"]
+_ORDER = ["eval_data", "predictions", "hardest", "broken", "scores", "confused"]
+_ORDER += ["objects", "suspect_labels", "per_class"]
 _DEEPEST = 30
 _BATCHES = 1_000_000  # An epoch has fewer.
 
@@ -58,6 +59,19 @@ def versions_of(run: RecordedRun) -> Iterator[LoggedTable]:
             for row in found or _rows_in_order(run, key, path, counts) or [{}]:
                 when = _when(run, artifact, content, row, key)
                 yield LoggedTable(key, artifact, content, *when)
+                for other in _other_keys(run, row, key):
+                    yield LoggedTable(other, artifact, dict(content), *when)
+
+
+def _other_keys(run: RecordedRun, row: Mapping[str, Any], key: str) -> Iterator[str]:
+    """Yields the keys of charts that draw a table which has a key of its own, too."""
+    own = row.get(key)
+    path = own.get("path") if isinstance(own, dict) else None
+    for chart, panel in run.charts.items() if isinstance(path, str) else ():
+        other = table_of(chart, panel)
+        cell = row.get(other)
+        if other != key and isinstance(cell, dict) and cell.get("path") == path:
+            yield other
 
 
 def read_table(raw: bytes, name: str, left_out: LeftOut) -> dict[str, Any]:

@@ -30,8 +30,18 @@ DEFAULT_PATH = "eval-report.html"
 MOST_IN_ONE_FILE = 50_000_000
 """The number of bytes above which the media go into a folder beside the page."""
 
-_MODULES = ["elements", "data", "overlays", "charts", "table", "detail", "compare"]
-_MODULES += ["weak", "main"]
+_MODULES = [
+    "elements",
+    "data",
+    "overlays",
+    "boxes",
+    "charts",
+    "matrix",
+    "table",
+    "grid",
+]
+_MODULES += ["zoom", "detail", "classes", "compare", "weak"]
+_MODULES += ["address", "main"]
 _ROWS = 100  # Of the table that needs no JavaScript.
 
 

@@ -149,6 +149,7 @@ class Collector:
         self._decode = decode
         self._top = TopK(num_hardest)
         self._suspects = TopK(NUM_SUSPECTS)
+        self._broken = TopK(num_hardest)
         self._correct: list[Any] = []
         self._confidence: list[Any] = []
         self._worker = BackgroundWorker(self._take)
@@ -198,6 +199,11 @@ class Collector:
     def suspects(self) -> EvaluatedSamples:
         """The samples whose target may be wrong, where the task can tell."""
         return EvaluatedSamples.of(self._suspects.samples())
+
+    @property
+    def broken(self) -> EvaluatedSamples:
+        """The samples that were right in the last evaluation and are wrong now."""
+        return EvaluatedSamples.of(self._broken.samples())
 
     def learn(self, epoch: int) -> Learning | None:
         """Updates the learning of samples; `None` if the task can't tell."""
@@ -289,6 +295,9 @@ class Collector:
             return
         self._correct.append(scores.correct)
         self._confidence.append(scores.confidence)
+        was_correct = self._learning.was_correct(first, len(first_key))
+        broke = was_correct & ~scores.correct
+        self._broken.offer(np.where(broke, first_key, -np.inf), keep)
         mean = self._learning.mean_confidence(first, scores.confidence)
         # A target that the model predicts is no suspect.
         self._suspects.offer(np.where(scores.correct, -np.inf, 1 - mean), keep)

@@ -291,9 +291,14 @@ class Evaluator:
         in_order = order == "same" and collected.in_order and is_alone()
         properties = self._properties.of_pass(collected.properties, seen)
         problems = self._properties.take_problems()
-        hardest, suspects, with_problems = (
+        hardest, suspects, broken, with_problems = (
             self.identities.name(kept, seen.samples, in_order)
-            for kept in (collected.hardest, collected.suspects, problems.samples)
+            for kept in (
+                collected.hardest,
+                collected.suspects,
+                collected.broken,
+                problems.samples,
+            )
         )
         return Evaluation(
             metrics=collected.metrics,
@@ -308,6 +313,7 @@ class Evaluator:
             errors=np.concatenate(collected.errors) if collected.errors else None,
             properties=properties,
             problems=dataclasses.replace(problems, samples=with_problems),
+            broken=broken if in_order else EvaluatedSamples(),
         )
 
     def _new_collector(

@@ -81,6 +81,16 @@ class Learning:
             return now
         return np.asarray((before + now) / (self._count + 1))
 
+    def was_correct(self, first: int, count: int) -> NDArray[np.bool_]:
+        """Returns whether samples were right in the evaluation before this one.
+
+        Args:
+            first: The place of the first of the samples.
+            count: The number of samples.
+        """
+        before = self._correct[first : first + count]
+        return before if len(before) == count else np.zeros(count, np.bool_)
+
     def columns(self) -> dict[str, list[Any]]:
         """Returns the statistics of each sample, by name, as plain values."""
         mean = self._sum / max(self._count, 1)

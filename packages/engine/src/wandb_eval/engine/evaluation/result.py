@@ -53,6 +53,8 @@ class Evaluation:
             `(num_samples,)`.
         problems: The problems of the data, in the first evaluation of a training;
             `None` in later ones.
+        broken: The samples that were right in the evaluation before and are wrong now,
+            the hardest first; at most as many as `hardest` may have.
     """
 
     metrics: Metrics | None
@@ -67,6 +69,7 @@ class Evaluation:
     errors: NDArray[np.float64] | None = None
     properties: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     problems: FoundProblems | None = None
+    broken: EvaluatedSamples = field(default_factory=EvaluatedSamples)
 
     @property
     def num_samples(self) -> int:

@@ -1,7 +1,7 @@
 // Line charts and heat maps in plain SVG and HTML.
-import { button, el, isNumber, svg, text, verdict } from "./elements.js";
+import { classButton, el, isNumber, svg, text } from "./elements.js";
 
-const WIDTH = 360, HEIGHT = 220, LEFT = 46, RIGHT = 10, TOP = 10, BOTTOM = 34;
+const WIDTH = 360, HEIGHT = 220, LEAST_LEFT = 46, RIGHT = 10, TOP = 10, BOTTOM = 34;
 const LINES = Array.from({ length: 10 }, (_, i) => `var(--line-${i})`);
 
 // Returns about `count` round numbers from `low` to `high`.
@@ -12,6 +12,9 @@ function ticks(low, high, count) {
   const first = Math.ceil(low / step) * step; // For huge numbers, `first + step` may be `first`.
   return Array.from({ length: 3 * count }, (_, i) => Number((first + i * step).toPrecision(12))).filter((at) => at <= high + step / 1e6);
 }
+
+// The space that labels need on the left, so that each is seen as a whole.
+const leftOf = (labels) => Math.max(LEAST_LEFT, ...labels.map((one) => 12 + 6.6 * text(one).length));
 
 const isDrawn = (value) => isNumber(value) && Math.abs(value) < 1e300;
 
@@ -33,6 +36,7 @@ export function lineChart({ title, series, x = "", y = "", marker, pick, dots = 
   const xs = points.map((point) => point[0]), [left, right] = extent(xs);
   let [low, high] = extent(points.map((point) => point[1]));
   if (low >= 0 && high <= 1 && high - low > 0.3) [low, high] = [0, 1];
+  const LEFT = leftOf(ticks(low, high, 4));
   const px = (value) => LEFT + ((value - left) / (right - left)) * (WIDTH - LEFT - RIGHT);
   const py = (value) => HEIGHT - BOTTOM - ((value - low) / (high - low)) * (HEIGHT - TOP - BOTTOM);
   const nearest = (event) => {
@@ -61,64 +65,26 @@ export function lineChart({ title, series, x = "", y = "", marker, pick, dots = 
   }
   if (pick) drawing.addEventListener("click", (event) => pick(nearest(event)));
   const swatch = (one) => el("i", { class: "swatch", style: { background: one.color, opacity: one.dashed ? 0.6 : 1 } });
-  const legend = shown.length > 1 ? el("ul", { class: "key" }, ...shown.map((one) => el("li", {}, swatch(one), one.name))) : null;
+  const legend = shown.length > 1 ? el("ul", { class: "key" }, ...shown.map((one) => el("li", {}, swatch(one), el("bdi", {}, one.name)))) : null;
   const last = shown[0].points.filter((point) => !isNumber(marker) || point[0] <= marker).at(-1);
   const aside = pick && shown.length === 1 && last ? el("strong", {}, text(last[1])) : el("small", {}, y);
   return el("figure", { class: "chart" }, el("figcaption", {}, el("span", {}, title), aside), drawing, legend);
 }
 
-// Formats a count, or a share with two digits; 0 is empty.
-const short = (count) => (Number.isInteger(count) ? count || "" : count >= 0.005 ? count.toFixed(2) : "");
-
-const MOST_CELLS = 90_000;
-
-// Draws a confusion matrix: a table of buttons, with the arrow keys to move.
-export function heatMap({ title, rows, pick, picked }) {
-  const names = [...new Set(rows.map((row) => row[0]))];
-  const across = [...new Set(rows.map((row) => row[1]))];
-  if (names.length * across.length > MOST_CELLS) throw new Error(`${names.length} times ${across.length} cells are too many.`);
-  const counts = new Map(rows.map(([actual, predicted, count]) => [`${names.indexOf(actual)} ${across.indexOf(predicted)}`, isNumber(count) ? count : 0]));
-  const sums = names.map((_, i) => across.reduce((sum, __, j) => sum + (counts.get(`${i} ${j}`) || 0), 0));
-  const cells = names.map((actual, i) => across.map((predicted, j) => {
-    const count = counts.get(`${i} ${j}`) || 0, share = sums[i] ? count / sums[i] : 0;
-    const says = `${actual} taken for ${predicted}: ${text(count)}`;
-    const cell = button(() => pick(actual, predicted), {
-      tabindex: i + j ? -1 : 0, class: `${verdict(actual !== predicted)} ${share > 0.5 ? "strong" : ""}`,
-      "aria-label": says, title: `${says} (${(100 * share).toFixed(0)} % of ${actual})`,
-      "aria-pressed": String(picked?.[0] === actual && picked?.[1] === predicted),
-      onkeydown: (event) => {
-        const [down, right] = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key] ?? [0, 0];
-        const next = cells[i + down]?.[j + right];
-        if (!(down || right)) return;
-        event.preventDefault();
-        event.stopPropagation();
-        if (next) { cell.tabIndex = -1; next.tabIndex = 0; next.focus(); }
-      },
-    }, names.length <= 24 ? short(count) : "");
-    cell.style.setProperty("--share", `${Math.round(100 * Math.sqrt(share))}%`);
-    return cell;
-  }));
-  const grid = el("table", { class: `heat ${names.length > 12 ? "many" : ""}` },
-    el("thead", {}, el("tr", {}, el("th", { class: "corner" }, "actual ↓ predicted →"),
-      ...across.map((name) => el("th", { scope: "col" }, el("span", {}, name))))),
-    el("tbody", {}, ...cells.map((line, i) => el("tr", {}, el("th", { scope: "row" }, names[i]),
-      ...line.map((cell) => el("td", {}, cell))))));
-  return el("figure", { class: "chart wide" },
-    el("figcaption", {}, el("span", {}, title), el("small", {}, "click a cell to see its rows")),
-    el("div", { class: "scroll" }, grid));
-}
-
-export function barChart({ title, rows: all }) {
-  const rows = all.filter((row) => isDrawn(row[1]));
-  const most = rows.reduce((max, row) => Math.max(max, Math.abs(row[1])), 1e-9);
-  const bar = (value) => el("i", { style: { width: `${(100 * Math.abs(value)) / most}%` } });
-  const lines = rows.slice(0, 60).map(([name, value]) => el("tr", {},
-    el("th", { scope: "row" }, text(name)), el("td", {}, bar(value)), el("td", {}, text(value))));
+// Bars begin at zero, wherever that is between the lowest and the highest value.
+export function barChart({ title, rows: all, isClass = () => false }) {
+  const rows = all.filter((row) => isDrawn(row[1])).slice(0, 60);
+  const low = Math.min(0, ...rows.map((row) => row[1])), high = Math.max(0, ...rows.map((row) => row[1]));
+  const percent = (value) => `${(100 * value) / (high - low || 1)}%`;
+  const bar = (value) => el("i", { class: value < 0 ? "negative" : "", style: { marginLeft: percent(Math.min(value, 0) - low), width: percent(Math.abs(value)) } });
+  const lines = rows.map(([name, value]) => el("tr", {},
+    el("th", { scope: "row" }, isClass(name) ? classButton(name) : text(name)), el("td", {}, bar(value)), el("td", {}, text(value))));
   return el("figure", { class: "chart" }, el("figcaption", {}, title), el("table", { class: "bars" }, ...lines));
 }
 
 export function histogram({ title, bins, counts }) {
   const most = counts.reduce((a, b) => Math.max(a, b), 1e-9), [low, high] = [bins[0], bins.at(-1)];
+  const LEFT = leftOf([most]);
   const px = (value) => LEFT + ((value - low) / (high - low || 1)) * (WIDTH - LEFT - RIGHT);
   const size = (count) => (Math.max(count, 0) / most) * (HEIGHT - TOP - BOTTOM);
   const bars = counts.map((count, i) => svg("rect", { x: px(bins[i]), y: HEIGHT - BOTTOM - size(count),

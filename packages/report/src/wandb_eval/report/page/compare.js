@@ -1,8 +1,7 @@
 // Two versions, or two runs, side by side: the fixed and the broken samples.
 import { button, el, isNumber, select, text, verdict, words } from "./elements.js";
-import { page, timesOf, viewAt } from "./data.js";
+import { page, summary, timesOf, viewAt } from "./data.js";
 import { picture } from "./overlays.js";
-import { summary } from "./detail.js";
 
 const AT_ONCE = 60;
 const NO_MEASURES = ["idx", "epoch", "batch", "num_boxes"];
@@ -52,7 +51,7 @@ export class Compare {
     const end = (run) => timesOf(page.runs[run]).at(-1)?.time;
     const first = last ? end(0) : timesOf(page.runs[0])[0]?.time;
     Object.assign(this, { sides: [[0, first], [last, end(last)]], group: null, measure: null, shown: AT_ONCE });
-    this.box = el("section", { id: "compare" });
+    this.box = el("section", { id: "compare", tabindex: -1 });
   }
 
   view([run, time]) {
@@ -64,7 +63,8 @@ export class Compare {
   }
 
   draw() {
-    this.box.hidden = this.sides.some(([run]) => !page.runs[run].tables.length);
+    const isAlone = page.runs.length < 2 && timesOf(page.runs[0]).length < 2;
+    this.box.hidden = isAlone || this.sides.some(([run]) => !page.runs[run].tables.length);
     if (this.box.hidden) return;
     const [a, b] = this.sides.map((side) => this.view(side));
     const measures = measuresOf(a).filter((name) => measuresOf(b).includes(name));
@@ -72,7 +72,7 @@ export class Compare {
     if (!measures.length) { this.box.hidden = true; return; }
     const groups = compareViews(a, b, this.measure);
     const changes = this.measure === "right or wrong" ? ["fixed", "broken"] : ["better", "worse"];
-    const names = { better: changes[0], worse: changes[1], same: "as before" };
+    const names = { better: changes[0], worse: changes[1], same: "unchanged" };
     this.group ??= ["worse", "better", "same"].find((group) => groups[group].length) ?? "worse";
     const again = (change) => (value) => { change(value); this.shown = AT_ONCE; this.draw(); };
     const sides = page.runs.flatMap((run, i) => timesOf(run).map(({ time, label }) => (

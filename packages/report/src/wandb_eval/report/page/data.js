@@ -1,5 +1,5 @@
 // The data of the page, and functions to search it.
-import { text } from "./elements.js";
+import { text, verdict, words } from "./elements.js";
 
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
 const media = read("media");
@@ -11,9 +11,9 @@ document.getElementById("static").remove();
 export const page = read("data");
 export const urlOf = (file) => media[file];
 
-const OF_CLASSES = ["label", "pred", "actual", "predicted", "class", "suggested"];
+export const OF_CLASSES = ["label", "pred", "actual", "predicted", "class", "suggested"];
 const LISTS_OF_CLASSES = ["classes", "class_iou", "predicted_classes"];
-const TITLES = { eval_data: "Predictions", predictions: "Predictions", hardest: "Hardest",
+const TITLES = { eval_data: "Predictions", predictions: "Predictions", hardest: "Hardest", broken: "Newly broken",
   scores: "All samples", confused: "Confused pairs", objects: "Mistakes, cut out",
   suspect_labels: "Suspect labels", weak_slices: "Weak slices", data_problems: "Problems of the data", per_class: "Classes", val_data: "Ground truth" };
 
@@ -54,9 +54,13 @@ export class View {
     return names.every((name) => this.columns.has(name));
   }
 
-  // The first column with images.
+  // The columns with images.
+  get pictures() {
+    return [...this.columns.keys()].filter((name) => this.columns.get(name).type === "image");
+  }
+
   get picture() {
-    return [...this.columns.keys()].find((name) => this.columns.get(name).type === "image");
+    return this.pictures[0];
   }
 
   // The identity of a sample.
@@ -92,8 +96,30 @@ export class View {
     return classes.includes(actual) && classes.includes(predicted);
   }
 
+  // How a row tells of a class: "right", "wrong" (predicted only), "missed", or nothing.
+  ofClass(row, name) {
+    if (this.has("label", "pred")) return hit(isNamed(this.get(row, "label"), name), isNamed(this.get(row, "pred"), name));
+    const column = this.columns.get(this.picture), cell = column?.values[row];
+    if (cell?.boxes) {
+      const boxes = (layer) => (cell.boxes[layer] ?? []).filter((box) => nameOf(column, layer, box) === name);
+      const isMarked = (box) => box[5] && !box[5].startsWith(name);
+      const truth = boxes("ground_truth"), found = boxes("predictions");
+      if (truth.some(isMarked) || (truth.length && !found.length)) return "missed";
+      if (found.some(isMarked)) return "wrong";
+      return hit(truth.length > 0, found.length > 0);
+    }
+    const iou = scoredClasses(this.get(row, "class_iou")).find(([one]) => one === name);
+    return iou && (iou[1] >= 0.5 ? "right" : "wrong");
+  }
+
   // Returns the names of the classes in a row.
   classes(row) {
+    this.known ??= [];
+    this.known[row] ??= this.findClasses(row);
+    return this.known[row];
+  }
+
+  findClasses(row) {
     const names = new Set();
     for (const [name, column] of this.columns) {
       const value = column.values[row];
@@ -111,15 +137,20 @@ function listedClasses(name, value) {
   if (Array.isArray(value)) return value.filter((one) => typeof one === "string");
   if (typeof value !== "string") return [];
   if (name === "classes") return value.split(", ").filter(Boolean);
-  return [...value.matchAll(/(.+?) (?:-?\d+\.\d\d|nan)(?:, |$)/g)].map(([, one]) => one);
+  return scoredClasses(value).map(([one]) => one);
 }
+
+const hit = (isTrue, isFound) => (isTrue ? (isFound ? "right" : "missed") : isFound ? "wrong" : undefined);
+const isNamed = (value, name) => (Array.isArray(value) ? value.includes(name) : value === name || text(value).split(", ").includes(name));
+const scoredClasses = (value) => (typeof value === "string" ? [...value.matchAll(/(.+?) (-?\d+\.\d\d|nan)(?:, |$)/g)].map(([, name, score]) => [name, Number(score)]) : []);
+const nameOf = (column, layer, box) => column.layers[layer]?.[box[4]] ?? String(box[4]);
 
 // The names of the classes in the boxes of a cell, of one layer or of all.
 export function layerClasses(column, cell, only) {
   const names = new Set();
   for (const [layer, boxes] of Object.entries(cell?.boxes ?? {})) {
     if (only && only !== layer) continue;
-    for (const box of boxes) names.add(column.layers[layer]?.[box[4]] ?? String(box[4]));
+    for (const box of boxes) names.add(nameOf(column, layer, box));
   }
   return names;
 }
@@ -161,4 +192,17 @@ export function picturesAt(run, time) {
     }
   }
   return found;
+}
+
+// Describes a row in two or three lines.
+export function summary(view, row) {
+  const lines = [];
+  const mark = { wrong: "✗ ", right: "✓ " }[verdict(view.wrong(row))] ?? "";
+  if (view.columns.has("pred")) lines.push(`${mark}${text(view.get(row, "pred"))}`);
+  const names = ["score", "loss", "missed", "wrong", "errors", "true_positives", "false_positives", "false_negatives", "mean_iou", "mean_dice", "mae", "ssim", "error"];
+  for (const name of names) {
+    const column = view.columns.get(name);
+    if (column && column.type !== "image" && lines.length < 3) lines.push(`${words(name)} ${text(view.get(row, name)) || "–"}`);
+  }
+  return lines;
 }

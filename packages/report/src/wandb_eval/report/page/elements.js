@@ -64,6 +64,15 @@ export function text(value) {
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }
 
+// A name inside of a sentence, whatever the direction of its script.
+export const isolated = (name) => `\u2068${text(name)}\u2069`;
+
+// The name of a class. A click shows all that is known of the class; see classes.js.
+export function classButton(name, attributes) {
+  const ask = () => document.dispatchEvent(new CustomEvent("about-class", { detail: name }));
+  return button(ask, { class: "of-class", "data-of-class": name, title: `About the class ${isolated(name)}`, ...attributes }, name);
+}
+
 // Whether the user is using an element, which must then stay as it is.
 export const isInUse = (box) => box.matches(":focus-within, :active");
 

@@ -1,15 +1,19 @@
 // The parts of the page, and the choice of a version.
 import { attempt, attemptFigure, button, el, isInUse, select, text } from "./elements.js";
 import { page, timesOf, titleOf, versionAt, viewAt, View } from "./data.js";
-import { barChart, heatMap, histogram, lineChart } from "./charts.js";
+import { barChart, histogram, lineChart } from "./charts.js";
+import { heatMap } from "./matrix.js";
 import { layerControls, mediaStrip, updateMasks } from "./overlays.js";
-import { RowsTable, filterControls, newQuery } from "./table.js";
+import { RowsTable, exported, filterControls, newQuery, rowsOf } from "./table.js";
+import { Grid, SIZES } from "./grid.js";
 import { Detail } from "./detail.js";
+import { ClassView } from "./classes.js";
+import { onAddress, readAddress, writeAddress } from "./address.js";
 import { Compare } from "./compare.js";
 import { scoresOf, slicesAt, weakSlices } from "./weak.js";
 
 const MOST_CURVES = 8;
-const state = { run: 0, place: 0, table: 0, queries: new Map() };
+const state = { run: 0, place: 0, table: 0, view: "grid", size: "medium", queries: new Map() };
 const run = () => page.runs[state.run];
 const times = () => timesOf(run());
 const now = () => times()[state.place] ?? { time: Infinity, label: "" };
@@ -26,16 +30,24 @@ const slider = el("input", { type: "range", id: "version", min: 0, step: 1, "ari
   oninput: () => choose(Number(slider.value)) });
 const label = el("output", { for: "version", id: "version-label" });
 const stepper = (by, sign, name) => button(() => choose(state.place + by), { "aria-label": name }, sign);
+// A part of the page is reached without another address, which holds the state.
+const jump = (event, target) => {
+  event.preventDefault();
+  target.scrollIntoView();
+  target.focus();
+};
 const parts = { tables: "Samples", weak: "Where it fails", compare: "Changes", charts: "Charts", curves: "Numbers" };
 const runs = page.runs.map((one, i) => [String(i), `${"AB"[i]}: ${one.name}`]);
 const bar = el("div", { class: "bar", role: "group", "aria-label": "Version" },
   runs.length > 1 ? select(runs, "0", (value) => chooseRun(Number(value)), { "aria-label": "Run", id: "run" }) : null,
   stepper(-1, "‹", "Previous version"), slider, stepper(1, "›", "Next version"), label,
-  el("nav", { "aria-label": "Parts of the page" }, ...Object.entries(parts).map(([id, name]) => el("a", { href: `#${id}` }, name))));
+  el("nav", { "aria-label": "Parts of the page" }, ...Object.entries(parts).map(([id, name]) => 
+    el("a", { href: `#${id}`, "data-part": id, onclick: (event) => jump(event, document.getElementById(id)) }, name))));
 
 function choose(place) {
   state.place = Math.max(0, Math.min(place, times().length - 1));
   update();
+  moved();
 }
 
 function chooseRun(place) {
@@ -55,22 +67,39 @@ function chooseTime(x) {
 document.addEventListener("keydown", (event) => {
   const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
   if (!step || event.altKey || event.ctrlKey || event.metaKey) return;
-  if (event.target.closest("input, select, dialog, .heat, .scroll")) return; // These elements use the arrow keys themselves.
+  if (event.target.closest("input, select, dialog, .heat, .scroll, .grid")) return; // These elements use the arrow keys themselves.
   event.preventDefault();
   choose(state.place + step);
 });
 
 // --- Tables ------------------------------------------------------------------------------
 
-const detail = new Detail(() => updateTable());
-const rows = new RowsTable({ open: (place, column) => detail.open(rows.view, rows.rows, place, column), changed: () => updateTable() });
+const detail = new Detail({ changed: () => updateTable(), moved: () => moved() });
+const open = (place) => { detail.open(rows.view, rows.rows, place); moved(true); };
+const rows = new RowsTable({ open, changed: () => { updateTable(); moved(); } });
+const grid = new Grid({ open });
+const classView = new ClassView({
+  now: () => ({ run: run(), ...now() }), moved: () => moved(Boolean(classView.name)),
+  open: (view, some, place) => { detail.open(view, some, place); moved(true); },
+  show: (name, of) => showRows(run().tables.findIndex((table) => table.name === name), { of }),
+});
 const tabs = el("div", { class: "tabs", role: "tablist", "aria-label": "Tables" });
 const controls = el("div"), layerBox = el("div"), count = el("p", { class: "count", role: "status" });
-const tablesBox = el("section", { id: "tables" },
-  el("h2", {}, "Samples"), tabs, el("div", { class: "controls" }, controls, layerBox), count, rows.box);
+const choice = (values, key, label) => el("div", { class: "choice", role: "group", "aria-label": label }, ...values.map((value) => button(() => {
+  state[key] = value;
+  updateTable();
+  moved(true);
+}, { [`data-${key}`]: value }, value)));
+const sizeChoice = choice(Object.keys(SIZES), "size", "Size of images"), viewChoice = choice(["grid", "rows"], "view", "View");
+const exports = el("div", { class: "choice", role: "group", "aria-label": "Export" }, ...["csv", "json"].map((format) => (
+  button(() => exported(rows.view, rows.rows, query(), format), { "data-export": format, title: "The indices of these samples" }, format.toUpperCase()))));
+const tablesBox = el("section", { id: "tables", tabindex: -1 },
+  el("h2", {}, "Samples"), tabs, el("div", { class: "controls" }, controls, layerBox),
+  el("div", { class: "above" }, count, viewChoice, sizeChoice, exports), grid.box, rows.box);
+const skip = el("a", { class: "skip", href: "#tables", onclick: (event) => jump(event, tablesBox.querySelector(".thumb[tabindex='0'], :not([hidden]) > table .thumb") ?? tablesBox) }, "Skip to the samples");
 
 function updateTabs() {
-  tabs.replaceChildren(...run().tables.map((table, i) => button(() => { state.table = i; updateTabs(); updateTable(true); }, {
+  tabs.replaceChildren(...run().tables.map((table, i) => button(() => { state.table = i; updateTabs(); updateTable(true); moved(true); }, {
     role: "tab", "data-table": table.name, "aria-selected": String(i === state.table), tabindex: i === state.table ? 0 : -1,
     onkeydown: (event) => {
       const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
@@ -85,9 +114,15 @@ function updateTabs() {
 function updateTable(anew = false) {
   if (!tableNow()) { tablesBox.hidden = true; return; }
   const view = viewAt(run(), tableNow(), now().time);
-  if (anew || !isInUse(controls)) controls.replaceChildren(filterControls(view, query(), () => updateTable()));
+  if (anew || !isInUse(controls)) controls.replaceChildren(filterControls(view, query(), (again) => { updateTable(again); moved(); }));
   if (anew || !isInUse(layerBox)) layerBox.replaceChildren(layerControls(view, () => { updateMasks(); updateTable(); }));
+  const isGrid = state.view === "grid" && view.pictures.length > 0;
+  [viewChoice.hidden, sizeChoice.hidden, grid.box.hidden, rows.box.hidden] = [!view.pictures.length, !isGrid, !isGrid, isGrid];
+  for (const one of [...viewChoice.children, ...sizeChoice.children]) {
+    one.setAttribute("aria-pressed", String([state.view, state.size].includes(one.textContent)));
+  }
   rows.show(view, query());
+  if (isGrid) grid.show(view, rows.rows, state.size);
   const left = rows.rows.length;
   const other = view.time === now().time ? "" : ` · this table was logged at ${view.label}`;
   count.replaceChildren(el("b", {}, String(left)), ` of ${view.rows} rows${other}`);
@@ -103,17 +138,30 @@ function pickPair(actual, predicted) {
     for (let row = 0; row < view.rows; row += 1) matching += view.isOfPair(row, actual, predicted);
     return matching;
   });
-  state.table = Math.max(found.indexOf(Math.max(...found)), 0);
-  Object.assign(query(), newQuery(), { pair });
+  showRows(Math.max(found.indexOf(Math.max(...found)), 0), { pair });
+}
+
+// Shows the rows of a table that a new query finds.
+function showRows(table, some) {
+  state.table = table;
+  Object.assign(query(), newQuery(), some);
   updateTabs();
   updateTable(true);
   tablesBox.scrollIntoView();
   updateCharts();
+  moved(true);
+}
+
+// The table that the page opens at, of the samples that are most worth a look.
+function firstTable() {
+  const shown = run().tables.map((table) => viewAt(run(), table, now().time)).map((view) => (view.pictures.length && view.rows ? view.name : ""));
+  const hardest = shown.findIndex((name) => /(^|\/)hardest( \(|$)/.test(name));
+  return Math.max(hardest < 0 ? shown.findIndex(Boolean) : hardest, 0);
 }
 
 // --- Where it fails -----------------------------------------------------------------------
 
-const weakBox = el("section", { id: "weak" });
+const weakBox = el("section", { id: "weak", tabindex: -1 });
 
 function updateWeak() {
   const slices = slicesAt(run(), now().time);
@@ -132,11 +180,26 @@ function pickSlice(slice) {
   updateTabs();
   updateTable(true);
   tablesBox.scrollIntoView();
+  moved(true);
 }
 
 // --- Curves and charts ---------------------------------------------------------------------
 
-const curvesBox = el("section", { id: "curves" }), chartsBox = el("section", { id: "charts" });
+const curvesBox = el("section", { id: "curves", tabindex: -1 }), chartsBox = el("section", { id: "charts", tabindex: -1 });
+
+// The names of the classes in all tables.
+const classesOfRuns = new Map();
+function classNames() {
+  if (!classesOfRuns.has(run())) {
+    const names = new Set();
+    for (const table of run().tables) {
+      const view = viewAt(run(), table, now().time);
+      for (let row = 0; row < view.rows; row += 1) view.classes(row).forEach((name) => names.add(name));
+    }
+    classesOfRuns.set(run(), names);
+  }
+  return classesOfRuns.get(run());
+}
 
 function updateCurves() {
   const groups = new Map();
@@ -174,7 +237,7 @@ function updateCharts() {
       const counts = all.map(([actual, predicted, count]) => [text(actual), text(predicted), count]);
       return heatMap({ title, rows: counts, pick: pickPair, picked: tableNow() && query().pair });
     }
-    if (chart.kind === "bar") return barChart({ title, rows: all });
+    if (chart.kind === "bar") return barChart({ title, rows: all, isClass: (name) => classNames().has(name) });
     const series = new Map();
     for (const [x, y, name] of all) {
       if (!series.has(name)) series.set(name, []);
@@ -220,12 +283,68 @@ function update() {
   attempt(chartsBox, updateCharts);
 }
 
-state.place = Math.max(0, times().length - 1);
-document.getElementById("app").replaceWith(head(), bar, el("main", {}, tablesBox, weakBox, compare.box, chartsBox, curvesBox),
+// --- The address -------------------------------------------------------------------------
+
+const TEXTS = ["class", "column", "from", "to", "text"], LISTS = ["pair", "of", "hidden"];
+let isRestoring = false;
+
+function moved(isStep = false) {
+  if (isRestoring || !page.runs.length) return;
+  const last = times().length - 1, asked = tableNow() ? query() : newQuery();
+  const list = (value) => (value?.length ? JSON.stringify(value) : "");
+  writeAddress({
+    run: state.run || "", at: state.place < last ? String(now().time) : "", table: tableNow()?.name, view: state.view === "grid" ? "" : state.view,
+    size: state.size === "medium" ? "" : state.size, sort: asked.sort, down: asked.descending ? 1 : "", wrong: asked.wrong ? 1 : "",
+    ...Object.fromEntries(TEXTS.map((key) => [key, asked[key]])), ...Object.fromEntries(LISTS.map((key) => [key, list(asked[key])])),
+    side: detail.inStep ? 1 : "", sample: detail.sample, about: classView.name,
+  }, isStep);
+}
+
+// Addresses may be of another page, or be written by hand.
+function listOf(value) {
+  try {
+    const list = JSON.parse(value);
+    return Array.isArray(list) && list.every((one) => typeof one === "string") ? list : null;
+  } catch { return null; }
+}
+
+function restore(values) {
+  isRestoring = true;
+  detail.close();
+  classView.close();
+  state.run = page.runs[values.run] ? Number(values.run) : 0;
+  const at = times().findIndex(({ time }) => String(time) === values.at);
+  state.place = at < 0 ? Math.max(0, times().length - 1) : at;
+  const table = run().tables.findIndex(({ name }) => name === values.table);
+  state.table = table < 0 ? firstTable() : table;
+  state.view = values.view === "rows" ? "rows" : "grid";
+  state.size = values.size in SIZES ? values.size : "medium";
+  detail.inStep = Boolean(values.side);
+  if (tableNow()) {
+    const texts = Object.fromEntries(TEXTS.map((key) => [key, values[key] ?? ""]));
+    const lists = Object.fromEntries(LISTS.map((key) => [key, listOf(values[key])]));
+    const pairs = Object.fromEntries(["pair", "of"].map((key) => [key, lists[key]?.length === 2 ? lists[key] : null]));
+    Object.assign(query(), newQuery(), texts, pairs, { sort: values.sort ?? null, descending: Boolean(values.down), wrong: Boolean(values.wrong), hidden: lists.hidden ?? [] });
+    const view = viewAt(run(), tableNow(), now().time);
+    // Where there are no hardest samples, the wrong ones.
+    if (table < 0 && view.pictures.length && !titleOf(view.name).startsWith("Hardest")) query().wrong = rowsOf(view, { ...newQuery(), wrong: true }).length > 0;
+  }
+  updateTabs();
+  update();
+  attempt(tablesBox, () => updateTable(true));
+  if (values.about) classView.about(values.about);
+  const place = values.sample ? rows.rows.findIndex((row) => text(rows.view.key(row)) === values.sample) : -1;
+  if (place >= 0) detail.open(rows.view, rows.rows, place);
+  isRestoring = false;
+}
+
+document.getElementById("app").replaceWith(skip, head(), bar, el("main", {}, tablesBox, weakBox, compare.box, chartsBox, curvesBox),
   el("footer", {}, `Written by wandb-eval-report, ${new Date(page.written).toLocaleString()}. It needs no network.`));
 updateMasks();
-updateTabs();
-update();
-attempt(tablesBox, () => updateTable(true));
+restore(readAddress());
+onAddress(restore);
 attempt(compare.box, () => compare.draw());
+for (const link of bar.querySelectorAll("[data-part]")) link.hidden = document.getElementById(link.dataset.part).hidden;
+window.addEventListener("beforeprint", () => { rows.draw(true); grid.draw(true); });
+window.addEventListener("afterprint", () => { rows.draw(); grid.draw(); });
 document.documentElement.dispatchEvent(new Event("booted"));

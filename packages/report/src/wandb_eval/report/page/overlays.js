@@ -1,6 +1,7 @@
 // Pictures with their boxes and masks, drawn by the browser.
-import { checkbox, el, svg, text, words } from "./elements.js";
+import { checkbox, classButton, el, svg, words } from "./elements.js";
 import { page, urlOf } from "./data.js";
+import { boxesOf, drawBoxes } from "./boxes.js";
 
 // What is shown of the layers, on all pictures alike.
 export const layers = { off: new Set(["ground_truth mask", "errors mask"]), hidden: new Set(["background", "right", "not counted", ...page.hidden]),
@@ -49,7 +50,8 @@ export function updateMasks() {
 
 // The layers of all columns with images: [name, kind, class names].
 export function layersOf(view) {
-  const found = new Map();
+  if (view.layers) return view.layers;
+  const found = view.layers = new Map();
   for (const column of view.columns.values()) {
     if (column.type !== "image") continue;
     for (const cell of column.values) {
@@ -61,23 +63,9 @@ export function layersOf(view) {
   return found;
 }
 
-const scoreOf = (box) => Object.values(box[6]).find((value) => typeof value === "number");
-
-// W&B's captions hide other boxes there, so ours say no more than what is wrong.
-function captionOf(box, name) {
-  const score = scoreOf(box), known = score === undefined ? name : `${name} ${score.toFixed(2)}`;
-  if (!box[5]) return known;
-  return box[5].startsWith(name) ? box[5] : `${known} (${box[5]})`;
-}
-
-export function boxesOf(cell, column) {
-  return Object.entries(cell.boxes ?? {}).flatMap(([layer, boxes]) => boxes
-    .map((box) => ({ layer, box, name: column.layers[layer]?.[box[4]] ?? text(box[4]) }))
-    .filter(({ box, name }) => !layers.off.has(`${layer} box`) && !layers.hidden.has(name) && !((scoreOf(box) ?? 1) < layers.score)));
-}
-
-// Draws a picture with its layers. `alt` describes it; `captions`: whether boxes have captions.
-export function picture(cell, column, alt, captions = false) {
+// Draws a picture with its layers. `alt` describes it; `large`: with captions, and boxes
+// that can be singled out; `isShown(layer, key)`: whether a layer is in this picture.
+export function picture(cell, column, alt, { large = false, isShown = (layer, key) => !layers.off.has(key) } = {}) {
   const width = cell.width ?? 1, height = cell.height ?? 1;
   const image = el("img", { src: urlOf(cell.file), alt: cell.caption ?? alt, decoding: "async", draggable: "false" });
   const frame = el("span", { class: "picture", style: { aspectRatio: `${width} / ${height}` } }, image);
@@ -88,25 +76,12 @@ export function picture(cell, column, alt, captions = false) {
   });
   if (width < 200) frame.classList.add("pixels");
   for (const [name, file] of Object.entries(cell.masks ?? {})) {
-    if (layers.off.has(`${name} mask`)) continue;
+    if (!isShown(name, `${name} mask`)) continue;
     const filter = `url(#${filterOf(column.layers[name] ?? {})})`;
     frame.append(el("img", { class: "mask", "data-layer": name, src: urlOf(file), alt: "", style: { filter } }));
   }
-  const boxes = boxesOf(cell, column);
-  if (boxes.length) {
-    const isTruth = (layer) => layer === "ground_truth";
-    frame.append(svg(
-      "svg", { class: "boxes", viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" },
-      ...boxes.map(({ layer, box: [left, top, right, bottom, id] }) => svg("rect", {
-        x: left, y: top, width: Math.max(right - left, 0), height: Math.max(bottom - top, 0), stroke: colorOf(id),
-        class: isTruth(layer) ? "truth" : "prediction", "data-layer": layer }))));
-    const percent = (value, of) => `${(100 * value) / of}%`;
-    const caption = ({ layer, box, name }) => el("span", {
-      class: `caption ${isTruth(layer) ? "below" : "above"}`,
-      style: { left: percent(box[0], width), top: percent(box[isTruth(layer) ? 3 : 1], height), borderColor: colorOf(box[4]) },
-    }, captionOf(box, name));
-    if (captions && layers.captions) frame.append(...boxes.map(caption));
-  }
+  const boxes = boxesOf(cell, column, isShown);
+  if (boxes.length) drawBoxes(frame, boxes, { width, height }, large);
   return frame;
 }
 
@@ -130,13 +105,18 @@ export function layerControls(view, changed, large = false) {
   };
   const captions = checkbox(layers.captions, (on) => { layers.captions = on; changed(); }, { "data-control": "captions" }, "captions");
   const has = (kind) => found.some(([, layer]) => layer.kind === kind);
-  const names = new Map(found.flatMap(([, layer]) => Object.entries(layer.names)).map(([id, name]) => [name, id]));
+  // The ids of errors are answers, and no classes.
+  const isErrors = (layer) => layer.name === "errors";
+  const namesOf = (some) => new Map(found.filter(([, layer]) => some(layer)).flatMap(([, layer]) => Object.entries(layer.names)).map(([id, name]) => [name, id]));
   const swatch = (id) => el("i", { class: "swatch", style: { background: colorOf(id) } });
+  const legend = (title, names, label) => (names.size ? el("fieldset", { class: "legend" }, el("legend", {}, title),
+    ...[...names].map(([name, id]) => el("span", { class: "switch" },
+      checkbox(!layers.hidden.has(name), toggle(layers.hidden, name), { "data-class": name, "aria-label": `Show ${name}` }).firstChild, swatch(id), label(name)))) : null);
   return el("div", { class: "layers" },
     el("fieldset", {}, el("legend", {}, "Layers"),
       ...found.map(([key, { name }]) => checkbox(!layers.off.has(key), toggle(layers.off, key), { "data-layer": key }, words(name))),
       ...(large && has("box") ? [captions] : []), ...(has("box") ? [range("score from", "score", 0.01)] : []),
       ...(has("mask") ? [range("opacity", "opacity", 0.05)] : [])),
-    el("fieldset", { class: "legend" }, el("legend", {}, "Classes"),
-      ...[...names].map(([name, id]) => checkbox(!layers.hidden.has(name), toggle(layers.hidden, name), { "data-class": name }, swatch(id), name))));
+    legend("Classes", namesOf((layer) => !isErrors(layer)), (name) => classButton(name)),
+    legend("Errors", namesOf(isErrors), (name) => el("bdi", {}, name)));
 }

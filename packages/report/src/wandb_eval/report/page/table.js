@@ -1,12 +1,13 @@
 // A table of which only the visible rows are in the page.
-import { button, checkbox, el, isNumber, select, text, verdict, words } from "./elements.js";
-import { urlOf } from "./data.js";
+import { button, checkbox, classButton, el, isNumber, isolated, select, text, verdict, words } from "./elements.js";
+import { OF_CLASSES, urlOf } from "./data.js";
 import { picture } from "./overlays.js";
 
+const LONG = 60; // Characters, from which on a text can be opened.
 const SPARE = 4; // Rows above and below the visible ones.
 
 // The filters and the order of a table, which stay when the version changes.
-export const newQuery = () => ({ sort: null, descending: false, wrong: false, class: "", column: "", from: "", to: "", pair: null, slice: null });
+export const newQuery = () => ({ sort: null, descending: false, wrong: false, class: "", column: "", from: "", to: "", pair: null, of: null, slice: null, text: "", hidden: [] });
 
 // Returns the filtered rows, in their order.
 export function rowsOf(view, query) {
@@ -27,6 +28,8 @@ export function rowsOf(view, query) {
 function fits(view, row, query) {
   if (query.wrong && view.wrong(row) !== true) return false;
   if (query.class && !view.classes(row).has(query.class)) return false;
+  if (query.of && view.ofClass(row, query.of[1]) !== query.of[0]) return false;
+  if (query.text && !textOf(view, row).includes(query.text.toLowerCase())) return false;
   if (query.pair && !view.isOfPair(row, ...query.pair)) return false;
   if (query.slice && !query.slice.samples.has(view.key(row))) return false;
   if (query.column && view.columns.has(query.column)) {
@@ -37,8 +40,17 @@ function fits(view, row, query) {
   return true;
 }
 
+// All that is written in a row, in small letters.
+function textOf(view, row) {
+  view.texts ??= [];
+  view.texts[row] ??= [...view.columns.values()].map(({ type, values }) => (
+    ["image", "audio", "video"].includes(type) ? values[row]?.caption ?? "" : text(values[row]))).join("\n").toLowerCase();
+  return view.texts[row];
+}
+
 export function filterControls(view, query, changed) {
   const set = (key, value) => { query[key] = value; changed(); };
+  const drop = (key) => { query[key] = null; changed(true); };
   const numbers = [...view.columns].filter(([, column]) => column.type === "number").map(([name]) => name);
   const classes = new Set();
   for (let row = 0; row < view.rows; row += 1) view.classes(row).forEach((name) => classes.add(name));
@@ -50,11 +62,35 @@ export function filterControls(view, query, changed) {
     [["", none], ...options.map((name) => [name, name])], query[key], (value) => set(key, value), { "data-filter": key });
   const tells = view.rows > 0 && view.wrong(0) !== undefined;
   return el("div", { class: "filters" },
-    tells ? checkbox(query.wrong, (on) => set("wrong", on), { "data-filter": "wrong" }, "only wrong ones") : null,
+    tells ? checkbox(query.wrong, (on) => set("wrong", on), { "data-filter": "wrong" }, "only wrong samples") : null,
+    el("label", {}, "text ", el("input", { type: "search", "data-filter": "text", value: query.text, oninput: (event) => set("text", event.target.value) })),
     sorted.length ? el("label", {}, "class ", chosen(sorted, "class", "any")) : null,
-    numbers.length ? el("label", {}, "range of ", chosen(numbers, "column", "no column"), bound("from"), bound("to")) : null,
-    query.pair ? button(() => set("pair", null), { class: "chip" }, `${query.pair[0]} taken for ${query.pair[1]} ✕`) : null,
-    query.slice ? button(() => set("slice", null), { class: "chip" }, `${query.slice.name} ✕`) : null);
+    numbers.length ? el("label", {}, "number ", chosen(numbers, "column", "any"), bound("from"), bound("to")) : null,
+    query.pair ? button(() => drop("pair"), { class: "chip" }, `${isolated(query.pair[0])} taken for ${isolated(query.pair[1])} ✕`) : null,
+    query.of ? button(() => drop("of"), { class: "chip" }, `${query.of[0]}: ${isolated(query.of[1])} ✕`) : null,
+    query.slice ? button(() => drop("slice"), { class: "chip" }, `${query.slice.name} ✕`) : null,
+    columnChoice(view, query, changed));
+}
+
+function columnChoice(view, query, changed) {
+  const names = [...view.columns].filter(isShown).map(([name]) => name);
+  const toggle = (name) => (on) => { query.hidden = query.hidden.filter((one) => one !== name).concat(on ? [] : [name]); changed(); };
+  return el("details", { class: "columns" }, el("summary", {}, "Columns"),
+    ...names.map((name) => checkbox(!query.hidden.includes(name), toggle(name), { "data-column": name }, words(name))));
+}
+
+// A file with the samples that are left: their indices, in the order of the table.
+export function exported(view, rows, query, format) {
+  const name = view.columns.has("idx") ? "idx" : "row";
+  const indices = rows.map((row) => (name === "idx" ? view.get(row, "idx") : row));
+  const quoted = (value) => (/[",\n\r]/.test(text(value)) ? `"${text(value).replaceAll('"', '""')}"` : text(value));
+  const filters = Object.fromEntries(Object.entries(query).filter(([key, value]) => key !== "hidden" && value && value !== "")
+    .map(([key, value]) => [key, value.name ?? value]));
+  const content = format === "csv" ? [name, ...indices.map(quoted)].join("\n") + "\n"
+    : JSON.stringify({ run: view.run.id, table: view.name, version: view.label, filters, [name]: indices }, null, 1);
+  const link = el("a", { href: URL.createObjectURL(new Blob([content])), download: `${view.name.replace(/\W+/g, "_")}.${format}` });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
 // Returns redundant columns: one value in all rows, which the label of the version has, too.
@@ -74,9 +110,9 @@ export class RowsTable {
   show(view, query) {
     const sameTable = this.view?.name === view.name && this.view?.run === view.run;
     Object.assign(this, { view, query, rows: rowsOf(view, query) });
-    this.columns = [...view.columns].filter(isShown);
-    const first = this.columns.findIndex(([, column]) => column.type === "image");
-    if (first > 0 && view.columns.has("idx")) this.columns.unshift(...this.columns.splice(first, 1));
+    this.columns = [...view.columns].filter((one) => isShown(one) && !query.hidden.includes(one[0]));
+    const isImage = ([, column]) => column.type === "image";
+    if (view.columns.has("idx")) this.columns.sort((a, b) => isImage(b) - isImage(a));
     this.height = this.columns.some(([, column]) => ["image", "audio", "video"].includes(column.type)) ? 108 : 36;
     this.grid.style.setProperty("--row", `${this.height}px`);
     this.grid.setAttribute("aria-rowcount", this.rows.length);
@@ -102,11 +138,11 @@ export class RowsTable {
       } }, label, el("i", { "aria-hidden": "true" }, sorted ? (query.descending ? " ↓" : " ↑") : "")));
   }
 
-  draw() {
-    if (!this.view) return;
+  draw(whole = false) {
+    if (!this.view || this.box.hidden) return;
     const { height, rows, box } = this;
-    const start = Math.max(0, Math.floor(box.scrollTop / height) - SPARE);
-    const end = Math.min(rows.length, Math.ceil((box.scrollTop + box.clientHeight) / height) + SPARE);
+    const start = whole ? 0 : Math.max(0, Math.floor(box.scrollTop / height) - SPARE);
+    const end = whole ? rows.length : Math.min(rows.length, Math.ceil((box.scrollTop + box.clientHeight) / height) + SPARE);
     if (this.drawn?.[0] === start && this.drawn?.[1] === end) return;
     this.drawn = [start, end];
     const space = (count) => el("tr", { class: "space", "aria-hidden": "true" },
@@ -117,11 +153,12 @@ export class RowsTable {
 
   line(row, place) {
     return el("tr", { "aria-rowindex": place + 1, "data-row": row, class: verdict(this.view.wrong(row)) },
-      ...this.columns.map(([name, column]) => cellOf(this.view, row, name, column, () => this.open(place, name))));
+      ...this.columns.map(([name, column], i) => cellOf(this.view, row, name, column, () => this.open(place), !i && !this.view.picture)));
   }
 }
 
-export function cellOf(view, row, name, column, open) {
+// `opens`: whether a click on the cell opens the large view, as for rows without images.
+export function cellOf(view, row, name, column, open, opens) {
   const value = column.values[row];
   if (value === null || value === undefined) return el("td", { class: column.type });
   if (column.type === "image") {
@@ -134,7 +171,10 @@ export function cellOf(view, row, name, column, open) {
   }
   const mark = name === "correct" && typeof value === "boolean" ? (value ? "✓ yes" : "✗ no") : text(value);
   const answer = name === "correct" ? (value ? "yes" : "no") : "";
-  return el("td", { class: `${column.type} ${answer}`, title: mark.length > 18 ? mark : null }, el("span", {}, mark));
+  const isClass = OF_CLASSES.includes(name) && column.type === "text" && !Array.isArray(value);
+  const isLong = column.type === "text" && mark.length > LONG;
+  const inner = opens || isLong ? button(open, { class: "thumb text", title: "Open" }, mark) : isClass ? classButton(mark, { tabindex: -1 }) : mark;
+  return el("td", { class: `${column.type} ${answer}`, title: mark.length > 18 ? mark : null }, el("span", { dir: "auto" }, inner));
 }
 
 function widthOf(name, column) {

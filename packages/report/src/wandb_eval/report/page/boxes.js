@@ -1,0 +1,85 @@
+// Boxes over pictures, with captions that leave each other room.
+import { el, svg, text } from "./elements.js";
+import { colorOf, layers } from "./overlays.js";
+
+const MOST_RECTS = 12; // In small pictures; more boxes are drawn on a canvas, which is faster.
+const SKETCH = 320; // Pixels.
+
+const scoreOf = (box) => Object.values(box[6]).find((value) => typeof value === "number");
+const isTruth = (layer) => layer === "ground_truth";
+const kindOf = (layer) => (isTruth(layer) ? "truth" : "prediction");
+
+// W&B's captions hide other boxes there, so ours say no more than what is wrong.
+export function captionOf({ box, name }) {
+  const score = scoreOf(box), known = score === undefined ? name : `${name} ${score.toFixed(2)}`;
+  if (!box[5]) return known;
+  return box[5].startsWith(name) ? box[5] : `${known} (${box[5]})`;
+}
+
+// The boxes of a cell that are shown, each with a key.
+export function boxesOf(cell, column, isShown) {
+  return Object.entries(cell.boxes ?? {}).filter(([layer]) => isShown(layer, `${layer} box`)).flatMap(([layer, boxes]) => boxes
+    .map((box, i) => ({ layer, box, key: `${layer} ${i}`, name: column.layers[layer]?.[box[4]] ?? text(box[4]) }))
+    .filter(({ box, name }) => !layers.hidden.has(name) && !((scoreOf(box) ?? 1) < layers.score)));
+}
+
+export function drawBoxes(frame, boxes, { width, height }, large) {
+  if (!large && boxes.length > MOST_RECTS) { frame.append(sketch(boxes, width, height)); return; }
+  const drawing = svg("svg", { class: "boxes", viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" });
+  drawing.append(...boxes.map(({ layer, box: [left, top, right, bottom, id], key }) => svg("rect", {
+    x: left, y: top, width: Math.max(right - left, 0), height: Math.max(bottom - top, 0), stroke: colorOf(id), class: kindOf(layer), "data-layer": layer, "data-box": key })));
+  frame.append(drawing);
+  const percent = (value, of) => `${(100 * value) / of}%`;
+  if (large && layers.captions) frame.append(...boxes.map((one) => el("bdi", {
+    class: `caption ${isTruth(one.layer) ? "below" : "above"}`, "data-box": one.key,
+    style: { left: percent(one.box[0], width), top: percent(one.box[isTruth(one.layer) ? 3 : 1], height), borderColor: colorOf(one.box[4]) },
+  }, captionOf(one))));
+}
+
+function sketch(boxes, width, height) {
+  const scale = SKETCH / Math.max(width, height);
+  const canvas = el("canvas", { class: "boxes", width: Math.ceil(width * scale), height: Math.ceil(height * scale), "aria-hidden": "true" });
+  const pen = canvas.getContext("2d");
+  pen.lineWidth = 2.5;
+  for (const { layer, box: [left, top, right, bottom, id] } of boxes) {
+    pen.globalAlpha = isTruth(layer) ? 0.6 : 1;
+    pen.strokeStyle = colorOf(id);
+    pen.strokeRect(left * scale, top * scale, (right - left) * scale, (bottom - top) * scale);
+  }
+  return canvas;
+}
+
+// Hides captions that would lie over others. The ones of wrong boxes come first.
+export function arrangeCaptions(frame) {
+  const captions = [...frame.querySelectorAll(".caption")];
+  for (const one of captions) one.classList.remove("covered");
+  const isWrong = (one) => one.textContent.endsWith(")");
+  captions.sort((a, b) => b.classList.contains("singled") - a.classList.contains("singled") || isWrong(b) - isWrong(a));
+  const places = captions.map((one) => one.getBoundingClientRect()), taken = [];
+  captions.forEach((one, i) => {
+    const at = places[i];
+    const isFree = taken.every((other) => at.right <= other.left || at.left >= other.right || at.bottom <= other.top || at.top >= other.bottom);
+    one.classList.toggle("covered", !isFree);
+    if (isFree) taken.push(at);
+  });
+}
+
+// Shows one box alone, by its key; all boxes without one.
+export function singleOut(root, key) {
+  for (const frame of root.querySelectorAll(".picture")) {
+    frame.classList.toggle("one", Boolean(key));
+    for (const part of frame.querySelectorAll("[data-box]")) part.classList.toggle("singled", part.dataset.box === key);
+    arrangeCaptions(frame);
+  }
+  for (const one of root.querySelectorAll("button[data-box]")) one.setAttribute("aria-pressed", String(one.dataset.box === key));
+}
+
+// The key of the smallest box at a point of the window.
+export function boxAt(frame, x, y) {
+  let found = null, least = Infinity;
+  for (const rect of frame.querySelectorAll("rect[data-box]")) {
+    const { left, right, top, bottom, width, height } = rect.getBoundingClientRect();
+    if (x >= left && x <= right && y >= top && y <= bottom && width * height < least) [found, least] = [rect.dataset.box, width * height];
+  }
+  return found;
+}
