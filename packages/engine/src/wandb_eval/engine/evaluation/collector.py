@@ -14,7 +14,7 @@ from keras.tree import map_structure
 
 from wandb_eval.engine.evaluation.data import Batch, DataScan
 from wandb_eval.engine.evaluation.fingerprint import Fingerprint, same_content
-from wandb_eval.engine.evaluation.learning import Learning
+from wandb_eval.engine.evaluation.learning import LearnedNumbers, Learning
 from wandb_eval.engine.evaluation.samples import (
     EvaluatedSamples,
     KeptSample,
@@ -96,7 +96,8 @@ class Collector:
         task: Reads and scores batches.
         scan: The scan in which the fixed samples were drawn.
         num_hardest: The number of the hardest samples to keep.
-        learning: The learning of samples in earlier evaluations.
+        learning: The learning of samples in earlier evaluations: of classes and of
+            numbers.
         is_refilled: Whether a batch must be copied before the next one is read.
         read: Converts a raw batch of `fit` to `Batch`es; `None` if batches are added
             directly.
@@ -117,7 +118,7 @@ class Collector:
         task: EvalTask,
         scan: DataScan,
         num_hardest: int,
-        learning: Learning,
+        learning: tuple[Learning, LearnedNumbers],
         *,
         is_refilled: bool,
         read: Read | None,
@@ -129,7 +130,7 @@ class Collector:
         self.not_finite = 0
         self.fingerprint = Fingerprint()
         self.in_order = self.has_fixed = False
-        self._learning = learning
+        self._classes, self._numbers = learning
         self._task = task
         self._samples = scan.samples
         self._sums = scan.fingerprint.samples[scan.samples.index]
@@ -144,6 +145,7 @@ class Collector:
         self._suspects = TopK(NUM_SUSPECTS)
         self._correct: list[Any] = []
         self._confidence: list[Any] = []
+        self._errors: list[Any] = []
         self._worker = BackgroundWorker(self._take)
         self._waiting: list[tuple[Any, Any]] = []
         self._values_waiting = 0.0
@@ -192,14 +194,17 @@ class Collector:
         """The samples whose target may be wrong, where the task can tell."""
         return EvaluatedSamples.of(self._suspects.samples())
 
-    def learn(self, epoch: int) -> Learning | None:
+    def learn(self, epoch: int) -> Learning | LearnedNumbers | None:
         """Updates the learning of samples; `None` if the task can't tell."""
+        if self._errors:
+            self._numbers.update(np.concatenate(self._errors))
+            return self._numbers
         if not self._correct:
             return None
         correct = np.concatenate(self._correct)
         confidence = np.concatenate(self._confidence)
-        self._learning.update(correct, confidence, epoch)
-        return self._learning
+        self._classes.update(correct, confidence, epoch)
+        return self._classes
 
     def close(self) -> None:
         """Ends a pass without a result."""
@@ -275,10 +280,15 @@ class Collector:
         first_key = difficulty if difficulty.ndim == 1 else difficulty[:, 0]
         self.not_finite += int(np.isnan(first_key).sum())
         self._top.offer(difficulty, keep)
+        if scores.errors is not None:
+            self._errors.append(scores.errors)
+            stayed = self._numbers.stayed(first, scores.errors)
+            self._suspects.offer(np.where(stayed > 0, stayed, -np.inf), keep)
+            return
         if scores.correct is None or scores.confidence is None:
             return
         self._correct.append(scores.correct)
         self._confidence.append(scores.confidence)
-        mean = self._learning.mean_confidence(first, scores.confidence)
+        mean = self._classes.mean_confidence(first, scores.confidence)
         # A target that the model predicts is no suspect.
         self._suspects.offer(np.where(scores.correct, -np.inf, 1 - mean), keep)

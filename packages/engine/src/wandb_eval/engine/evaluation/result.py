@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wandb_eval.engine.evaluation.fingerprint import Fingerprint
-from wandb_eval.engine.evaluation.learning import Learning
+from wandb_eval.engine.evaluation.learning import LearnedNumbers, Learning
 from wandb_eval.engine.evaluation.metrics import Metrics
 from wandb_eval.engine.evaluation.samples import EvaluatedSamples
 
@@ -35,7 +35,7 @@ class Evaluation:
     hardest: EvaluatedSamples
     suspects: EvaluatedSamples
     scores: Mapping[str, list[Any]]
-    learning: Learning | None
+    learning: Learning | LearnedNumbers | None
     not_finite: int
     fingerprint: Fingerprint
     in_order: bool

@@ -115,6 +115,9 @@ class SampleScores:
             defines it. It tells which samples are learned and forgotten.
         confidence: The probability of the true label of each sample, of shape
             `(batch,)`.
+        errors: The signed errors of numbers, in units that can be compared, of shape
+            `(batch, numbers)`. They tell how the errors of samples change, and which
+            targets may be wrong.
 
     Example:
 
@@ -128,6 +131,7 @@ class SampleScores:
     difficulty: ArrayLike
     correct: NDArray[np.bool_] | None = None
     confidence: NDArray[np.floating[Any]] | None = None
+    errors: NDArray[np.floating[Any]] | None = None
 
     def row(self, i: int) -> dict[str, Any]:
         """Returns the columns of one sample, as plain Python values."""
