@@ -20,6 +20,8 @@ WITH_EXAMPLES = {
     *(f"engine.evaluation.{n}" for n in ("data", "fingerprint", "learning", "samples")),
     *(f"detection.{name}" for name in ("boxes", "drawing", "layers", "metrics")),
     *(f"report.{name}" for name in ("compare_command", "paired")),
+    *(f"regression.{name}" for name in ("metrics", "targets")),
+    *(f"image_to_image.{name}" for name in ("metrics", "ssim")),
     *(f"segmentation.{n}" for n in ("drawing", "masks", "metrics", "multi_label")),
 }
 

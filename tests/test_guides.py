@@ -43,9 +43,10 @@ def test_a_page_runs_as_it_stands(loopback, monkeypatch, page):
         assert all(loopback.resolve(version, path) for path in version.manifest)
 
 
-@pytest.mark.parametrize(
-    "part", ["core", "engine", "classification", "detection", "segmentation"]
-)
+TASKS = ["classification", "detection", "segmentation", "regression", "image_to_image"]
+
+
+@pytest.mark.parametrize("part", ["core", "engine", *TASKS])
 def test_all_say_in_the_same_words_how_to_install(part):
     """What a release changes is in these words, and nowhere else."""
     folders = {"core": [], "engine": ["engine"]}.get(part, ["engine", part])

@@ -17,6 +17,8 @@ from loopback.fixtures import offline_run
 from wandb_eval.classification import WandbClassificationEvalCallback
 from wandb_eval.core import WandbEvalCallback
 from wandb_eval.detection import WandbDetectionEvalCallback
+from wandb_eval.image_to_image import WandbImageToImageEvalCallback
+from wandb_eval.regression import WandbRegressionEvalCallback
 from wandb_eval.segmentation import WandbSegmentationEvalCallback
 
 pytestmark = pytest.mark.any_backend
@@ -58,6 +60,18 @@ TASKS = {
             [keras.layers.Rescaling(1 / 255.0), keras.layers.Conv2D(3, 1)]
         ),
         (X[..., 0] % 3).astype(np.uint8),
+    ),
+    "regression": (
+        WandbRegressionEvalCallback,
+        keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(3)]),
+        X[:, 0, 0].astype(np.float32),
+    ),
+    "image_to_image": (
+        lambda data, names, **options: WandbImageToImageEvalCallback(data, **options),
+        keras.Sequential(
+            [keras.layers.Rescaling(1 / 255.0), keras.layers.Conv2D(3, 1)]
+        ),
+        X / np.float32(255),
     ),
 }
 
@@ -139,6 +153,8 @@ OPTIONS_OF = {
         *("iou_threshold", "decode_fn"),
     ],
     "segmentation": ["ignore_index", "from_logits", "threshold"],
+    "regression": ["units", "tolerance"],
+    "image_to_image": ["value_range", "invalid"],
 }
 SLOW = "RUN_SLOW" in os.environ
 FUZZ = settings(

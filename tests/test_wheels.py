@@ -17,7 +17,8 @@ from packaging.version import Version
 pytestmark = [pytest.mark.tensorflow, pytest.mark.once]
 
 ROOT = Path(__file__).parents[1]
-PARTS = ["core", "engine", "classification", "detection", "segmentation", "report"]
+TASKS = ["classification", "detection", "segmentation", "regression", "image_to_image"]
+PARTS = ["core", "engine", *TASKS, "report"]
 BELOW = {"core": [], "engine": ["core"], "report": ["core"]}  # Of a task: both.
 
 FIT = """
@@ -104,6 +105,19 @@ FITS = {
         callback = WandbSegmentationEvalCallback((x, y), ["background", "pet"])
         layers = [keras.layers.Rescaling(1 / 255), keras.layers.Conv2D(2, 1)]
         fit(callback, keras.Sequential(layers), keras.utils.to_categorical(y, 2))
+    """,
+    "regression": """
+        from wandb_eval.regression import WandbRegressionEvalCallback
+
+        y = x.mean(axis=(1, 2, 3))
+        layers = [keras.layers.Flatten(), keras.layers.Dense(1)]
+        fit(WandbRegressionEvalCallback((x, y)), keras.Sequential(layers), y)
+    """,
+    "image_to_image": """
+        from wandb_eval.image_to_image import WandbImageToImageEvalCallback
+
+        layers = [keras.layers.Rescaling(1 / 255), keras.layers.Conv2D(3, 1)]
+        fit(WandbImageToImageEvalCallback((x, x / 255)), keras.Sequential(layers), x)
     """,
 }
 
@@ -230,6 +244,8 @@ def test_a_wheel_asks_for_no_other_task_and_for_compatible_packages(wheels, part
         ("classification", "tensorflow"),
         ("detection", "jax"),
         ("segmentation", "jax"),
+        ("regression", "tensorflow"),
+        ("image_to_image", "jax"),
     ],
 )
 def test_a_fit_from_a_wheel_and_the_lowest_packages_in_a_clean_environment(

@@ -19,6 +19,7 @@ from wandb_eval.engine.kit.images import (
     encode_images,
     encode_masks,
     map_to_image,
+    range_to_image,
     to_images,
     to_rgb,
 )
@@ -70,6 +71,7 @@ __all__ = [
     "map_in_threads",
     "map_to_image",
     "name_classes",
+    "range_to_image",
     "to_images",
     "to_numpy",
     "to_rgb",

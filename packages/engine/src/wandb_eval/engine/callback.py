@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import keras
@@ -468,6 +468,20 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         """Returns the images of evaluated samples, like `sample_arrays`."""
         samples = Samples(evaluated.index, evaluated.x, evaluated.y)
         return self._renderer.cells(samples)
+
+    def set_columns(self, data: Sequence[str], predictions: Sequence[str]) -> None:
+        """Sets the columns of the tables, where they depend on the data.
+
+        Call it in `check_outputs`, which is called before the tables are made.
+
+        Args:
+            data: As `data_table_columns` of the constructor.
+            predictions: As `pred_table_columns` of the constructor.
+        """
+        with_batch = ["batch"] if self.every_n_batches is not None else []
+        self.data_table_columns[:] = data
+        self.pred_table_columns[:] = [predictions[0], *with_batch, *predictions[1:]]
+        self._log.columns = TaskColumns(len(data), list(self.pred_table_columns))
 
     def predict(self, x: Any) -> Any:
         """Returns the outputs of the model for a batch of inputs, as NumPy arrays."""

@@ -12,11 +12,11 @@ import wandb
 Mode = Literal["auto", "min", "max"]
 
 _LOWER_IS_BETTER = re.compile(
-    r"loss|error|entropy|brier|(?<![a-z])(mae|mape|mse|msle|rmse|ece)(?![a-z])"
+    r"loss|error|entropy|brier|(?<![a-z])(ae|mae|mape|mse|msle|rmse|ece)(?![a-z])"
 )
 _HIGHER_IS_BETTER = re.compile(
-    r"accuracy|precision|recall"
-    r"|(?<![a-z])(acc|ap|ar|auc|dice|f1|iou|io_u|map)(?![a-z])"
+    r"accuracy|precision|recall|pearson|spearman|within_tolerance"
+    r"|(?<![a-z])(acc|ap|ar|auc|dice|f1|iou|io_u|map|psnr|r2|ssim)(?![a-z])"
 )
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from wandb_eval.engine.evaluation.data import Batch, DataScan
 from wandb_eval.engine.evaluation.fingerprint import Fingerprint, same_content
-from wandb_eval.engine.evaluation.learning import Learning
+from wandb_eval.engine.evaluation.learning import LearnedNumbers, Learning
 from wandb_eval.engine.evaluation.sample_properties import PassProperties
 from wandb_eval.engine.evaluation.samples import (
     EvaluatedSamples,
@@ -98,7 +98,8 @@ class Collector:
         task: Reads and scores batches.
         scan: The scan in which the fixed samples were drawn.
         num_hardest: The number of the hardest samples to keep.
-        learning: The learning of samples in earlier evaluations.
+        learning: The learning of samples in earlier evaluations: of classes and of
+            numbers.
         is_refilled: Whether a batch must be copied before the next one is read.
         read: Converts a raw batch of `fit` to `Batch`es; `None` if batches are added
             directly.
@@ -121,7 +122,7 @@ class Collector:
         task: EvalTask,
         scan: DataScan,
         num_hardest: int,
-        learning: Learning,
+        learning: tuple[Learning, LearnedNumbers],
         *,
         is_refilled: bool,
         read: Read | None,
@@ -136,7 +137,7 @@ class Collector:
         self.not_finite = 0
         self.fingerprint = Fingerprint()
         self.in_order = self.has_fixed = False
-        self._learning = learning
+        self._classes, self._numbers = learning
         self._task = task
         self._samples = scan.samples
         self._sums = scan.fingerprint.samples[scan.samples.index]
@@ -152,6 +153,7 @@ class Collector:
         self._broken = TopK(num_hardest)
         self._correct: list[Any] = []
         self._confidence: list[Any] = []
+        self._signed_errors: list[Any] = []
         self._worker = BackgroundWorker(self._take)
         self._waiting: list[tuple[Any, Any]] = []
         self._values_waiting = 0.0
@@ -205,14 +207,17 @@ class Collector:
         """The samples that were right in the last evaluation and are wrong now."""
         return EvaluatedSamples.of(self._broken.samples())
 
-    def learn(self, epoch: int) -> Learning | None:
+    def learn(self, epoch: int) -> Learning | LearnedNumbers | None:
         """Updates the learning of samples; `None` if the task can't tell."""
+        if self._signed_errors:
+            self._numbers.update(np.concatenate(self._signed_errors))
+            return self._numbers
         if not self._correct:
             return None
         correct = np.concatenate(self._correct)
         confidence = np.concatenate(self._confidence)
-        self._learning.update(correct, confidence, epoch)
-        return self._learning
+        self._classes.update(correct, confidence, epoch)
+        return self._classes
 
     def close(self) -> None:
         """Ends a pass without a result."""
@@ -291,13 +296,18 @@ class Collector:
         first_key = difficulty if difficulty.ndim == 1 else difficulty[:, 0]
         self.not_finite += int(np.isnan(first_key).sum())
         self._top.offer(difficulty, keep)
+        if scores.signed_errors is not None:
+            self._signed_errors.append(scores.signed_errors)
+            stayed = self._numbers.stayed(first, scores.signed_errors)
+            self._suspects.offer(np.where(stayed > 0, stayed, -np.inf), keep)
+            return
         if scores.correct is None or scores.confidence is None:
             return
         self._correct.append(scores.correct)
         self._confidence.append(scores.confidence)
-        was_correct = self._learning.was_correct(first, len(first_key))
+        was_correct = self._classes.was_correct(first, len(first_key))
         broke = was_correct & ~scores.correct
         self._broken.offer(np.where(broke, first_key, -np.inf), keep)
-        mean = self._learning.mean_confidence(first, scores.confidence)
+        mean = self._classes.mean_confidence(first, scores.confidence)
         # A target that the model predicts is no suspect.
         self._suspects.offer(np.where(scores.correct, -np.inf, 1 - mean), keep)

@@ -16,7 +16,7 @@ from wandb_eval.engine.evaluation import fit_pass
 from wandb_eval.engine.evaluation.collector import Collector, Decode, Read, ScoredBatch
 from wandb_eval.engine.evaluation.data import DataScan, ValidationData
 from wandb_eval.engine.evaluation.identities import Identities
-from wandb_eval.engine.evaluation.learning import Learning
+from wandb_eval.engine.evaluation.learning import LearnedNumbers, Learning
 from wandb_eval.engine.evaluation.predict import Predictor
 from wandb_eval.engine.evaluation.preprocessing import (
     Preprocessing,
@@ -85,7 +85,7 @@ class Evaluator:
 
     def _begin_anew(self) -> None:
         self._model: Any = None
-        self._learning = Learning()
+        self._learning = Learning(), LearnedNumbers()
         self._predictor: Predictor | None = None
         self._preprocessing: Preprocessing | None = None
         self._fit_pass: fit_pass.FitPass | None = None

@@ -101,3 +101,82 @@ class Learning:
             "mean_confidence": mean.tolist(),
             "confidence_spread": np.sqrt(variance).tolist(),
         }
+
+
+class LearnedNumbers:
+    """Statistics of the signed errors of each sample over all evaluations so far.
+
+    Evaluations whose outputs for a sample are not finite leave it out.
+
+    Example:
+
+    >>> learning = LearnedNumbers()
+    >>> learning.update(np.array([[-1.0], [2.0]]))
+    >>> learning.update(np.array([[0.5], [1.0]]))
+    >>> columns = learning.columns()
+    >>> columns["mean_error"], columns["error_spread"]
+    ([-0.25, 1.5], [0.75, 0.5])
+    >>> learning.stayed(0, np.array([[0.5], [1.0]]))
+    array([0., 1.])
+    """
+
+    def __init__(self) -> None:
+        self._start((0, 0))
+
+    def _start(self, shape: tuple[int, ...]) -> None:
+        self._count = np.zeros(shape)
+        self._sum = np.zeros(shape)
+        self._squares = np.zeros(shape)
+        self._low = np.full(shape, np.nan)
+        self._high = np.full(shape, np.nan)
+
+    def update(self, errors: NDArray[np.floating[Any]]) -> None:
+        """Adds an evaluation of all samples, in their order.
+
+        If the number of samples has changed, the statistics begin anew.
+
+        Args:
+            errors: The signed errors, of shape `(samples, numbers)`.
+        """
+        errors = np.asarray(errors, np.float64)
+        if errors.shape != self._sum.shape:
+            self._start(errors.shape)
+        self._count += ~np.isnan(errors)
+        known = np.nan_to_num(errors)
+        self._sum += known
+        self._squares += known**2
+        self._low = np.fmin(self._low, errors)
+        self._high = np.fmax(self._high, errors)
+
+    def stayed(
+        self, first: int, errors: NDArray[np.floating[Any]]
+    ) -> NDArray[np.float64]:
+        """Returns the least error of samples, with this evaluation, before `update`.
+
+        It is the largest one of the numbers of a sample, and 0 where the errors of a
+        number were on both sides.
+
+        Args:
+            first: The place of the first of the samples.
+            errors: The signed errors now, of shape `(batch, numbers)`.
+        """
+        low = high = np.asarray(errors, np.float64)
+        part = slice(first, first + len(low))
+        if self._low[part].shape == low.shape:
+            low = np.fmin(self._low[part], low)
+            high = np.fmax(self._high[part], high)
+        least = np.nan_to_num(np.maximum(low, -high))
+        return np.asarray(np.maximum(least, 0).max(axis=1, initial=0))
+
+    def columns(self) -> dict[str, list[Any]]:
+        """Returns the statistics of each sample, by name, as plain values.
+
+        Of several numbers, they are the means over the numbers.
+        """
+        count = np.maximum(self._count, 1)
+        mean = self._sum / count
+        variance = np.maximum(self._squares / count - mean**2, 0)
+        return {
+            "mean_error": mean.mean(axis=1).tolist(),
+            "error_spread": np.sqrt(variance).mean(axis=1).tolist(),
+        }

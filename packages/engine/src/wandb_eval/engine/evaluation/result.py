@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wandb_eval.engine.evaluation.fingerprint import Fingerprint
-from wandb_eval.engine.evaluation.learning import Learning
+from wandb_eval.engine.evaluation.learning import LearnedNumbers, Learning
 from wandb_eval.engine.evaluation.metrics import Metrics
 from wandb_eval.engine.evaluation.samples import EvaluatedSamples
 from wandb_eval.engine.slices.problems import DataProblem
@@ -62,7 +62,7 @@ class Evaluation:
     hardest: EvaluatedSamples
     suspects: EvaluatedSamples
     scores: Mapping[str, list[Any]]
-    learning: Learning | None
+    learning: Learning | LearnedNumbers | None
     not_finite: int
     fingerprint: Fingerprint
     in_order: bool

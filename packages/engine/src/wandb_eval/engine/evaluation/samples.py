@@ -118,6 +118,9 @@ class SampleScores:
         error: The error that weak slices compare, 0 or more, of shape `(batch,)`. NaN
             leaves a sample out. `None` for 1 where `correct` is false, else 0; without
             `correct`, for the `difficulty`.
+        signed_errors: The signed errors of numbers, in units that can be compared, of
+            shape `(batch, numbers)`. They tell how the errors of samples change, and
+            which targets may be wrong.
 
     Example:
 
@@ -132,6 +135,7 @@ class SampleScores:
     correct: NDArray[np.bool_] | None = None
     confidence: NDArray[np.floating[Any]] | None = None
     error: ArrayLike | None = None
+    signed_errors: NDArray[np.floating[Any]] | None = None
 
     def errors(self) -> NDArray[np.float64]:
         """Returns the error of each sample, float64 of shape `(batch,)`.

@@ -256,6 +256,27 @@ def curves(
     )
 
 
+def scatter(
+    x: NDArray[Any], y: NDArray[Any], x_name: str, y_name: str, title: str
+) -> Any:
+    """Makes W&B's chart of points.
+
+    Args:
+        x: The x values, of shape `(points,)`.
+        y: The y values, of shape `(points,)`.
+        x_name: The name of the x axis.
+        y_name: The name of the y axis.
+        title: The title of the chart.
+    """
+    pairs = np.stack([x, y], axis=1).astype(np.float64)
+    return wandb.plot_table(
+        data_table=table([x_name, y_name], pairs.tolist()),
+        vega_spec_name="wandb/scatter/v0",
+        fields={"x": x_name, "y": y_name},
+        string_fields={"title": title},
+    )
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> wandb.Table:
     """Makes a `wandb.Table`, faster than its constructor for many rows.
 

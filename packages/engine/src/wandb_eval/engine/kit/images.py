@@ -147,6 +147,33 @@ def map_to_image(
     return np.asarray(colored, np.uint8)
 
 
+def range_to_image(
+    values: NDArray[Any], low: float, high: float, false_colors: bool = False
+) -> Image:
+    """Converts an array to an image, from a range of values that is known.
+
+    Args:
+        values: Numbers of shape `(height, width, channels)`. Of three channels or more,
+            the first three are shown, as RGB; of one or two, the first. NaN is black.
+        low: The darkest value.
+        high: The brightest value.
+        false_colors: Whether one channel is shown as `map_to_image` does, not in gray.
+
+    Returns:
+        uint8 array of shape `(height, width)` or `(height, width, 3)`.
+
+    Example:
+
+    >>> range_to_image(np.array([[[-1.0], [0.0], [2.0]]]), -1, 1)
+    array([[  0, 128, 255]], dtype=uint8)
+    """
+    shown = values[..., :3] if values.shape[-1] > 2 else values[..., 0]
+    if false_colors and shown.ndim == 2:
+        return map_to_image(shown, low, high)
+    shares = (np.asarray(shown, np.float64) - low) / (high - low)
+    return np.rint(255 * np.clip(np.nan_to_num(shares), 0, 1)).astype(np.uint8)
+
+
 def _channels_last(array: NDArray[Any]) -> NDArray[Any]:
     if array.ndim == 3 and is_channels_first():
         array = np.moveaxis(array, 0, -1)

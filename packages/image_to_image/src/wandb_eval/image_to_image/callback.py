@@ -1,0 +1,244 @@
+"""The callback for models that make images of images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Unpack
+
+import numpy as np
+import wandb
+from numpy.typing import NDArray
+
+from wandb_eval.core import Folder, image_from_array
+from wandb_eval.engine import (
+    Batch,
+    EvaluatedSamples,
+    Metrics,
+    Samples,
+    SampleScores,
+    TaskArguments,
+    WandbTaskEvalCallback,
+    encode_images,
+    map_to_image,
+    range_to_image,
+)
+from wandb_eval.image_to_image.images import (
+    check_invalid,
+    check_value_range,
+    fits,
+    read_outputs,
+    read_targets,
+)
+from wandb_eval.image_to_image.metrics import (
+    ABSOLUTE,
+    COUNT,
+    SQUARED,
+    SSIM,
+    ImageToImageMetrics,
+    compare_images,
+    psnr,
+)
+
+_GREY_RANGES = {(0, 1), (-1, 1), (0, 255)}
+
+
+class WandbImageToImageEvalCallback(WandbTaskEvalCallback):
+    """Shows in W&B the images that a model makes of images, epoch by epoch.
+
+    It is for denoising, super-resolution, colorization, autoencoders (targets that are
+    the inputs), depth and other maps. When training begins, it logs a table of
+    validation samples: `idx` (the place in the validation data), `image` (the input)
+    and `target`. After each epoch it logs a version of predictions: for these samples,
+    and in a table of its own for the hardest of all samples, `epoch`, `idx`, `image`,
+    `target`, `prediction`, `error`, `mae`, `rmse`, `psnr` and `ssim`. `error` is a map
+    of the mean absolute error over the channels, on the same scale in all epochs: from
+    0 to a quarter of the width of `value_range`. The hardest samples are those with the
+    lowest SSIM, or with the largest MAE where there is none.
+
+    Over all of the validation data it measures `eval/mae` and `eval/rmse` (over all
+    values), `eval/psnr` and `eval/ssim` (means over the images), and `eval/psnr_input`,
+    the PSNR of the inputs themselves, where their shape and range fit the targets. SSIM
+    is that of scikit-image with `gaussian_weights=True, sigma=1.5,
+    use_sample_covariance=False`. Images smaller than its window of 11 pixels have none.
+
+    Where the outputs of a sample are NaN or infinite, numbers leave it out:
+    `eval/left_out` counts such samples, if there are any. No such version is `best`.
+
+    Args:
+        validation_data: `(x, y)` or `(x, y, sample_weight)` of arrays or tensors, a
+            batched `tf.data.Dataset`, a `keras.utils.PyDataset`, a torch `DataLoader`,
+            a batched data set of Grain, or any iterable of batches that can be iterated
+            again. Targets and outputs are of shape `(batch, height, width[,
+            channels])`, channels first if Keras says so. Their size may differ from
+            that of the inputs.
+        value_range: The lowest and the highest value of targets, for PSNR, SSIM and
+            colors. Images of one channel are grey if it is (0, 1), (-1, 1) or (0, 255)
+            and the input is no color image, else in false colors.
+        invalid: A value of targets that counts nowhere. NaN never counts.
+        **kwargs: What all tasks have, see `wandb_eval.engine.WandbTaskEvalCallback`.
+
+    Raises:
+        wandb.Error: If there is no active run.
+        ValueError: If an argument can't be used; when training begins, if targets and
+            outputs don't fit together.
+
+    Example:
+
+    ```python
+    wandb.init(project="denoising")
+    model.fit(
+        noisy_train,
+        clean_train,
+        epochs=5,
+        validation_data=(noisy_val, clean_val),
+        callbacks=[WandbImageToImageEvalCallback((noisy_val, clean_val))],
+    )
+    ```
+    """
+
+    uses_model_preprocessing = True
+    headline = ("mae", "psnr", "ssim")
+
+    def __init__(
+        self,
+        validation_data: Any,
+        *,
+        value_range: tuple[float, float] = (0, 1),
+        invalid: float | None = None,
+        **kwargs: Unpack[TaskArguments],
+    ) -> None:
+        self.value_range = check_value_range(value_range)
+        self.invalid = check_invalid(invalid)
+        self._span = self.value_range[1] - self.value_range[0]
+        self._file_format = kwargs.get("image_format", "png")
+        self._of_inputs: list[NDArray[np.float64]] | None = []
+        self._is_color = False
+        columns = ["idx", "image", "target"]
+        super().__init__(
+            validation_data,
+            data_table_columns=columns,
+            pred_table_columns=[
+                *("epoch", *columns, "prediction", "error"),
+                *("mae", "rmse", "psnr", "ssim"),
+            ],
+            **kwargs,
+        )
+
+    def check_batch(self, batch: Batch) -> None:
+        """Checks the targets, and compares the inputs with them."""
+        targets = read_targets(batch.y, self.invalid)
+        if not fits(targets, self.value_range):
+            low, high = np.nanmin(targets), np.nanmax(targets)
+            wandb.termwarn(
+                f"The targets are {low:.3g} to {high:.3g}, "
+                f"far beyond `value_range`, {self.value_range}: pass their range, so "
+                "that PSNR, SSIM and colors are right.",
+                repeat=False,
+            )
+        try:
+            inputs = read_outputs(batch.x)
+        except ValueError:  # Several inputs, or no images.
+            self._of_inputs = None
+            return
+        self._is_color = inputs.shape[-1] in (3, 4)
+        if inputs.shape != targets.shape or not fits(inputs, self.value_range):
+            self._of_inputs = None
+        if self._of_inputs is not None:
+            errors = np.where(np.isnan(targets), 0, inputs - targets)
+            axes = (1, 2, 3)
+            compared = np.zeros((len(targets), 4))
+            compared[:, COUNT] = (~np.isnan(targets)).sum(axis=axes)
+            compared[:, SQUARED] = np.square(errors, dtype=np.float64).sum(axis=axes)
+            self._of_inputs.append(compared)
+
+    def check_outputs(self, outputs: Any) -> None:
+        """Checks the outputs against the targets."""
+        predicted = read_outputs(outputs)
+        first = read_targets(np.asarray(self.samples.y[0])[None], self.invalid)
+        if predicted.shape[1:] != first.shape[1:]:
+            raise ValueError(
+                "The model must have outputs of the same height, width and channels as "
+                f"the targets. Received: outputs of {predicted.shape[1:]} and targets "
+                f"of {first.shape[1:]}"
+            )
+
+    def read_batch(self, y: Any, outputs: Any) -> tuple[Any, Any]:
+        """Targets and predictions, and how far they are apart."""
+        targets, predictions = read_targets(y, self.invalid), read_outputs(outputs)
+        compared = compare_images(targets, predictions, self._span)
+        return targets, {"images": predictions, "compared": compared}
+
+    def new_metrics(self) -> Metrics:
+        """What is measured over all of the validation data."""
+        ratios = psnr(np.concatenate(self._of_inputs or [np.zeros((0, 4))]), self._span)
+        known = ratios[np.isfinite(ratios)]
+        gained_from = float(known.mean()) if known.size else None
+        return _OfCallback(self.value_range, gained_from)
+
+    def score_samples(self, truth: Any, predictions: Any) -> SampleScores:
+        """`mae`, `rmse`, `psnr`, `ssim`; `1 - ssim` says how wrong, or `mae`."""
+        compared = predictions["compared"]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mae = compared[:, ABSOLUTE] / compared[:, COUNT]
+            rmse = np.sqrt(compared[:, SQUARED] / compared[:, COUNT])
+        similarity = compared[:, SSIM]
+        difficulty = np.where(np.isnan(similarity), mae / self._span, 1 - similarity)
+        difficulty[compared[:, COUNT] == 0] = -np.inf  # Nothing is known of it.
+        columns = {
+            "mae": mae,
+            "rmse": rmse,
+            "psnr": psnr(compared, self._span),
+            "ssim": similarity,
+        }
+        return SampleScores(
+            {name: _or_none(values) for name, values in columns.items()}, difficulty
+        )
+
+    def ground_truth_rows(
+        self, samples: Samples, images: Sequence[Any]
+    ) -> list[list[Any]]:
+        """Rows of `idx`, `image` and `target`."""
+        targets = [
+            read_targets(np.asarray(y)[None], self.invalid)[0] for y in samples.y
+        ]
+        shown = self._shown(targets, self.data_folder)
+        return [list(row) for row in zip(samples.index, images, shown, strict=True)]
+
+    def prediction_rows(self, evaluated: EvaluatedSamples) -> list[list[Any]]:
+        """Rows of ground truth, the prediction, the map of its error, the scores."""
+        predictions = [kept["images"] for kept in evaluated.predictions]
+        pairs = zip(evaluated.truth, predictions, strict=True)
+        high = self._span / 4
+        maps = [
+            map_to_image(np.abs(predicted - true).mean(axis=-1), 0, high)
+            for true, predicted in pairs
+        ]
+        caption = f"Mean absolute error: 0 (dark) to {high:g} or more (bright)"
+        cells = (
+            self._shown(predictions, self.prediction_folder),
+            [image_from_array(image, caption) for image in maps],
+            *evaluated.scores.values(),
+        )
+        parts = zip(evaluated.rows, *cells, strict=True)
+        return [[*row[:3], *rest] for row, *rest in parts]
+
+    def _shown(self, images: Sequence[NDArray[Any]], folder: Folder) -> list[Any]:
+        if not self.is_logging:
+            return [None] * len(images)
+        is_map = self._is_color or self.value_range not in _GREY_RANGES
+        shown = [
+            range_to_image(image, *self.value_range, false_colors=is_map)
+            for image in images
+        ]
+        return list(encode_images(shown, folder, self._file_format))
+
+
+class _OfCallback(ImageToImageMetrics):
+    """Metrics of batches that the callback has compared already."""
+
+    def update(self, truth: Any, predictions: Any) -> None:
+        self.update_compared(predictions["compared"])
+
+
+def _or_none(values: NDArray[np.float64]) -> list[float | None]:
+    return [value if np.isfinite(value) else None for value in values.tolist()]

@@ -1,0 +1,107 @@
+"""Reads images of targets and outputs."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from wandb_eval.core.arguments import is_number
+from wandb_eval.engine import check_single, check_single_target, to_numpy
+
+Images = NDArray[np.floating[Any]]
+
+
+def read_targets(y: Any, invalid: float | None = None) -> Images:
+    """Reads the targets of a batch.
+
+    Args:
+        y: Numbers of shape `(batch, height, width[, channels])`; channels first if
+            Keras says so.
+        invalid: The value that counts nowhere.
+
+    Returns:
+        Floats of shape `(batch, height, width, channels)`, with NaN for what counts
+        nowhere.
+
+    Raises:
+        ValueError: If they are no images.
+    """
+    check_single_target(y, "targets")
+    try:
+        array: NDArray[Any] = to_numpy(y)
+    except ValueError as error:  # Lists of several lengths.
+        raise ValueError(f"Targets must be an array. Received: {error}") from error
+    if hasattr(array, "row_splits"):
+        raise ValueError(
+            "Targets must be images of one size. Received: a ragged tensor"
+        )
+    targets = _read(array, "Targets")
+    unknown = ~np.isfinite(targets)
+    if invalid is not None:
+        unknown |= targets == np.asarray(invalid, targets.dtype)
+    return np.where(unknown, np.nan, targets) if unknown.any() else targets
+
+
+def read_outputs(outputs: Any) -> Images:
+    """Reads the outputs of a model, of the shapes that targets may have.
+
+    Raises:
+        ValueError: If they are no images.
+    """
+    check_single(outputs)
+    return _read(to_numpy(outputs), "Outputs of an image-to-image model")
+
+
+def _read(array: NDArray[Any], what: str) -> Images:
+    is_image = array.ndim in (3, 4) and 0 not in array.shape[1:]
+    if not is_image or array.dtype.kind not in "biuf":
+        raise ValueError(
+            f"{what} must be numbers of shape (batch, height, width[, channels]). "
+            f"Received: {array.dtype} of shape {array.shape}"
+        )
+    if array.ndim == 3:
+        array = array[..., None]
+    elif keras.config.image_data_format() == "channels_first":
+        array = np.moveaxis(array, 1, -1)
+    if array.dtype not in (np.float32, np.float64):
+        exact = array.dtype.kind in "iu" and array.dtype.itemsize > 2
+        array = array.astype(np.float64 if exact else np.float32)
+    return array
+
+
+def check_value_range(value_range: Any) -> tuple[float, float]:
+    """Returns a range as two floats; raises a ValueError if it is none."""
+    is_pair = isinstance(value_range, (tuple, list)) and len(value_range) == 2
+    if not (
+        is_pair
+        and all(is_number(v) and math.isfinite(v) for v in value_range)
+        and value_range[0] < value_range[1]
+    ):
+        raise ValueError(
+            "`value_range` must be the lowest and the highest value of targets, such "
+            f"as (0, 1). Received: {value_range!r:.200}"
+        )
+    return float(value_range[0]), float(value_range[1])
+
+
+def check_invalid(invalid: Any) -> float | None:
+    """Returns the value that counts nowhere; raises a ValueError if it is no number."""
+    if invalid is not None and not is_number(invalid):
+        raise ValueError(
+            f"`invalid` must be a number or None. Received: {invalid!r:.200}"
+        )
+    return None if invalid is None else float(invalid)
+
+
+def fits(images: Images, value_range: tuple[float, float]) -> bool:
+    """Whether images are of a range, which they may exceed by half of its width."""
+    low, high = value_range
+    known = images[np.isfinite(images)]
+    margin = (high - low) / 2
+    return not known.size or bool(
+        low - margin <= known.min() and known.max() <= high + margin
+    )

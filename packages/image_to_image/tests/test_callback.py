@@ -1,0 +1,139 @@
+"""The callback, with real models, against the backend on this machine."""
+
+import keras
+import numpy as np
+import pytest
+import wandb
+
+from loopback.fixtures import offline_run
+from wandb_eval.image_to_image import WandbImageToImageEvalCallback
+
+EPOCHS, COUNT, SIZE = 2, 8, 16
+
+
+class Identity(keras.Model):
+    """Puts out its input."""
+
+    def call(self, x):
+        return keras.ops.cast(x, "float32")
+
+
+def rows_of(table):
+    return [dict(zip(table.columns, row, strict=True)) for row in table.data]
+
+
+def test_what_a_run_has(loopback):
+    rng = np.random.default_rng(0)
+    clean = rng.random((COUNT, SIZE, SIZE, 3), dtype=np.float32)
+    noisy = clean + rng.normal(0, 0.1, clean.shape).astype(np.float32)
+    noisy[5] = clean[5, ::-1]
+    with wandb.init(project="photos") as run:
+        callback = WandbImageToImageEvalCallback(
+            (noisy, clean), num_samples=4, num_hardest=2, on_error="raise"
+        )
+        model = keras.Sequential([keras.layers.Conv2D(3, 1)])
+        model.compile("adam", "mse")
+        data = (noisy, clean)
+        history = model.fit(
+            *data, epochs=EPOCHS, validation_data=data, verbose=0, callbacks=[callback]
+        )
+        outputs = model.predict(noisy, verbose=0)
+    numbers = callback.history
+    assert {"eval/mae", "eval/psnr", "eval/ssim"} <= history.history.keys()
+    assert numbers["eval/mae"][-1] == pytest.approx(
+        abs(outputs - clean).mean(), rel=1e-4
+    )
+    squares = ((noisy - clean) ** 2).mean(axis=(1, 2, 3))
+    expected = (-10 * np.log10(squares)).mean()
+    assert numbers["eval/psnr_input"] == pytest.approx([expected] * EPOCHS, rel=1e-5)
+
+    columns = ["epoch", "idx", "image", "target", "prediction", "error"]
+    assert callback.pred_table.columns == [*columns, "mae", "rmse", "psnr", "ssim"]
+    for row in rows_of(callback.pred_table):
+        error = outputs[row["idx"]] - clean[row["idx"]]
+        assert row["mae"] == pytest.approx(abs(error).mean(), rel=1e-4)
+        assert row["rmse"] == pytest.approx(np.sqrt((error**2).mean()), rel=1e-4)
+        assert row["psnr"] == pytest.approx(-20 * np.log10(row["rmse"]), rel=1e-4)
+        assert 0 < row["ssim"] < 1
+        caption = "Mean absolute error: 0 (dark) to 0.25 or more (bright)"
+        assert row["error"]._caption == caption
+    assert callback.evaluation.hardest.index[0] == 5
+
+    versions = loopback.versions(f"run_{run.id}_pred")
+    assert len(versions) == EPOCHS
+    for version in versions:  # Targets are references; of the hardest, files once.
+        images = [path for path in version.manifest if path.startswith("media/images")]
+        own = [path for path in images if "ref" not in version.manifest[path]]
+        assert len(own) <= 2 * (4 + 2) + 2 * 2
+
+
+@pytest.mark.parametrize(
+    ("value_range", "channels", "colored"),
+    [((0, 1), 1, False), ((0, 80), 1, True), ((0, 1), 3, True)],
+    ids=["grey", "range", "color"],
+)
+def test_maps_are_in_false_colors_and_ignore_what_is_unknown(
+    tmp_path, value_range, channels, colored
+):
+    x = np.random.default_rng(0).random((3, 12, 12, channels), dtype=np.float32)
+    y = value_range[1] * x[..., :1]
+    y[0, :6, 0] = -1  # Unknown.
+    y[1] = np.nan
+    model = keras.Sequential([keras.layers.Lambda(lambda x: x[..., :1] * 0.5)])
+    with offline_run(tmp_path):
+        callback = WandbImageToImageEvalCallback(
+            (x, y), value_range=value_range, invalid=-1, on_error="raise"
+        )
+        numbers = callback.evaluate(model)
+        rows = rows_of(callback.pred_table)
+        target = np.asarray(rows[0]["target"].image)
+    assert target.ndim == (3 if colored else 2)
+    assert not target[:6, 0].any()
+    assert target[6:].any()
+    known = y[0] != -1
+    expected = abs(x[0, ..., :1] * 0.5 - y[0])[known].mean()
+    assert rows[0]["mae"] == pytest.approx(expected, rel=1e-5)
+    assert [rows[1][name] for name in ("mae", "rmse", "psnr", "ssim")] == [None] * 4
+    assert 1 not in callback.evaluation.hardest.index
+    assert callback.evaluation.not_finite == 0
+    assert "eval/left_out" not in numbers
+
+
+def test_other_sizes_small_images_and_outputs_that_are_no_numbers(loopback):
+    x = np.random.default_rng(0).random((4, 4, 4, 1), dtype=np.float32)
+    y = x.repeat(2, axis=1).repeat(2, axis=2)
+    x[2] = np.nan
+    model = keras.Sequential([keras.layers.UpSampling2D(2)])
+    with wandb.init(project="larger"):
+        callback = WandbImageToImageEvalCallback((x, y[..., 0]), on_error="raise")
+        numbers = callback.evaluate(model)
+    assert numbers == {"eval/left_out": 1.0, "eval/mae": 0.0, "eval/rmse": 0.0}
+    rows = rows_of(callback.pred_table)
+    assert rows[0]["ssim"] is None
+    assert rows[0]["psnr"] is None
+    assert callback.evaluation.hardest.index[0] == 2
+    assert callback.evaluation.not_finite == 1
+
+
+X = np.zeros((3, 4, 4, 1), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("y", "arguments", "message"),
+    [
+        (np.zeros((3, 4)), {}, "shape"),
+        (np.zeros((3, 8, 8, 1)), {}, "same height"),
+        (np.zeros((3, 4, 4), "str"), {}, "numbers"),
+        (X, {"value_range": (1, 0)}, "`value_range`"),
+        (X, {"value_range": 1}, "`value_range`"),
+        (X, {"invalid": "no"}, "`invalid`"),
+    ],
+    ids=["flat", "size", "text", "range", "number", "invalid"],
+)
+def test_what_cant_be_used_is_said_before_training(loopback, y, arguments, message):
+    with wandb.init(project="photos"), pytest.raises(ValueError, match=message):
+        evaluate(y, **arguments)
+
+
+def evaluate(y, **arguments):
+    WandbImageToImageEvalCallback((X, y), **arguments).evaluate(Identity())
