@@ -152,6 +152,10 @@ def locked(tmp_path_factory):
     return path
 
 
+def distribution(part):
+    return f"wandb-eval-{part.replace('_', '-')}"
+
+
 def wheel_of(wheels, part):
     (wheel,) = wheels.glob(f"wandb_eval_{part}-*.whl")
     return wheel
@@ -211,7 +215,7 @@ def test_a_wheel_holds_its_part_of_the_namespace_alone(wheels, part):
 def test_a_wheel_says_what_it_is(wheels, part):
     metadata = metadata_of(wheels, part)
     folder = ROOT / "packages" / part
-    assert metadata["Name"] == f"wandb-eval-{part}"
+    assert metadata["Name"] == distribution(part)
     assert metadata["License-Expression"] == "Apache-2.0"
     assert (folder / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
     assert metadata["Description-Content-Type"] == "text/markdown"
@@ -263,7 +267,7 @@ def test_a_fit_from_a_wheel_and_the_lowest_packages_in_a_clean_environment(
     listed = uv("pip", "list", "--python", python, "--format", "json", cwd=tmp_path)
     installed = {package["name"] for package in json.loads(listed)}
     ours = {name for name in installed if name.startswith("wandb-eval-")}
-    assert ours == {f"wandb-eval-{name}" for name in (part, *below(part))}
+    assert ours == {distribution(name) for name in (part, *below(part))}
     assert installed & {"tensorflow", "jax"} == {backend}
 
     script = tmp_path / "fit.py"
