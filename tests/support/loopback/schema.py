@@ -415,7 +415,10 @@ class Schema:
         }
 
     def _create_artifact(self, input: Object) -> Object:
-        return {"artifact": self._artifact(self._store.create_artifact(input))}
+        # A run that was recorded without an entity is sent without one.
+        entity = input.get("entityName") or DEFAULT_ENTITY
+        version = self._store.create_artifact(input | {"entityName": entity})
+        return {"artifact": self._artifact(version)}
 
     def _create_artifact_manifest(self, input: Object) -> Object:
         version = self._store.version(input["artifactID"])

@@ -35,8 +35,12 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing: the tests' output is not the place."""
 
     def do_GET(self) -> None:
-        """Downloads."""
-        self._serve("download")
+        """Downloads, and where they are, which is what W&B's page asks first."""
+        url = urlsplit(self.path)
+        if "redirect=false" in url.query:
+            self._send(Answer.json({"url": self.server.backend.url + url.path}))
+        else:
+            self._serve("download")
 
     def do_PUT(self) -> None:
         """Uploads."""
