@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import keras
-import numpy as np
 import wandb
 
 from wandb_eval.core import WandbEvalCallback, artifact_name, infer_types
@@ -27,6 +26,7 @@ from wandb_eval.engine.kit.logits import (
     check_probabilities,
     infer_from_logits,
     look_like_probabilities,
+    warn_of_probabilities,
 )
 from wandb_eval.engine.kit.outputs import check_output_key, select_output, select_target
 from wandb_eval.engine.monitor import Mode, Monitor
@@ -571,8 +571,8 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
                     )
         if not told:
             check_probabilities(outputs)
-        elif self.is_logging and look_like_probabilities(outputs, one_class):
-            _warn_of_probabilities(self.model, outputs, one_class)
+        elif self.is_logging:
+            warn_of_probabilities(self.model, outputs, one_class)
         return told
 
     def select_output(self, outputs: Any) -> Any:
@@ -608,18 +608,6 @@ def _check_has_model(callback: Any, model: Any) -> None:
             "`on_train_begin`, or have `keras.callbacks.CallbackList([...], "
             "model=model)` do it."
         )
-
-
-def _warn_of_probabilities(model: Any, outputs: Any, one_class: bool) -> None:
-    several = len(np.shape(outputs)) > 1 and np.shape(outputs)[-1] > 1
-    if not (one_class and several) and infer_from_logits(model) is True:
-        return  # Logits of a linear layer may be from 0 to 1.
-    wandb.termwarn(
-        f"The outputs of the model are {np.nanmin(outputs):.3g} to "
-        f"{np.nanmax(outputs):.3g}: they look like probabilities, but are taken "
-        "for logits. If the model ends with softmax or sigmoid, pass "
-        "`from_logits=False`."
-    )
 
 
 def _measured(evaluation: Evaluation) -> dict[str, Any]:

@@ -232,12 +232,17 @@ def score_columns(
 
     Args:
         properties: The properties, by name.
-        taken: The other columns; a property of such a name gets another name.
+        taken: The other columns. A property of such a name gets another name, unless
+            its values are the same.
     """
-    return {
-        f"{name}_property" if name in taken else name: _cells(values)
-        for name, values in properties.items()
-    }
+    columns = {}
+    for name, values in properties.items():
+        cells = _cells(values)
+        if name not in taken:
+            columns[name] = cells
+        elif cells != taken[name]:
+            columns[f"{name}_property"] = cells
+    return columns
 
 
 def _cells(values: NDArray[Any]) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
 
 import numpy as np
@@ -177,6 +177,10 @@ class WandbRegressionEvalCallback(WandbTaskEvalCallback):
         return SampleScores(
             {**columns, "difficulty": difficulty}, difficulty, signed_errors=relative
         )
+
+    def target_properties(self, y: Any, truth: Any) -> Mapping[str, Any]:
+        """The targets, each by its name."""
+        return dict(zip(self._names, truth.T, strict=True))
 
     def ground_truth_rows(
         self, samples: Samples, images: Sequence[Any]

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import keras
 import numpy as np
+import wandb
 
 from wandb_eval.engine.nested import to_numpy
 
@@ -99,6 +100,27 @@ def look_like_probabilities(outputs: Any, one_class: bool = True) -> bool:
     if one_class and finite.shape[-1] > 1:
         return bool((np.abs(finite.sum(axis=-1) - 1) <= 0.02).all())
     return True
+
+
+def warn_of_probabilities(model: Any, outputs: Any, one_class: bool) -> None:
+    """Warns of outputs that are taken for logits, and look like probabilities.
+
+    Args:
+        model: The model.
+        outputs: The outputs, of shape `(batch, ..., num_classes)` or `(batch,)`.
+        one_class: Whether the classes exclude each other.
+    """
+    if not look_like_probabilities(outputs, one_class):
+        return
+    several = len(np.shape(outputs)) > 1 and np.shape(outputs)[-1] > 1
+    if not (one_class and several) and infer_from_logits(model) is True:
+        return  # Logits of a linear layer may be from 0 to 1.
+    wandb.termwarn(
+        f"The outputs of the model are {np.nanmin(outputs):.3g} to "
+        f"{np.nanmax(outputs):.3g}: they look like probabilities, but are taken "
+        "for logits. If the model ends with softmax or sigmoid, pass "
+        "`from_logits=False`."
+    )
 
 
 def check_probabilities(outputs: Any) -> None:
