@@ -17,6 +17,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.wait import WebDriverWait
 
 CHROMIUM = shutil.which("chromium")
 DRIVER = shutil.which("chromedriver")
@@ -52,6 +53,13 @@ class Browser:
         self.driver.get("about:blank")  # Another state alone would not load the page.
         self.requests()
         self.driver.get(page.as_uri() + (f"#{state}" if state else ""))
+        # The end of the blank page's load may be taken for that of this one.
+        is_there = "return document.readyState === 'complete' && location.href"
+        WebDriverWait(self.driver, 60).until(
+            lambda driver: (driver.execute_script(is_there) or "").startswith(
+                page.as_uri()
+            )
+        )
 
     def run(self, script: str, *arguments: Any) -> Any:
         """What a script returns."""
