@@ -17,6 +17,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.wait import WebDriverWait
 
 CHROMIUM = shutil.which("chromium")
 DRIVER = shutil.which("chromedriver")
@@ -56,6 +57,11 @@ class Browser:
         self.requests()
         address = page if isinstance(page, str) else page.as_uri()
         self.driver.get(address + (f"#{state}" if state else ""))
+        # The end of the blank page's load may be taken for that of this one.
+        is_there = "return document.readyState === 'complete' && location.href"
+        WebDriverWait(self.driver, 60).until(
+            lambda driver: (driver.execute_script(is_there) or "").startswith(address)
+        )
 
     def run(self, script: str, *arguments: Any) -> Any:
         """What a script returns."""
