@@ -23,7 +23,7 @@ def test_the_example_of_a_new_task(loopback):
     )
     model.compile("adam", "mae")
     with wandb.init() as run:
-        callback = names["WandbRegressionEvalCallback"](
+        callback = names["WandbNumberEvalCallback"](
             (x, y), num_samples=5, monitor="eval/mae"
         )
         model.fit(x, y, epochs=2, verbose=0, callbacks=[callback])
