@@ -168,11 +168,7 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         _check_from_0("num_hardest", num_hardest)
         check_output_key(output_key)
         SliceBy(slice_by)  # Checks it.
-        if not isinstance(name, str) or not name or artifact_name(name) != name:
-            raise ValueError(
-                "`name` may have letters, digits, dashes, underscores and dots, 128 at "
-                f"most. Received: {name!r}"
-            )
+        _check_name(name)
         _check_image_fn(image_fn)
         self.num_samples = num_samples
         self.every_n_epochs = check_positive("every_n_epochs", every_n_epochs)
@@ -616,6 +612,14 @@ def _measured(evaluation: Evaluation) -> dict[str, Any]:
         return {}
     with relaxed_gc():
         return evaluation.metrics.compute()
+
+
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str) or not name or artifact_name(name) != name:
+        raise ValueError(
+            "`name` may have letters, digits, dashes, underscores and dots, 128 at "
+            f"most. Received: {name!r}"
+        )
 
 
 def _check_image_fn(image_fn: Any) -> None:
