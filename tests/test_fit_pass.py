@@ -297,7 +297,7 @@ def test_as_much_is_read_of_tf_data_as_it_says_that_it_has():
 def test_an_image_fn_may_write_into_what_it_gets():
     def image_fn(x):
         x *= 255
-        return x.astype(np.uint8)
+        return np.rint(x).astype(np.uint8)
 
     expected, _, expected_history = by_ourselves()
     evaluation = Evaluation(image_fn=image_fn)

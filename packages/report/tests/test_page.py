@@ -312,6 +312,8 @@ def test_two_runs_are_compared(open_page):
     )
     page.choose("#run", "1")
     assert rows_left(page) == 20
+    in_run = page.run("return JSON.parse(document.querySelector('#data').textContent)")
+    assert len(page.all("[data-table]")) == len(in_run["runs"][1]["tables"])
     page.click("[data-table=scores]")
     assert rows_left(page) == 30
 

@@ -54,6 +54,7 @@ function chooseRun(place) {
   const { time } = now(), name = tableNow()?.name;
   state.run = place;
   state.table = Math.max(run().tables.findIndex((table) => table.name === name), 0);
+  updateTabs();
   const later = times().findIndex((one) => one.time >= time);
   choose(later < 0 ? times().length - 1 : later);
 }
