@@ -31,7 +31,8 @@ def test_what_a_run_has(loopback):
         callback = WandbImageToImageEvalCallback(
             (noisy, clean), num_samples=4, num_hardest=2, on_error="raise"
         )
-        model = keras.Sequential([keras.layers.Conv2D(3, 1)])
+        layer = keras.layers.Dense(3, kernel_initializer="identity")
+        model = keras.Sequential([layer])
         model.compile("adam", "mse")
         data = (noisy, clean)
         history = model.fit(
