@@ -66,6 +66,7 @@ def fit(model, *callbacks, **options):
         batch_size=8,
         validation_data=(X, Y),
         verbose=0,
+        shuffle=False,  # On JAX, a second training of a process has another order.
         callbacks=list(callbacks),
         **options,
     )
