@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
-from wandb_eval.engine import check_single, check_single_target, to_numpy
+from wandb_eval.engine import check_single, number_array, to_numpy
 
 Labels = NDArray[np.integer[Any]]
 Probabilities = NDArray[np.floating[Any]]
@@ -113,14 +113,7 @@ def read_outputs(
 
 
 def _as_array(y: Any) -> NDArray[Any]:
-    check_single_target(y, "labels")
-    try:
-        array: NDArray[Any] = to_numpy(y)
-    except ValueError as error:  # Lists of several lengths.
-        raise ValueError(f"Labels must be an array. Received: {error}") from error
-    if hasattr(array, "row_splits") or array.dtype.kind not in "biuf":
-        dtype = getattr(array, "dtype", type(y).__name__)
-        raise ValueError(f"Labels must be an array of numbers. Received: {dtype}")
+    array = number_array(y, "labels")
     if array.dtype.kind == "f":
         with np.errstate(over="ignore"):  # What is too large is refused.
             return array.astype(np.float64)

@@ -31,7 +31,12 @@ from wandb_eval.engine.kit.logits import (
     check_from_logits,
     infer_from_logits,
 )
-from wandb_eval.engine.kit.outputs import check_single, check_single_target
+from wandb_eval.engine.kit.outputs import (
+    check_single,
+    check_single_target,
+    number_array,
+    target_array,
+)
 from wandb_eval.engine.kit.thresholds import at_least
 from wandb_eval.engine.nested import to_numpy
 from wandb_eval.engine.slices.search import WeakSlice, find_weak_slices
@@ -71,7 +76,9 @@ __all__ = [
     "map_in_threads",
     "map_to_image",
     "name_classes",
+    "number_array",
     "range_to_image",
+    "target_array",
     "to_images",
     "to_numpy",
     "to_rgb",

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wandb_eval.core.arguments import is_number
-from wandb_eval.engine import check_single, check_single_target, to_numpy
+from wandb_eval.engine import check_single, target_array, to_numpy
 
 Images = NDArray[np.floating[Any]]
 
@@ -30,11 +30,7 @@ def read_targets(y: Any, invalid: float | None = None) -> Images:
     Raises:
         ValueError: If they are no images.
     """
-    check_single_target(y, "targets")
-    try:
-        array: NDArray[Any] = to_numpy(y)
-    except ValueError as error:  # Lists of several lengths.
-        raise ValueError(f"Targets must be an array. Received: {error}") from error
+    array = target_array(y, "targets")
     if hasattr(array, "row_splits"):
         raise ValueError(
             "Targets must be images of one size. Received: a ragged tensor"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wandb_eval.core.arguments import is_number
-from wandb_eval.engine import check_single, check_single_target, to_numpy
+from wandb_eval.engine import check_single, number_array, to_numpy
 
 Numbers = NDArray[np.float64]
 
@@ -38,15 +38,7 @@ def read_targets(y: Any) -> Numbers:
     array([[1.],
            [2.]])
     """
-    check_single_target(y, "targets")
-    try:
-        array: NDArray[Any] = to_numpy(y)
-    except ValueError as error:  # Lists of several lengths.
-        raise ValueError(f"Targets must be an array. Received: {error}") from error
-    if hasattr(array, "row_splits") or array.dtype.kind not in "biuf":
-        dtype = getattr(array, "dtype", type(y).__name__)
-        raise ValueError(f"Targets must be an array of numbers. Received: {dtype}")
-    targets = _as_matrix(array, "Targets")
+    targets = _as_matrix(number_array(y, "targets"), "Targets")
     wrong = targets[~np.isfinite(targets)]
     if wrong.size:
         raise ValueError(

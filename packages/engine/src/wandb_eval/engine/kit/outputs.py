@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from numpy.typing import NDArray
+
 from wandb_eval.core.arguments import is_integer
-from wandb_eval.engine.nested import describe
+from wandb_eval.engine.nested import describe, to_numpy
 
 
 def check_output_key(key: Any) -> None:
@@ -84,3 +86,51 @@ def check_single_target(y: Any, what: str) -> None:
             f"There are {what} for several outputs: {found}. Pass `output_key` to name "
             "the one to evaluate."
         )
+
+
+def target_array(y: Any, what: str) -> NDArray[Any]:
+    """Converts the targets of one output to an array.
+
+    Args:
+        y: The targets.
+        what: Their name in errors.
+
+    Returns:
+        A NumPy array, or a ragged tensor as it is.
+
+    Raises:
+        ValueError: If there are targets for several outputs, or lists of several
+            lengths.
+    """
+    check_single_target(y, what)
+    try:
+        array: NDArray[Any] = to_numpy(y)
+    except ValueError as error:
+        raise ValueError(
+            f"{what.capitalize()} must be an array. Received: {error}"
+        ) from error
+    return array
+
+
+def number_array(y: Any, what: str) -> NDArray[Any]:
+    """Converts the targets of one output to an array of numbers.
+
+    Args:
+        y: The targets.
+        what: Their name in errors.
+
+    Raises:
+        ValueError: If they are no numbers, or as `target_array`.
+
+    Example:
+
+    >>> number_array([1, 2], "labels")
+    array([1, 2])
+    """
+    array = target_array(y, what)
+    if hasattr(array, "row_splits") or array.dtype.kind not in "biuf":
+        dtype = getattr(array, "dtype", type(y).__name__)
+        raise ValueError(
+            f"{what.capitalize()} must be an array of numbers. Received: {dtype}"
+        )
+    return array
