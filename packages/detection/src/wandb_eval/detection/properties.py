@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wandb_eval.detection.detections import Detections
+from wandb_eval.detection.ious import overlaps
+
 MECHANICAL = ("num_objects", "smallest_object", "median_object", "largest_overlap")
 """Properties on which F1 depends by its definition: one miss among two objects costs
 more than one among ten, and a shift by a pixel costs a small box more IoU."""
@@ -26,8 +29,7 @@ def detection_properties(
     Returns:
         - `num_objects`: the number of objects.
         - `smallest_object`, `median_object`: the smallest and the median box, as shares
-        of
-          the image's area. NaN without objects.
+          of the image's area. NaN without objects.
         - `largest_overlap`: the largest IoU of two boxes; 0 with fewer than two.
         - `touching_border`: the share of the objects whose box comes within a pixel of
           the border. NaN without objects.
@@ -54,17 +56,13 @@ def detection_properties(
         "num_objects": float(count),
         "smallest_object": float(shares.min()) if count else math.nan,
         "median_object": float(np.median(shares)) if count else math.nan,
-        "largest_overlap": _largest_iou(corners, areas),
+        "largest_overlap": _largest_iou(corners),
         "touching_border": float(near.mean()) if count else math.nan,
     }
 
 
-def _largest_iou(corners: NDArray[np.float64], areas: NDArray[np.float64]) -> float:
-    if len(corners) < 2:
-        return 0.0
-    first, second = np.triu_indices(len(corners), 1)
-    low = np.maximum(corners[first, :2], corners[second, :2])
-    high = np.minimum(corners[first, 2:], corners[second, 2:])
-    common = np.prod(np.maximum(high - low, 0), axis=1)
-    either = areas[first] + areas[second] - common
-    return float(np.max(common / np.where(either > 0, either, 1)))
+def _largest_iou(corners: NDArray[np.float64]) -> float:
+    boxes = Detections(corners, np.zeros(len(corners), np.int64))
+    one_image = np.zeros(len(corners), np.int64)
+    first, second, ious = overlaps(boxes, one_image, boxes, one_image)
+    return float(ious[first < second].max(initial=0))

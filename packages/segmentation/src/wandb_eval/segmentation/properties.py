@@ -38,10 +38,9 @@ def segmentation_properties(
 
     Returns:
         - `num_classes`: the number of classes.
-        - `contours`: the length of the lines between classes, relative to the area: of
-        the
-          pairs of neighboring pixels with classes, the share with two classes. NaN
-          without such pairs.
+        - `contours`: the length of the lines between classes, relative to the area:
+          the share of the pairs of neighboring pixels with classes that have two
+          classes. NaN without such pairs.
         - `share_of_<name>` for each rare class: its share of the pixels with classes.
 
     Example:
