@@ -88,7 +88,8 @@ def main() -> None:
     print("  " + "  ".join(f"{value:.3f}" for value in history["eval/ssim"]))
     print(f"The run is in {folder}")
     print(f"To look at it: uv run python -m wandb_eval.report {folder}")
-    print(f"To see it in W&B: uv run wandb login && uv run wandb sync {folder}")
+    sync = f"uv run python -m wandb_eval.core.sync {folder}"
+    print(f"To see it in W&B: uv run wandb login && {sync}")
 
 
 if __name__ == "__main__":
