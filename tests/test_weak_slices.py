@@ -265,6 +265,25 @@ def test_slices_are_found_when_fit_ends(tmp_path, said):
     assert ["weak_slices.table.json" in names for names in tables] == [False, True]
 
 
+def test_slices_of_a_version_that_is_lost_are_in_the_history(
+    loopback, monkeypatch, said
+):
+    x, y = classified()
+
+    def fails(*args, **options):
+        raise OSError("No space left on device")
+
+    with wandb.init() as run:
+        callback = WandbClassificationEvalCallback((x, y))
+        monkeypatch.setattr(callback.run_log, "log_version", fails)
+        trained = keras.Sequential([keras.Input(x.shape[1:]), Weak("classes"), Scale()])
+        trained.compile("sgd", "sparse_categorical_crossentropy")
+        trained.fit(x[:8], y[:8], verbose=0, callbacks=[callback])
+    assert callback.weak_slices
+    assert "eval/weak_slices" in loopback.summary(run.id)
+    assert not [text for text in said if "Weak slices" in text]
+
+
 class Scale(keras.layers.Layer):
     """Has a weight, so that the model can be trained."""
 

@@ -147,7 +147,6 @@ class EvaluationLog:
         extra = self._task.extra_results(evaluation)
         if is_last and moment.batch is None:
             extra = extra | self._summary(evaluation)
-        self._weak_slices.forget_search()
         extra = extra | self._weak_slices.tables(evaluation, ends=ends)
         tables = self._tables(evaluation, is_kept=is_best or is_last)
         shown = {k: v for k, v in extra.items() if isinstance(v, wandb.Table)}
@@ -180,7 +179,8 @@ class EvaluationLog:
             values: dict[str, Any] = {}
             if not self._is_summarized:
                 values |= self._summary(self.evaluation)
-            values |= self._weak_slices.search_again(self.evaluation)
+            if not self._weak_slices.is_searched(self.evaluation):
+                values |= self._weak_slices.search(self.evaluation)
             run_log.log_values(self.with_prefix(values), run_log.epoch)
 
     def _summary(self, evaluation: Evaluation) -> dict[str, Any]:
@@ -212,10 +212,8 @@ class EvaluationLog:
         self._sample_rows.know(fixed.index, rows)
         hardest = self._known_rows(evaluation.hardest)
         broken = self._known_rows(evaluation.broken)
-        problems = evaluation.problems
-        if problems is not None:
-            shown = self._known_rows(problems.samples)
-            problems = dataclasses.replace(problems, samples=shown)
+        shown = self._known_rows(evaluation.problems.samples)
+        problems = dataclasses.replace(evaluation.problems, samples=shown)
         return dataclasses.replace(
             evaluation, fixed=fixed, hardest=hardest, broken=broken, problems=problems
         )

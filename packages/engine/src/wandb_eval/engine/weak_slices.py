@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from wandb_eval.core import WandbEvalCallback
 from wandb_eval.engine.evaluation.result import Evaluation, FoundProblems
 from wandb_eval.engine.evaluation.sample_properties import SampleProperties
+from wandb_eval.engine.evaluation.samples import EvaluatedSamples
 from wandb_eval.engine.evaluation.task import EvalTask
 from wandb_eval.engine.kit import charts
 from wandb_eval.engine.slices.search import (
@@ -68,7 +69,7 @@ class WeakSlices:
     def begin_training(self) -> None:
         """Forgets the slices of an earlier training."""
         self.found: list[WeakSlice] = []
-        self._is_searched = False
+        self._searched: Evaluation | None = None
         self._said: set[str] = set()
         self._properties.begin_training()
 
@@ -84,7 +85,7 @@ class WeakSlices:
         with failures.tolerate("The properties of the samples are not known"):
             self._report_properties()
         with failures.tolerate("The problems of the data could not be logged"):
-            if evaluation.problems is not None and evaluation.problems.problems:
+            if evaluation.problems.problems:
                 tables["data_problems"] = self._problems_table(evaluation.problems)
         if ends:
             tables |= self.search(evaluation)
@@ -92,7 +93,7 @@ class WeakSlices:
 
     def search(self, evaluation: Evaluation) -> dict[str, wandb.Table]:
         """Finds the weak slices, and returns their table; nothing if there is none."""
-        self._is_searched, self.found = True, []
+        self._searched, self.found = evaluation, []
         failures = self._callback.run_log.failures
         with failures.tolerate("Weak slices could not be found"):
             self.found = self._find(evaluation)
@@ -100,13 +101,9 @@ class WeakSlices:
                 return {"weak_slices": self._slices_table(evaluation)}
         return {}
 
-    def search_again(self, evaluation: Evaluation) -> dict[str, wandb.Table]:
-        """Does the same, if the last evaluation was not searched."""
-        return {} if self._is_searched else self.search(evaluation)
-
-    def forget_search(self) -> None:
-        """Notes that there is a new evaluation."""
-        self._is_searched = False
+    def is_searched(self, evaluation: Evaluation) -> bool:
+        """Whether `found` has the weak slices of an evaluation."""
+        return evaluation is self._searched
 
     def say_strongest(self) -> None:
         """Writes the strongest slice to the terminal."""
@@ -170,7 +167,7 @@ class WeakSlices:
             places = self._properties.places_of(samples.index, evaluation.fingerprint)
             pairs = [
                 (place, image)
-                for place, image in zip(places, self._images(samples.rows), strict=True)
+                for place, image in zip(places, self._images(samples), strict=True)
                 if place >= 0 and image is not None
             ]
             if samples is evaluation.fixed and evaluation.errors is not None:
@@ -181,7 +178,7 @@ class WeakSlices:
         return list(shown.items())
 
     def _problems_table(self, found: FoundProblems) -> wandb.Table:
-        images = dict(zip(found.places, self._images(found.samples.rows), strict=True))
+        images = dict(zip(found.places, self._images(found.samples), strict=True))
         rows = []
         for problem in found.problems[:MOST_PROBLEMS]:
             places = problem.index.tolist()
@@ -218,11 +215,12 @@ class WeakSlices:
         columns = self._callback.data_table_columns
         return next((name for name in ("image", "input") if name in columns), None)
 
-    def _images(self, rows: Sequence[Sequence[Any]]) -> list[Any]:
-        if self._shown_as is None:
-            return [None] * len(rows)
+    def _images(self, samples: EvaluatedSamples) -> list[Any]:
+        # If the version could not be logged, its samples have no rows.
+        if self._shown_as is None or not samples.rows:
+            return [None] * len(samples)
         at = self._callback.data_table_columns.index(self._shown_as)
-        return [row[at] for row in rows]
+        return [row[at] for row in samples.rows]
 
 
 def score_columns(

@@ -26,9 +26,9 @@ class FoundProblems:
         places: The places of these samples in the pass.
     """
 
-    problems: Sequence[DataProblem]
-    samples: EvaluatedSamples
-    places: Sequence[int]
+    problems: Sequence[DataProblem] = ()
+    samples: EvaluatedSamples = field(default_factory=EvaluatedSamples)
+    places: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class Evaluation:
             scores no samples.
         properties: The properties of all samples that define slices, by name, of shape
             `(num_samples,)`.
-        problems: The problems of the data, in the first evaluation of a training;
-            `None` in later ones.
+        problems: The problems of the data, in the first evaluation of a training; none
+            in later ones.
         broken: The samples that were right in the evaluation before and are wrong now,
             the hardest first; at most as many as `hardest` may have.
     """
@@ -68,7 +68,7 @@ class Evaluation:
     in_order: bool
     errors: NDArray[np.float64] | None = None
     properties: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    problems: FoundProblems | None = None
+    problems: FoundProblems = field(default_factory=FoundProblems)
     broken: EvaluatedSamples = field(default_factory=EvaluatedSamples)
 
     @property

@@ -73,11 +73,27 @@ class PassProperties:
             sums: The checksum of each sample.
             keep: Copies the sample at a place of the joined batches.
         """
-        if self.error is None:
-            try:
-                self._add(batches, y, truth, sums, keep)
-            except Exception as error:
-                self.error = error
+        if self.error is not None:
+            return
+        first, self._count = self._count, self._count + len(sums)
+        try:
+            of_targets = self._task.target_properties(y, truth)
+            columns = {name: np.asarray(values) for name, values in of_targets.items()}
+            self._of_targets.append(columns)
+            xs = [
+                select_sample(x, i)
+                for batch in batches
+                for x in [map_structure(to_numpy, batch.x)]
+                for i in range(batch.size)
+            ]
+            self._add_images(xs, keep)
+            for i in np.flatnonzero(np.isin(sums, self._alike)).tolist():
+                content = exact_key(xs[i])
+                target = exact_key(self._task.target_content(select(truth, i)))
+                self._contents[first + i] = content, target
+                self._hold(content, i, keep)
+        except Exception as error:
+            self.error = error
 
     def columns(self) -> Columns:
         """Returns the properties that differ among samples."""
@@ -99,34 +115,7 @@ class PassProperties:
         blank = np.concatenate([np.zeros(0, bool), *self._blank])
         return data_problems(inputs, samples, np.where(blank, 0.0, 1.0))
 
-    def _add(
-        self,
-        batches: Sequence[Batch],
-        y: Any,
-        truth: Any,
-        sums: Checksums,
-        keep: Callable[[int], KeptSample],
-    ) -> None:
-        first, self._count = self._count, self._count + len(sums)
-        of_targets = self._task.target_properties(y, truth)
-        columns = {name: np.asarray(values) for name, values in of_targets.items()}
-        self._of_targets.append(columns)
-        xs = [
-            select_sample(x, i)
-            for batch in batches
-            for x in [map_structure(to_numpy, batch.x)]
-            for i in range(batch.size)
-        ]
-        self._add_images(xs, first, keep)
-        for i in np.flatnonzero(np.isin(sums, self._alike)).tolist():
-            content = exact_key(xs[i])
-            target = exact_key(self._task.target_content(select(truth, i)))
-            self._contents[first + i] = content, target
-            self._hold(content, i, keep)
-
-    def _add_images(
-        self, xs: Sequence[Any], first: int, keep: Callable[[int], KeptSample]
-    ) -> None:
+    def _add_images(self, xs: Sequence[Any], keep: Callable[[int], KeptSample]) -> None:
         images = [self._image_of(x) for x in xs]
         found = map_in_threads(_measure, images)
         names = dict.fromkeys(name for one in found for name in one)
@@ -172,12 +161,13 @@ class SampleProperties:
         self._given = SliceBy(slice_by)
         self._is_on = is_on
         self._scan: DataScan | None = None
+        self._of_user: Columns = {}
         self.begin_training()
 
     def begin_training(self) -> None:
         """Forgets the properties of an earlier training."""
         self.error: Exception | None = None
-        self._problems: FoundProblems | None = None
+        self._problems = FoundProblems()
         self._has_looked = self._is_random = False
         self.left_out: str | None = None
         self._known: tuple[Fingerprint, Columns] | None = None
@@ -192,7 +182,7 @@ class SampleProperties:
         Raises:
             ValueError: If there are too few or too many values.
         """
-        self._given.columns(scan.fingerprint.count)
+        self._of_user = self._given.columns(scan.fingerprint.count)
         self._scan = scan
 
     def begin_pass(self) -> PassProperties | None:
@@ -226,12 +216,12 @@ class SampleProperties:
             columns = _aligned(columns, places)
             if (places < 0).any():
                 self._is_random = True  # From now on, each pass is measured.
-        return columns | self._of_user(seen)
+        return columns | self._user_columns(seen)
 
     def take_problems(self) -> FoundProblems:
         """Returns the problems that the last pass has found, once."""
-        problems, self._problems = self._problems, None
-        return problems or FoundProblems([], EvaluatedSamples(), [])
+        problems, self._problems = self._problems, FoundProblems()
+        return problems
 
     def places_of(self, ids: Sequence[int], seen: Fingerprint) -> list[int]:
         """Returns the places of samples in a pass; -1 if they are not there.
@@ -256,10 +246,11 @@ class SampleProperties:
             except Exception as error:
                 self.error = error
 
-    def _of_user(self, seen: Fingerprint) -> Columns:
+    def _user_columns(self, seen: Fingerprint) -> Columns:
+        if not self._of_user:
+            return {}
         assert self._scan is not None
         scanned = self._scan.fingerprint
-        columns = self._given.columns(scanned.count)
         if self._given.is_ordered and seen.compare(scanned) != "same":
             self.left_out = (
                 "`slice_by` has values in the order of the data, but the data comes in "
@@ -267,8 +258,8 @@ class SampleProperties:
                 "a batch."
             )
             return {}
-        aligned = _aligned(columns, seen.places_in(scanned))
-        if columns and not aligned:
+        aligned = _aligned(self._of_user, seen.places_in(scanned))
+        if not aligned:
             self.left_out = (
                 "The properties of `slice_by` are left out: the data has other samples "
                 "in each pass, like augmented data."
