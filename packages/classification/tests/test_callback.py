@@ -1,6 +1,7 @@
 """The callback in `fit`: real models that really train, and the real wandb client."""
 
 import os
+import re
 
 import keras
 import numpy as np
@@ -141,9 +142,11 @@ def check_rows(evaluation, probabilities, truth, names):
         assert row["correct"] is bool(expected.argmax() == truth[index])
         assert row["loss"] == pytest.approx(-np.log(expected[truth[index]]), rel=1e-4)
         order = np.argsort(-expected)[: evaluation.top_k]
-        shown = [part.rpartition(" ") for part in row[top].split(", ")]
-        assert [name for name, _, _ in shown] == [names[i] for i in order]
-        values = [float(value) for _, _, value in shown]
+        # A name may have a comma in it.
+        parts = [re.escape(names[i]) + r" (\d\.\d\d)" for i in order]
+        shown = re.fullmatch(", ".join(parts), row[top])
+        assert shown, (row[top], names)
+        values = [float(value) for value in shown.groups()]
         assert values == pytest.approx(expected[order], abs=0.0051)
         image = np.asarray(given_row["image"].image)
         np.testing.assert_array_equal(image, X[index, ..., 0])
