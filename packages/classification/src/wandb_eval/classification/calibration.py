@@ -1,4 +1,4 @@
-"""Whether a classifier is right as often as its probabilities say."""
+"""The calibration of a classifier: the accuracy at each confidence."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _STEPS = 2.0**30  # In a float64, sums of 2**-30 are exact up to 2**23.
 
 
 class Calibration:
-    """The expected calibration error, and what a reliability chart shows.
+    """The expected calibration error, and the points of a reliability chart.
 
     Predictions are counted by their confidence in 15 bins of equal width, each without
     its lower end and with its upper one (Guo et al. 2017, On Calibration of Modern
-    Neural Networks). Only the sums of the bins are kept, of probabilities to nine
-    digits: so they are exact, whatever batches the predictions came in.
+    Neural Networks). Only the sums of the bins are kept. Probabilities are rounded to
+    nine digits, so that the sums are exact and do not depend on the batches.
 
     Example:
 
@@ -40,8 +40,8 @@ class Calibration:
         """Takes in predictions.
 
         Args:
-            confidence: Their probabilities, 0 to 1, of any shape.
-            right: Whether each is right, of the same shape.
+            confidence: The probability of each prediction, 0 to 1, of any shape.
+            right: Whether each prediction is right, of the same shape.
         """
         confidence, right = confidence.ravel(), right.ravel()
         edges = np.linspace(0, 1, NUM_BINS + 1).astype(confidence.dtype)
@@ -52,7 +52,7 @@ class Calibration:
         self._right += np.bincount(bins, right, NUM_BINS)
 
     def update_unknown(self, count: int) -> None:
-        """Takes in predictions that are no numbers: they are as wrong as can be."""
+        """Takes in predictions that are not numbers, with the highest error."""
         self._unknown += count
 
     def error(self) -> float:

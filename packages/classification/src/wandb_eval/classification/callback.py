@@ -51,43 +51,44 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
     predictions: for these samples, and in a table of its own for the hardest of all
     samples, `epoch`, `idx`, `image`, `label`, `pred`, `score` (the probability of
     `pred`), `correct`, `loss` (cross-entropy, in nats), and the `top_k` classes with
-    their probabilities, as text; in a third table, without images, what is known of
-    every sample.
+    their probabilities, as text. A third table has the scores of every sample, without
+    images.
 
     Over all of the validation data it measures `eval/accuracy`,
     `eval/top_<k>_accuracy` (where there are more than k classes), `eval/log_loss`,
     `eval/brier`, `eval/ece` and `eval/macro_f1` (see `ClassificationMetrics`), a
     confusion matrix, precision, recall, F1 and support by class, a reliability chart,
     and for up to 20 classes ROC and precision-recall curves, and F1 over the threshold
-    where there is one. `eval/confused` has the pairs of classes that are confused
-    most, with images. When training ends, `eval/suspect_labels` shows the samples whose
-    label the model contradicted most, over all epochs.
+    if the task has a threshold. `eval/confused` has the pairs of classes that are
+    confused most, with images. When training ends, `eval/suspect_labels` shows the
+    samples whose label the model contradicted most, over all epochs.
 
-    Where the outputs of a sample are NaN or infinite, its row says so, and it counts as
-    wrong: `eval/left_out` says how many there are, if any. No such version is `best`.
+    A sample whose outputs are NaN or infinite counts as wrong, and its `pred` is
+    `"NaN"`. `eval/left_out` is the number of such samples, if there are any. A version
+    with such samples is never `best`.
 
     Args:
         validation_data: `(x, y)` or `(x, y, sample_weight)` of arrays or tensors, a
             batched `tf.data.Dataset`, a `keras.utils.PyDataset`, a torch `DataLoader`,
             a batched data set of Grain, or any iterable of batches that can be iterated
-            again. Labels are class
-            ids, or one-hot; multi-hot with `multi_label`. Of a y for several outputs, a
-            tuple or a dict, the labels are what `output_key` names. x are images,
-            strings or a few numbers; anything else is shown by `image_fn`.
+            again. Labels are class ids or one-hot; with `multi_label`, multi-hot. If y
+            is a tuple or a dict for several outputs, `output_key` selects the labels.
+            x are images, strings or a few numbers; `image_fn` shows anything else.
         class_names: The name of each class id, as a list, `{id: name}` or `{name: id}`.
             `None`: the ids.
         from_logits: Whether the outputs are logits, before softmax or sigmoid.
-            `"auto"`: told by a softmax or sigmoid at the end of the model, else by the
-            loss that it is compiled with, else by the outputs.
-        multi_label: Whether a sample may have several classes, or none. `pred` and
-            `label` are the names of all of them then (as text beside images, as lists
+            `"auto"` infers it from a softmax or sigmoid at the end of the model, else
+            from the loss that the model is compiled with, else from the outputs.
+        multi_label: Whether a sample may have several classes, or none. If so, `pred`
+            and `label` are the names of all of them (as text beside images, as lists
             in `scores`), `score` is the mean probability of the predicted classes,
-            `correct` asks for all classes, and there is no confusion matrix and no
-            top-k accuracy.
-        threshold: From which probability on a class is predicted, with `multi_label`,
-            and class 1 for one sigmoid unit.
-        top_k: How many of the most probable classes to show and to count.
-        **kwargs: What all tasks have, see `wandb_eval.engine.WandbTaskEvalCallback`.
+            `correct` means that all classes are right, and there is no confusion matrix
+            and no top-k accuracy.
+        threshold: The lowest probability at which a class is predicted, with
+            `multi_label`, and class 1 for one sigmoid unit.
+        top_k: The number of most probable classes to show and to count.
+        **kwargs: The arguments of all tasks, see
+            `wandb_eval.engine.WandbTaskEvalCallback`.
 
     Raises:
         wandb.Error: If there is no active run.
@@ -209,7 +210,7 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
         )
 
     def new_metrics(self) -> Metrics:
-        """What is measured over all of the validation data."""
+        """The metrics over all of the validation data."""
         return ClassificationMetrics(
             self._names,
             self.top_k,
@@ -218,7 +219,7 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
         )
 
     def score_samples(self, truth: Any, predictions: Any) -> SampleScores:
-        """`label`, `pred`, `score`, `correct`, `loss`; the loss says how wrong."""
+        """`label`, `pred`, `score`, `correct` and `loss`, which is the difficulty."""
         scores = score_batch(truth, predictions, self.multi_label, self.threshold)
         return by_sample(truth, scores, self._names)
 
@@ -232,7 +233,7 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
         return [[*row, as_text(label)] for *row, label in cells]
 
     def prediction_rows(self, evaluated: EvaluatedSamples) -> list[list[Any]]:
-        """The rows of ground truth, the scores, and the most probable classes."""
+        """The rows of ground truth with the scores and the most probable classes."""
         each = np.stack(evaluated.predictions)
         each = each if self.multi_label else of_all_classes(each)
         finite = np.asarray(np.isfinite(each).all(axis=1))
@@ -267,5 +268,5 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
 
     @property
     def _shown_as(self) -> str:
-        """The column of what a sample is shown as: `image`, or `input`."""
+        """The column that shows the sample: `image` or `input`."""
         return self.data_table_columns[1]

@@ -20,10 +20,11 @@ class ClassCurves:
 
     Attributes:
         roc: False and true positive rates, each of shape `(points,)`.
-        precision_recall: Recall and precision, likewise.
-        thresholds: What the points of `precision_recall` are for, all but its last
-            one; of shape `(points - 1,)`.
-        f1: F1 at each of the thresholds, made of counts: what is equal is so exactly.
+        precision_recall: Recall and precision, each of shape `(points,)`.
+        thresholds: The thresholds of the points of `precision_recall`, without the last
+            point; of shape `(points - 1,)`.
+        f1: F1 at each threshold. It is computed from counts, so that equal values are
+            exactly equal.
     """
 
     roc: tuple[NDArray[Any], NDArray[Any]]
@@ -33,12 +34,12 @@ class ClassCurves:
 
 
 def class_curves(truth: NDArray[np.bool_], scores: NDArray[Any]) -> ClassCurves:
-    """`sklearn.metrics.roc_curve` and `precision_recall_curve`, with one sorting.
+    """`sklearn.metrics.roc_curve` and `precision_recall_curve`, sorted only once.
 
     Args:
-        truth: Whether each sample is of the class, shape `(samples,)`; some are, and
-            some are not.
-        scores: What orders them, of shape `(samples,)`.
+        truth: Whether each sample is of the class, of shape `(samples,)`, with both
+            values.
+        scores: The score of each sample, of shape `(samples,)`.
     """
     false, true, thresholds = metrics.roc_curve(truth, scores, drop_intermediate=False)
     num_true = np.count_nonzero(truth)
@@ -62,7 +63,7 @@ def curve_charts(
     probabilities: Probabilities,
     class_names: Sequence[str],
 ) -> tuple[dict[str, Any], dict[str, tuple[float, float]]]:
-    """Charts of the curves of all classes; and the thresholds of the best F1.
+    """Charts of the curves of all classes, and the thresholds of the best F1.
 
     Args:
         labels: Of shape `(samples,)`, or `(samples, num_classes)` of 0 and 1 where a
@@ -71,8 +72,8 @@ def curve_charts(
         class_names: The name of each class.
 
     Returns:
-        The charts by key. And by class, where a class is predicted from a threshold on,
-        the lowest one with the best F1, and that F1.
+        The charts by key. If classes are predicted by a threshold: by class, the lowest
+        threshold with the best F1, and that F1.
     """
     one_unit = probabilities.shape[1] == 1
     multi_label = labels.ndim == 2
@@ -80,8 +81,8 @@ def curve_charts(
     def of_class(index: int) -> ClassCurves | None:
         truth = labels[:, index] == 1 if multi_label else labels == index
         if truth.all() or not truth.any():
-            return None  # Undefined: there is nothing to tell the class from.
-        if one_unit:  # The order is what counts: 1 - p would make small ones equal.
+            return None  # Undefined: all samples are of the class, or none is.
+        if one_unit:  # Only the order counts: 1 - p would make small values equal.
             return class_curves(truth, probabilities[:, 0] * (1 if index else -1))
         return class_curves(truth, probabilities[:, index])
 

@@ -1,4 +1,4 @@
-"""Reads what classifiers are trained on and what they put out."""
+"""Reads the labels and the outputs of classifiers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def read_labels(y: Any, multi_label: bool = False) -> Labels:
 
     Args:
         y: Class ids of shape `(batch,)` or `(batch, 1)`, or one-hot of shape `(batch,
-            num_classes)`; with `multi_label`, multi-hot of that shape. Of any dtype.
+            num_classes)`; with `multi_label`, multi-hot of that shape. Any dtype.
         multi_label: Whether a sample may have several classes, or none.
 
     Returns:
@@ -29,7 +29,7 @@ def read_labels(y: Any, multi_label: bool = False) -> Labels:
         num_classes)`.
 
     Raises:
-        ValueError: If it is neither.
+        ValueError: If the labels have another form.
     """
     array = _as_array(y)
     hot = array.ndim == 2 and array.shape[1] > (0 if multi_label else 1)
@@ -74,18 +74,18 @@ def read_outputs(
     """Reads the outputs of a model as probabilities.
 
     Args:
-        outputs: Of shape `(batch, num_classes)`; or `(batch, 1)` or `(batch,)`, the
-            output of one sigmoid unit, which is the probability of class 1 of two.
-        from_logits: Whether they are logits: before softmax or sigmoid.
+        outputs: The outputs, of shape `(batch, num_classes)`; or `(batch, 1)` or
+            `(batch,)` for one sigmoid unit, the probability of class 1 of two classes.
+        from_logits: Whether the outputs are logits, before softmax or sigmoid.
         multi_label: Whether the classes do not exclude each other.
 
     Returns:
-        Of shape `(batch, num_classes)`, or `(batch, 1)` for one sigmoid unit.
-        Probabilities stay as they are, in the dtype of the outputs; logits become
-        float64. What is not a number stays that.
+        Probabilities of shape `(batch, num_classes)`, or `(batch, 1)` for one sigmoid
+        unit. Probabilities keep their values and their dtype; logits become float64.
+        NaN stays NaN.
 
     Raises:
-        ValueError: If the shape is another.
+        ValueError: If the outputs have another shape.
 
     Example:
 
@@ -108,26 +108,26 @@ def read_outputs(
         return array
     if multi_label or array.shape[1] == 1:
         return np.asarray(expit(array))
-    with np.errstate(invalid="ignore"):  # Of infinity: NaN, as with Keras.
+    with np.errstate(invalid="ignore"):  # Infinity becomes NaN, as in Keras.
         return np.asarray(softmax(array, axis=1))
 
 
 def _as_array(y: Any) -> NDArray[Any]:
     array = number_array(y, "labels")
     if array.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # What is too large is refused.
+        with np.errstate(over="ignore"):  # Values that overflow are refused later.
             return array.astype(np.float64)
     return array.astype(np.int64) if array.dtype == np.bool_ else array
 
 
 def sums_of_others(probabilities: Probabilities) -> tuple[float, float] | None:
-    """The least and the greatest sum of a sample's outputs, unless all are 1.
+    """The lowest and the highest sum of a sample's outputs, unless all sums are 1.
 
-    Such are the outputs of a classifier that has a sigmoid for each class, though one
-    class excludes the others.
+    Other sums occur if a classifier has a sigmoid for each class although the classes
+    exclude each other.
 
     Args:
-        probabilities: What `read_outputs` returned.
+        probabilities: The result of `read_outputs`.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""What is measured of a classifier over all of its validation data."""
+"""The metrics of a classifier over all of its validation data."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from wandb_eval.classification.scores import (
 from wandb_eval.engine import charts
 
 _OF_NO_CLASS = -1
-"""What is predicted where the outputs are no numbers."""
+"""The predicted class of samples whose outputs are not numbers."""
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """Two classes, of which one is taken for the other.
+    """A pair of classes that the model confuses.
 
     Attributes:
-        actual: The id of the class that the samples are of.
-        predicted: The id of the class that they are taken for.
-        count: How many they are.
-        share: How many they are of the samples of the actual class, 0 to 1.
+        actual: The id of the actual class.
+        predicted: The id of the predicted class.
+        count: The number of samples with these classes.
+        share: Their share of the samples of the actual class, 0 to 1.
     """
 
     actual: int
@@ -50,37 +50,38 @@ class Confusion:
 
 
 class ClassificationMetrics:
-    """Accuracy, top-k accuracy, log loss, macro F1, calibration and what explains them.
+    """Accuracy, top-k accuracy, log loss, macro F1, calibration, tables and charts.
 
-    Numbers are scikit-learn's. Of each sample it keeps the label, the prediction, two
-    numbers and, for up to `charts.MAX_CURVES` classes, the probabilities.
+    The numbers are those of scikit-learn. The metric keeps the label and the prediction
+    of each sample, two numbers and, for up to `charts.MAX_CURVES` classes, the
+    probabilities.
 
-    Samples whose outputs are NaN or infinite count as wrong, so that numbers are always
-    those of all samples: such a sample has none of the right classes and the highest
-    loss, Brier score and calibration error that there is. `left_out` counts them,
-    where there are any; charts can only show the others.
+    Samples whose outputs are NaN or infinite count as wrong, so that all numbers cover
+    all samples: such a sample has none of the right classes and the highest possible
+    loss, Brier score and calibration error. `left_out` is the number of such samples,
+    if there are any; charts show only the others.
 
-    `ece` is the expected calibration error, see `Calibration`, of the probability of
-    what is predicted. `brier` is the squared error of the probabilities: summed over
+    `ece` is the expected calibration error of the probability of the predicted class,
+    see `Calibration`. `brier` is the squared error of the probabilities: summed over
     the classes, 0 to 2, and half of that for two classes, 0 to 1.
 
     With `multi_label`, accuracy is the share of samples all of whose classes are right;
-    log loss and Brier score are means over samples and classes, and the calibration is
-    that of each class of each sample; there is no top-k accuracy.
+    log loss and Brier score are means over samples and classes; the calibration counts
+    each class of each sample; there is no top-k accuracy.
 
     With `multi_label` and for one sigmoid unit, the table by class has the threshold of
     the best F1, and there are curves of F1 over the threshold.
 
     Args:
         class_names: The name of each class.
-        top_k: k of the top-k accuracy. There is none where there are no more classes.
+        top_k: The k of the top-k accuracy, which needs more than k classes.
         from_logits: Whether the outputs are logits, before softmax or sigmoid.
         multi_label: Whether a sample may have several classes, or none.
-        threshold: From which probability on a class is predicted, with `multi_label`
-            and for one sigmoid unit.
+        threshold: The lowest probability at which a class is predicted, with
+            `multi_label` and for one sigmoid unit.
 
     Raises:
-        ValueError: If `threshold` is not of 0 to 1.
+        ValueError: If `threshold` is not between 0 and 1.
 
     Example:
 
@@ -111,7 +112,7 @@ class ClassificationMetrics:
         self._calibration = Calibration()
         self._confusion: charts.PairCounts | None = None
         self._hits = self._top_k_hits = 0
-        # One by one: the sum of all does not depend on the batches that they came in.
+        # One value for each sample, so that the sum does not depend on the batches.
         self._losses: list[NDArray[np.float64]] = []
         self._briers: list[NDArray[np.float64]] = []
 
@@ -119,9 +120,9 @@ class ClassificationMetrics:
         """Takes in a batch.
 
         Args:
-            y: Labels, as `read_labels` takes them.
-            outputs: Outputs of the model, as `read_outputs` takes them. Rows with NaN
-                are counted, and count as wrong.
+            y: The labels, in a form that `read_labels` takes.
+            outputs: The outputs of the model, in a form that `read_outputs` takes.
+                Samples with NaN count as wrong.
         """
         self._confusion = None
         labels = read_labels(y, self.multi_label)
@@ -129,7 +130,7 @@ class ClassificationMetrics:
         scores = score_batch(labels, probabilities, self.multi_label, self.threshold)
         valid, predictions = scores.valid, scores.pred
         self._hits += int(scores.correct.sum())
-        if self.multi_label:  # For each class: in eight bits.
+        if self.multi_label:  # There is a value for each class: eight bits save memory.
             labels, predictions = labels.astype(np.int8), predictions.astype(np.int8)
         self._losses.append(np.where(valid, scores.loss, highest_loss(probabilities)))
         unknown = int((~valid).sum())
@@ -164,9 +165,9 @@ class ClassificationMetrics:
         self._briers.append(briers)
 
     def compute(self) -> dict[str, Any]:
-        """What to log: numbers, the per-class table, and charts.
+        """Returns the values to log: numbers, the per-class table, and charts.
 
-        Without a sample there is nothing. Charts need one with valid outputs.
+        There are none without samples. Charts need a sample with valid outputs.
         """
         results: dict[str, Any] = {}
         if self.left_out:
@@ -218,11 +219,11 @@ class ClassificationMetrics:
     def confused(self, most: int = 20) -> list[Confusion]:
         """The pairs of classes that are confused most, the most frequent first.
 
-        Of pairs that are equally frequent, the one with more of its actual class is
-        first. With `multi_label` there are none.
+        Among equally frequent pairs, the one with the higher share of its actual class
+        is first. With `multi_label` there are none.
 
         Args:
-            most: How many pairs there are at most.
+            most: The highest number of pairs.
         """
         if self.multi_label or not any(map(len, self._labels)):
             return []
@@ -249,7 +250,7 @@ class ClassificationMetrics:
         return not self.multi_label and self.top_k < len(self.class_names)
 
     def _pairs(self) -> charts.PairCounts:
-        """The pairs of classes that occur, where the outputs are valid."""
+        """The pairs of classes that occur among the samples with valid outputs."""
         if self._confusion is None:
             valid = np.concatenate(self._valid)
             labels = np.concatenate(self._labels)[valid]
@@ -260,7 +261,7 @@ class ClassificationMetrics:
         return self._confusion
 
     def _macro_f1(self, labels: Labels, predictions: Labels) -> float:
-        """The mean over the classes that occur, in labels or predictions."""
+        """The mean F1 of the classes that occur in labels or predictions."""
         found = None
         if self.left_out and not self.multi_label:
             found = np.union1d(labels, predictions[predictions != _OF_NO_CLASS])
@@ -275,7 +276,7 @@ class ClassificationMetrics:
         predictions: Labels,
         best: dict[str, tuple[float, float]],
     ) -> wandb.Table:
-        """Precision, recall, F1 and support; with the best threshold, where one is."""
+        """Precision, recall, F1, support and, if there is one, the best threshold."""
         columns = metrics.precision_recall_fscore_support(
             labels, predictions, labels=range(len(self.class_names)), zero_division=0
         )
@@ -297,8 +298,8 @@ def _squared_errors(
 ) -> NDArray[np.float64]:
     """The Brier score of each sample, of shape `(batch,)`.
 
-    It is scikit-learn's: the sum of the squared errors of all classes for more than
-    two, and half of it for two; the mean for classes that do not exclude each other.
+    It is that of scikit-learn: the sum of the squared errors of all classes, half of it
+    for two classes, and the mean for classes that do not exclude each other.
     """
     probabilities = of_all_classes(probabilities)
     dtype = np.promote_types(probabilities.dtype, np.float32)

@@ -1,4 +1,4 @@
-"""What is known of each sample that a classifier was given."""
+"""The scores of a classifier on each sample."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ _NOT_A_NUMBER = "NaN"
 
 @dataclass(frozen=True)
 class Scores:
-    """How a classifier did on each sample of a batch.
+    """The scores of a classifier on each sample of a batch.
 
-    All are of shape `(batch,)`, but for `pred` with several classes a sample.
+    All arrays have the shape `(batch,)`, except `pred` with `multi_label`.
 
     Attributes:
         valid: Whether the outputs are numbers. Where they are not, `score`, `loss` and
-            `confidence` are NaN, and nothing is `correct`.
-        pred: The id of the predicted class; with `multi_label`, of shape `(batch,
-            num_classes)`, whether each class is predicted.
+            `confidence` are NaN, and `correct` is false.
+        pred: The id of the predicted class; with `multi_label`, whether each class is
+            predicted, of shape `(batch, num_classes)`.
         score: The probability of `pred`, in the dtype of the outputs; with
             `multi_label`, the mean over the predicted classes, 0 if there are none.
         correct: Whether `pred` is the label; with `multi_label`, whether all classes
             are right.
         loss: The cross-entropy, in nats; with `multi_label`, the mean over the classes.
         confidence: The probability of the label; with `multi_label`, the mean over the
-            classes of the probability of what is true.
+            classes of the probability of the true value.
     """
 
     valid: NDArray[np.bool_]
@@ -52,19 +52,21 @@ def score_batch(
     """Scores the samples of a batch.
 
     Losses are those of `sklearn.metrics.log_loss`: probabilities are clipped to the
-    smallest step of their dtype at least, and 1 minus it at most. What does not sum to
-    1, as where each class has a sigmoid though only one is right, is divided by its sum
-    before, as by Keras' `categorical_crossentropy`.
+    range from eps to 1 - eps, where eps is the smallest step of their dtype.
+    Probabilities that do not sum to 1, as with a sigmoid for each class although only
+    one is right, are first divided by their sum, as in Keras'
+    `categorical_crossentropy`.
 
     Args:
-        labels: What `read_labels` returned.
-        probabilities: What `read_outputs` returned.
+        labels: The result of `read_labels`.
+        probabilities: The result of `read_outputs`.
         multi_label: Whether a sample may have several classes, or none.
-        threshold: From which probability on a class is predicted, with `multi_label`
-            and for one sigmoid unit. It is compared in the dtype of the probabilities.
+        threshold: The lowest probability at which a class is predicted, with
+            `multi_label` and for one sigmoid unit. It is compared in the dtype of the
+            probabilities.
 
     Raises:
-        ValueError: If there is no output for a label.
+        ValueError: If a label has no output.
 
     Example:
 
@@ -109,7 +111,7 @@ def score_batch(
 
 
 def highest_loss(probabilities: Probabilities) -> float:
-    """The loss of a sample whose label has no probability at all.
+    """The loss of a sample whose label has the probability 0.
 
     >>> round(highest_loss(np.array([[1.0, 0.0]])), 2)
     36.04
@@ -118,7 +120,7 @@ def highest_loss(probabilities: Probabilities) -> float:
 
 
 def of_all_classes(probabilities: Probabilities) -> Probabilities:
-    """Probabilities with a column for each class, also those of one sigmoid unit.
+    """Probabilities with a column for each class, for one sigmoid unit, too.
 
     >>> of_all_classes(np.array([[0.25], [1.0]]))
     array([[0.75, 0.25],
@@ -132,15 +134,15 @@ def of_all_classes(probabilities: Probabilities) -> Probabilities:
 def in_top_k(labels: Labels, probabilities: Probabilities, k: int) -> NDArray[np.bool_]:
     """Whether each label is among the k most probable classes.
 
-    Of classes that are equally probable, the one with the higher id comes first, as
-    in `sklearn.metrics.top_k_accuracy_score`.
+    Among equally probable classes, the one with the higher id comes first, as in
+    `sklearn.metrics.top_k_accuracy_score`.
 
     >>> in_top_k(np.array([0, 2]), np.array([[0.3, 0.3, 0.4], [0.3, 0.3, 0.3]]), 2)
     array([False,  True])
     """
     of_label = probabilities[np.arange(len(labels)), labels][:, None]
     hits = np.count_nonzero(probabilities >= of_label, axis=1) <= k
-    [unsure] = np.nonzero(~hits)  # Ties count, or not: by the order of the ids.
+    [unsure] = np.nonzero(~hits)  # The order of the ids decides ties.
     others, of_label = probabilities[unsure], of_label[unsure]
     higher_id = np.arange(others.shape[1]) > labels[unsure][:, None]
     before = (others > of_label) | (higher_id & (others == of_label))
@@ -152,7 +154,7 @@ def check_threshold(threshold: Any) -> float:
     """Returns a threshold of probabilities as a `float`.
 
     Raises:
-        ValueError: If it is not a number of 0 to 1.
+        ValueError: If it is not a number between 0 and 1.
     """
     if not (is_number(threshold) and 0 <= threshold <= 1):
         raise ValueError(
@@ -164,12 +166,11 @@ def check_threshold(threshold: Any) -> float:
 def by_sample(labels: Labels, scores: Scores, class_names: list[str]) -> SampleScores:
     """Scores as columns: `label`, `pred`, `score`, `correct`, `loss`.
 
-    What is most wrong is what has the highest loss. `pred` is `"NaN"` where the outputs
-    are not numbers.
+    The loss is the difficulty. `pred` is `"NaN"` where the outputs are not numbers.
 
     Args:
-        labels: What `read_labels` returned.
-        scores: What `score_batch` made of them.
+        labels: The result of `read_labels`.
+        scores: The result of `score_batch` for these labels.
         class_names: The name of each class.
     """
     pred = named(scores.pred, class_names)
@@ -190,7 +191,7 @@ def by_sample(labels: Labels, scores: Scores, class_names: list[str]) -> SampleS
 
 
 def named(classes: NDArray[Any], class_names: list[str]) -> list[Any]:
-    """The name of each sample's class; a list of names, where it may have several.
+    """The name of each sample's class; with `multi_label`, the list of its names.
 
     >>> named(np.array([1, 0]), ["cat", "dog"])
     ['dog', 'cat']
@@ -204,7 +205,7 @@ def named(classes: NDArray[Any], class_names: list[str]) -> list[Any]:
 
 
 def as_text(classes: str | list[str]) -> str:
-    """The class, or the classes, of a sample as the text of a cell."""
+    """The class or the classes of a sample, as the text of a cell."""
     return classes if isinstance(classes, str) else listed(classes)
 
 

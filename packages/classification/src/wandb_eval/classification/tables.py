@@ -1,4 +1,4 @@
-"""Tables that show which classes are confused, and which labels may be wrong."""
+"""The tables of confused classes and of labels that may be wrong."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def confused_pairs(
     """The pairs of classes that are confused most, with samples of each.
 
     Args:
-        confusions: The pairs.
+        confusions: The pairs of classes.
         class_names: The name of each class.
-        held: Samples of which to show up to three a pair.
-        shown_as: The column of what a sample is shown as.
+        held: The samples to choose from, up to three for each pair.
+        shown_as: The column that shows the sample.
 
     Returns:
         The table `confused`, with the columns `actual`, `predicted`, `count`, `share`
         (of the samples of the actual class), `image_1` to `image_3`; nothing if no
-        class is confused.
+        classes are confused.
     """
     if not confusions:
         return {}
@@ -68,13 +68,13 @@ def suspect_labels(
 ) -> dict[str, wandb.Table]:
     """The samples whose label the model has contradicted most.
 
-    The probability of the label is averaged over the evaluations; the lowest come
-    first, of the samples that the model takes for another class now. That is the
-    self-confidence of Northcutt et al. 2021, https://arxiv.org/abs/1911.00068.
+    They are samples for which the model predicts another class now. The lowest mean
+    probability of the label over the evaluations comes first: the self-confidence of
+    Northcutt et al. 2021, https://arxiv.org/abs/1911.00068.
 
     Args:
         evaluation: The last evaluation.
-        shown_as: The column of what a sample is shown as.
+        shown_as: The column that shows the sample.
 
     Returns:
         The table `suspect_labels`, with the columns `idx`, `image`, `label`,
@@ -90,7 +90,7 @@ def suspect_labels(
         for row, suggested, score, index in zip(
             suspects.rows, scores["pred"], scores["score"], suspects.index, strict=True
         )
-        if not math.isnan(score)  # Those outputs say nothing of the label.
+        if not math.isnan(score)  # NaN says nothing about the label.
     ]
     if not rows:
         return {}
