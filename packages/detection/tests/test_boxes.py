@@ -19,7 +19,7 @@ SIZES = [[48, 96], [200, 30]]  # Neither square nor equal.
 
 
 def keras_formats():
-    """The formats that this Keras knows: it lists them when it is asked for another."""
+    """The formats of this version of Keras, which its error for others lists."""
     with pytest.raises(ValueError, match="Supported formats") as caught:
         keras.utils.bounding_boxes.convert_format(
             np.zeros((1, 4)), source="none", target="xyxy"
@@ -276,7 +276,7 @@ def test_boxes_out_of_the_image_are_kept_and_counted():
 
 
 def test_padding_is_not_counted_as_wrong():
-    # What KerasHub puts out: everything is -1 behind `num_detections`.
+    # The outputs of KerasHub: all values after `num_detections` are -1.
     outputs = predicted(
         [GOOD, [-1, -1, -1, -1]],
         labels=[1, -1],

@@ -49,7 +49,7 @@ FOUND_SCORES = [[0.875, 0.5, 0.25], [0.625, -1, -1], [0.75, -1, -1]]
 
 
 def images(count=3, height=HEIGHT, width=WIDTH):
-    """Random images; the first pixel says which one it is."""
+    """Random images; the first pixel holds the place of the image."""
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (count, height, width, 3), dtype=np.uint8)
     x[:, 0, 0, 0] = np.arange(count)
@@ -57,7 +57,7 @@ def images(count=3, height=HEIGHT, width=WIDTH):
 
 
 class Detector(keras.Model):
-    """Puts out boxes that it has for each image, whatever it learns."""
+    """Returns fixed boxes for each image, whatever it learns."""
 
     def __init__(self, boxes=FOUND_BOXES, labels=FOUND_LABELS, scores=FOUND_SCORES):
         super().__init__()
@@ -80,7 +80,7 @@ class Detector(keras.Model):
 
 
 class RawDetector(Detector):
-    """Puts out one array, of the boxes, the label and the score."""
+    """Returns one array of the boxes, the label and the score."""
 
     def call(self, x):
         outputs = super().call(x)
@@ -267,7 +267,7 @@ def test_boxes_grow_with_an_image_that_is_shown_larger(offline):
     third = rows(evaluation.pred_table)[2]["image"]
     assert layer(third, "ground_truth")[0][0] == [0, 0, 240, 96]
     assert layer(third, "predictions")[0][0] == [15, 8, 210, 80]
-    # Only what is shown: the IoU is that of the boxes of the data.
+    # Only the image is scaled: the IoU is that of the boxes of the data.
     mean = rows(evaluation.pred_table)[2]["mean_iou"]
     assert mean == pytest.approx(65 * 36 / (80 * 48))
 
@@ -781,7 +781,7 @@ def test_predictions_that_make_no_sense_are_reported_once_an_epoch(offline, warn
     assert not any("not finite" in text for text in reports)
     [warning] = [text for text in warned if "NaN" in text]
     assert "For 1 sample of the validation data" in warning
-    # What is NaN counts as a wrong one.
+    # A prediction of NaN counts as a wrong one.
     assert evaluation.evaluation.scores["num_predictions"] == [1, 0, 0]
 
 
@@ -879,7 +879,7 @@ def test_a_score_is_at_the_threshold_that_it_was_given_as(offline):
     assert rows(evaluation.pred_table)[0]["right"] == 1
 
 
-# --- What is wrong, and why -------------------------------------------------------
+# --- Errors of predictions --------------------------------------------------------
 
 
 def test_kinds_of_errors_and_objects(offline):

@@ -1,4 +1,4 @@
-"""The metrics, against pycocotools and against an implementation that is only slow."""
+"""The metrics, against pycocotools and against a slow, plain implementation."""
 
 import contextlib
 import io
@@ -399,7 +399,7 @@ def slow_counts(scene, iou_threshold, score, labels):
 
 
 def slow_best(scene, iou_threshold, labels):
-    """The highest F1 at any score of what counts, and the lowest score that has it."""
+    """The highest F1 at any score that counts, and the lowest score with this F1."""
     best, scores = (0.0, None), set()
     for truth, found in scene:
         pairs, alone, _ = slow_matches(truth, found, iou_threshold, 0.0, True)
@@ -509,11 +509,11 @@ def test_curves_over_the_score_of_many_classes_are_those_of_all_together():
         assert drawn == ([first, "all classes (0)"] if count == 20 else [first])
 
 
-# --- What errors cost -------------------------------------------------------------
+# --- The cost of errors -----------------------------------------------------------
 
 
 def errors_by_hand(scene):
-    """Image, prediction, kind, and the true box that it finds once put right."""
+    """Image, prediction, kind, and the true box that it finds if it is corrected."""
     errors, missed = [], []
     for number, (truth, found) in enumerate(scene):
         pairs, alone, _ = slow_matches(truth, found, 0.5, 0.0, by_class=True)

@@ -1,4 +1,4 @@
-"""The code in the README runs as it stands."""
+"""The code in the README runs unchanged."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text()
 
 
 def code(beginning):
-    """The names that a block of code defines, run as it stands."""
+    """The names that a block of code defines when it runs unchanged."""
     blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     [block] = [block for block in blocks if beginning in block]
     names = {"np": np}
@@ -31,7 +31,7 @@ def test_the_use_without_the_callback(capsys):
 
 
 class Raw(keras.Model):
-    """Puts out a box over the upper left quarter, and logits for two classes."""
+    """Returns a box over the upper left quarter, and logits for two classes."""
 
     def __init__(self):
         super().__init__()
@@ -65,7 +65,7 @@ def test_decoding_and_more_columns(loopback):
 
 
 def parameters(callback_class):
-    """The arguments that a callback has of its own; core has those of all tasks."""
+    """The arguments that only this callback has; the engine has those of all tasks."""
     import inspect
 
     signature = inspect.signature(callback_class.__init__)

@@ -1,4 +1,4 @@
-"""Batches of images, and of boxes in a dictionary for each image."""
+"""Batches of images and of their boxes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _KEYS = {"boxes", "labels", "classes", "iscrowd", "area"}
 
 
 def one_dict(images: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Boxes of several images, in a dictionary each, as one with lists."""
+    """Joins the dictionaries of several images into one dictionary of lists."""
     keys = {key for image in images for key in image} & _KEYS
     for image in images:
         if not keys <= set(image):
@@ -32,8 +32,8 @@ def image_sizes(x: Any) -> NDArray[np.int64]:
     Args:
         x: An array of shape `(batch, height, width[, channels])` or `(batch, frames,
             height, width, channels)`, a ragged tensor or a list of images, or a tuple
-            or dict of inputs of which one is that. Channels come before height and
-            width if `keras.config.image_data_format()` says so.
+            or dict of inputs that contains one of these. Channels come before height
+            and width if `keras.config.image_data_format()` is `"channels_first"`.
 
     Returns:
         Array of shape `(batch, 2)`.

@@ -1,4 +1,4 @@
-"""Boxes as Keras has them, read into one form: pixels, an object for each image."""
+"""Reads boxes in the forms of Keras: in pixels, with an object for each image."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ from wandb_eval.detection.detections import (
 from wandb_eval.engine import to_numpy
 
 OUTSIDE = "reaching out of the image"
-"""The reason under which boxes are counted that are kept, but don't fit the image."""
+"""The reason for boxes that are counted and kept, but do not fit the image."""
 
 NOT_FINITE = "not finite"
-"""The reason under which boxes are counted that are no numbers."""
+"""The reason for boxes that are counted because they are not numbers."""
 
-_FAR = -1e6  # Pixels: nothing is there.
+_FAR = -1e6  # In pixels: far from any image.
 
 _FLOATS = (np.dtype(np.float16), np.dtype(np.float32))
 
-_MAX_AREA = 1e10  # The largest that COCO counts.
+_MAX_AREA = 1e10  # The largest area that COCO counts.
 
 
 class BoxFormat:
-    """A box format of `keras.utils.bounding_boxes`, which turns boxes into pixels.
+    """A box format of `keras.utils.bounding_boxes`, which converts boxes to pixels.
 
     All formats of Keras are linear in their four numbers, and the relative ones also in
-    the size of the image. So Keras is asked once what becomes of the unit vectors, and
-    all boxes are converted with that in float64, without a compiled program for every
-    number of boxes, on whatever device the model is.
+    the size of the image. So Keras converts the unit vectors once, and the resulting
+    matrix converts all boxes in float64. That compiles no program for every number of
+    boxes, and does not depend on the device of the model.
 
     Args:
         name: Any format that `keras.utils.bounding_boxes.convert_format` knows, in any
@@ -99,7 +99,7 @@ class BoxFormat:
             sizes: Height and width of the image of each box, shape `(n, 2)`.
 
         Returns:
-            float64 of shape `(n, 4)`. What is not finite stays so.
+            float64 of shape `(n, 4)`. Values that are not finite stay so.
         """
         with np.errstate(invalid="ignore", over="ignore"):
             corners = np.asarray(boxes, np.float64) @ self._matrix
@@ -120,16 +120,16 @@ def read_ground_truth(
             image. Or a list of such dictionaries, one for each image.
         sizes: Height and width of each image, shape `(images, 2)`.
         box_format: The format of the boxes.
-        num_classes: How many classes there are.
+        num_classes: The number of classes.
 
     Returns:
-        The boxes of each image. And how many boxes were left out, by reason: because
-        they are not finite, reversed, or of no area; also how many are `OUTSIDE`, which
-        are kept.
+        The boxes of each image, and the number of boxes that were left out, by reason:
+        they are not finite, reversed, or have no area. The boxes that are `OUTSIDE` are
+        counted, too, but kept.
 
     Raises:
         ValueError: If keys are missing, shapes or counts don't fit, a label has no
-            name, or an area is none.
+            name, or an area is not valid.
     """
     batch = _Batch(y, sizes, "ground truth", OPTIONAL)
     labels = batch.labels
@@ -161,21 +161,21 @@ def read_predictions(
     """Reads the predicted boxes of a batch.
 
     Args:
-        outputs: As `y` of `read_ground_truth`, with `confidence` (or `scores`) and
-            optionally `num_detections` of shape `(images,)`, behind which all is
-            padding. KerasHub's object detectors put out just that.
+        outputs: The same as `y` of `read_ground_truth`, with `confidence` (or `scores`)
+            and optionally `num_detections` of shape `(images,)`; further boxes of an
+            image are padding. The object detectors of KerasHub have this output.
         sizes: Height and width of each image, shape `(images, 2)`.
         box_format: The format of the boxes.
-        num_classes: How many classes there are.
-        keep_lost: Whether boxes that are not finite, or whose score is NaN, stay as
-            boxes that are on nothing, see `is_lost`: so that they count as wrong. A
-            score of NaN is 1 then, the most certain mistake. They are counted as
-            `NOT_FINITE` all the same.
+        num_classes: The number of classes.
+        keep_lost: Whether boxes that are not finite, or whose score is NaN, are kept
+            as boxes outside of everything, see `is_lost`, so that they count as wrong.
+            A score of NaN becomes 1, the most certain mistake. These boxes are counted
+            as `NOT_FINITE`, too.
 
     Returns:
-        The boxes of each image. And how many boxes were left out, by reason: because
-        they are not finite, reversed, of no area, have a score outside of 0 to 1, or a
-        label without a name; also how many are `OUTSIDE`, which are kept.
+        The boxes of each image, and the number of boxes that were left out, by reason:
+        they are not finite, reversed, have no area, a score outside of 0 to 1, or a
+        label without a name. The boxes that are `OUTSIDE` are counted, too, but kept.
 
     Raises:
         ValueError: If keys are missing, or shapes or counts don't fit.
@@ -205,12 +205,12 @@ def read_predictions(
 
 
 def is_lost(boxes: Detections) -> Bools:
-    """Which boxes are no numbers, and were kept as wrong ones."""
+    """Whether each box was not finite, and was kept as a wrong one."""
     return np.asarray(boxes.boxes[:, 0] == _FAR)
 
 
 class _Batch:
-    """The boxes of all images of a batch, one under the other."""
+    """The boxes of all images of a batch, concatenated."""
 
     def __init__(
         self,
@@ -251,7 +251,7 @@ class _Batch:
         wrong: Mapping[str, Bools],
         keep_lost: bool = False,
     ) -> tuple[list[Detections], Counter[str]]:
-        """The boxes that are there and not wrong, image by image; the wrong counted."""
+        """The valid boxes of each image, and the number of the others, by reason."""
         sizes = self.sizes[self.image]
         corners = box_format.to_xyxy(self.boxes, sizes)
         finite = np.asarray(np.isfinite(corners).all(axis=1))
@@ -270,7 +270,7 @@ class _Batch:
             counts[reason] = int((kept & mask).sum())
             if reason != NOT_FINITE or not keep_lost:
                 kept &= ~mask
-        # Half a pixel of leeway: rounding is no reason to tell the user.
+        # Half a pixel of tolerance: rounding is no reason to tell the user.
         limits = sizes[:, ::-1] + 0.5
         out = (corners[:, :2] < -0.5) | (corners[:, 2:] > limits)
         counts[OUTSIDE] = int((kept & finite & out.any(axis=1)).sum())
@@ -293,7 +293,7 @@ def _named(labels: Floats, num_classes: int) -> Bools:
 
 
 def _as_dict(tree: Any, what: str) -> Mapping[str, Any]:
-    """One dictionary for all images, also if there is one for each."""
+    """One dictionary for all images, even if there is one for each image."""
     if isinstance(tree, (list, tuple)) and all(isinstance(t, Mapping) for t in tree):
         keys = set.intersection(*(set(part) for part in tree)) if tree else set()
         return {key: [part[key] for part in tree] for key in keys}
@@ -306,11 +306,11 @@ def _as_dict(tree: Any, what: str) -> Mapping[str, Any]:
 
 
 def _flatten(value: Any, name: str, row: tuple[int, ...]) -> tuple[Floats, Ints]:
-    """The rows of all images under each other, and how many each image has."""
+    """The concatenated rows of all images, and the number of rows of each image."""
     if hasattr(value, "row_splits"):
         counts = np.diff(np.asarray(value.row_splits))
         flat = _numbers(value.flat_values, name)
-        # Keras makes boxes ragged to the last axis, though that always has 4.
+        # Keras makes boxes ragged up to the last axis, though its size is always 4.
         if flat.size != counts.sum() * math.prod(row):
             raise _wrong_shape(name, ("images", "boxes", *row), value.shape)
         return flat.reshape(-1, *row), counts
@@ -337,7 +337,7 @@ def _flatten(value: Any, name: str, row: tuple[int, ...]) -> tuple[Floats, Ints]
 def _numbers(value: Any, name: str) -> Floats:
     try:
         array = to_numpy(value)
-        # Scores are compared with thresholds in the dtype that they come in.
+        # Scores keep their dtype, in which they are compared with thresholds.
         if name == "scores" and getattr(array, "dtype", None) in _FLOATS:
             return np.asarray(array)
         return np.asarray(array, np.float64)

@@ -54,27 +54,27 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
 
     When training begins, it logs a table of validation samples: `idx` (the place in
     the validation data), `image` with the true boxes as the layer `ground_truth`,
-    `num_boxes`, and `classes`, the names of what is there. After each epoch it logs
+    `num_boxes`, and `classes`, the names of the true classes. After each epoch it logs
     their predictions: `epoch`, `idx`, `image` with the layers `ground_truth` and
-    `predictions` (up to 100 boxes of `score_threshold` or more, which W&B filters by
-    `score`; the caption of a box says what is wrong with it, if anything), how many
-    boxes are `missed`, `wrong` (of which kinds, `errors` says) and `right`, `mean_iou`
-    of the matches, and `predicted_classes` with their mean scores.
+    `predictions` (up to 100 boxes with a score of `score_threshold` or more, which W&B
+    filters by `score`; the caption of a wrong box names its error), the numbers of
+    boxes that are `missed`, `wrong` and `right`, the `errors` of the wrong boxes,
+    `mean_iou` of the matches, and `predicted_classes` with their mean scores.
 
     Over all of the validation data it logs COCO's twelve figures (`eval/mAP`,
     `eval/AP50`, `eval/AP75`, `eval/AP_small`, `_medium`, `_large`, `eval/AR_1`, `_10`,
     `_100`, `_small`, `_medium`, `_large`), `eval/precision`, `eval/recall`, `eval/f1`
-    and `eval/mean_iou` at the thresholds, AP and the like by class, a confusion matrix
-    with a background row and column, for up to 20 classes precision-recall curves, and
-    precision, recall and F1 over the score, with `eval/best_f1` and
-    `eval/best_score_threshold`. How they are counted, `DetectionMetrics` says.
+    and `eval/mean_iou` at the thresholds, AP and other numbers by class, a confusion
+    matrix with a background row and column, for up to 20 classes precision-recall
+    curves, and precision, recall and F1 over the score, with `eval/best_f1` and
+    `eval/best_score_threshold`. `DetectionMetrics` describes how they are counted.
 
-    Boxes that are reversed or of no area, predicted scores outside of 0 to 1, and
-    predicted labels without a name are left out, and a warning in each epoch says why.
-    Predictions that are no numbers count as wrong, and such a version is never `best`.
-    `eval/left_out` says how many both are, if any. Boxes that reach out of the image by
-    more than half a pixel are clipped where they are shown, measured as they are, and
-    counted in `eval/outside_image`.
+    Boxes that are reversed or have no area, predicted scores outside of 0 to 1, and
+    predicted labels without a name are left out, and a warning in each epoch gives the
+    reasons. Predictions that are not numbers count as wrong, and a version with such
+    predictions is never `best`. `eval/left_out` is the number of all these boxes, if
+    there are any. Boxes that extend beyond the image by more than half a pixel are
+    clipped in the layers, measured unchanged, and counted in `eval/outside_image`.
 
     Args:
         validation_data: `(x, y)` of arrays or tensors, a batched `tf.data.Dataset`, a
@@ -84,22 +84,22 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
             and `area` as in COCO: arrays of shape `(batch, boxes, 4)` and `(batch,
             boxes)`, padded with the label -1; ragged tensors; or lists with an array
             for each image. A batch may also be a dictionary of `images` and
-            `bounding_boxes`, as KerasCV has it.
+            `bounding_boxes`, as in KerasCV.
         class_names: The name of each class id.
-        bounding_box_format: The format of the true boxes: any that
+        bounding_box_format: The format of the true boxes: any format that
             `keras.utils.bounding_boxes.convert_format` knows, in any letter case.
-            Pixels are those of x.
-        prediction_format: The format of the predicted boxes. `None`: the same.
-        score_threshold: Predictions with a lower score are not shown, and count only
-            for COCO's figures.
-        iou_threshold: From which IoU on a prediction matches a true box.
-        decode_fn: Takes the outputs of the model for a batch, as NumPy arrays, and
-            returns a dictionary of `boxes`, `labels` (or `classes`), `confidence` (or
-            `scores`), and optionally `num_detections`. `None` if the model puts that
-            out, as KerasHub's detectors do.
-        **kwargs: What all tasks have, see `wandb_eval.engine.WandbTaskEvalCallback`. If
-            `image_fn` returns an image of another size than x, boxes are scaled with
-            it.
+            Coordinates in pixels are those of x.
+        prediction_format: The format of the predicted boxes. `None` for the same.
+        score_threshold: The lowest score of predictions that are shown. Predictions
+            with a lower score count only for COCO's figures.
+        iou_threshold: The lowest IoU at which a prediction matches a true box.
+        decode_fn: A function that takes the outputs of the model for a batch, as NumPy
+            arrays, and returns a dictionary of `boxes`, `labels` (or `classes`),
+            `confidence` (or `scores`), and optionally `num_detections`. `None` if the
+            model returns such a dictionary itself, as KerasHub's detectors do.
+        **kwargs: The arguments of all tasks, see
+            `wandb_eval.engine.WandbTaskEvalCallback`. If `image_fn` returns an image of
+            another size than x, boxes are scaled with the image.
 
     Raises:
         wandb.Error: If there is no active run.
@@ -155,7 +155,7 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
         self.score_threshold = score_threshold
         self.iou_threshold = iou_threshold
         self.decode_fn = decode_fn
-        DetectionMetrics(names, iou_threshold, score_threshold)  # Checks them.
+        DetectionMetrics(names, iou_threshold, score_threshold)  # Checks arguments.
         kwargs.setdefault("batch_size", 8)
         super().__init__(
             validation_data,
@@ -172,7 +172,7 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
         self._shown_sizes: dict[int, tuple[int, int]] = {}
 
     def unpack_batch(self, batch: Any) -> tuple[Any, Any]:
-        """Gets images and boxes out of a batch, and writes down the images' sizes."""
+        """Returns the images and boxes of a batch, with the sizes of images in y."""
         if isinstance(batch, Mapping) and {"images", "bounding_boxes"} <= set(batch):
             batch = (batch["images"], batch["bounding_boxes"])
         x, y = super().unpack_batch(batch)
@@ -224,7 +224,7 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
         self._left_out.clear()
 
     def read_batch(self, y: Any, outputs: Any) -> tuple[Any, Any]:
-        """True boxes and matched predictions, an object for each image."""
+        """The true boxes and the matched predictions, with an object for each image."""
         truth, _ = self._read_truth(y)
         predictions, counts = self._read_predictions(outputs, _sizes(y))
         thresholds = self.iou_threshold, self.score_threshold
@@ -233,19 +233,19 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
         return truth, matches
 
     def new_metrics(self) -> Metrics:
-        """What is measured over all of the validation data."""
+        """The metrics over all of the validation data."""
         return _BatchMetrics(self)
 
     def score_samples(self, truth: Any, predictions: Any) -> SampleScores:
-        """Counts of each image; 1 - F1 says how wrong it is, then the best wrong score.
+        """The scores of each image, with 1 - F1 as the difficulty.
 
-        Among images of one F1, those come first whose false positives have the highest
-        score.
+        Among images with the same F1, the one whose false positive has the highest
+        score is the hardest.
         """
         matches: BatchMatch = predictions
         right, wrong, missed = matches.counts
         total = 2 * right + wrong + missed
-        # 1 where there is nothing to find, and nothing was found.
+        # F1 is 1 if there are neither true nor predicted boxes.
         f1 = np.where(total > 0, 2 * right / np.maximum(total, 1), 1.0)
         columns = image_scores(truth, matches, self.class_names)
         difficulty = np.column_stack([1 - f1, matches.surest_mistakes])
@@ -253,7 +253,7 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
         return SampleScores(columns, difficulty)
 
     def target_properties(self, y: Any, truth: Any) -> dict[str, Any]:
-        """Number, size, overlap and place of the objects in each image."""
+        """The number, size, overlap and place of the objects in each image."""
         found = [
             detection_properties(boxes.boxes, *map(float, size))
             for boxes, size in zip(truth, _sizes(y), strict=True)
@@ -268,7 +268,7 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
     def ground_truth_rows(
         self, samples: Samples, images: Sequence[Any]
     ) -> list[list[Any]]:
-        """Rows of `idx`, `image` with the true boxes, `num_boxes` and `classes`."""
+        """The rows: `idx`, `image` with the true boxes, `num_boxes` and `classes`."""
         read, _ = self._read_truth(samples.y)
         rows = []
         for index, image, truth, y in zip(
@@ -285,7 +285,7 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
         return rows
 
     def prediction_rows(self, evaluated: EvaluatedSamples) -> list[list[Any]]:
-        """The image with predictions, the scores, and what was predicted."""
+        """The image with predictions, the scores, and the predicted classes."""
         rows = []
         for i, image in enumerate(evaluated.predictions):
             index, shown, *_ = evaluated.rows[i]
@@ -302,7 +302,7 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
         return rows
 
     def extra_results(self, evaluation: Evaluation) -> dict[str, Any]:
-        """The worst mistakes, cut out of the images that are held."""
+        """The worst mistakes, as crops of the images that are held."""
         if not self.is_logging:
             return {}
         held = [evaluation.hardest, evaluation.fixed]
@@ -318,7 +318,7 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
         size: Any,
         kinds: Sequence[str] | None = None,
     ) -> dict[str, Any]:
-        """Boxes as a layer over the image of a sample, which may be shown enlarged."""
+        """A layer of boxes over the image of a sample, which may be enlarged."""
         height, width = self._shown_sizes[index]
         scale = np.array([width, height]) / np.asarray(size)[::-1]
         if (scale != 1).any():
@@ -349,13 +349,13 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
 
 
 class _Matches(BatchMatch):
-    """The images of a batch, and how many boxes were left out of them, by reason."""
+    """The images of a batch, and the number of boxes that were left out, by reason."""
 
     left_out: Counter[str]
 
 
 class _BatchMetrics:
-    """`DetectionMetrics` of batches as they come, with what was left out of them."""
+    """`DetectionMetrics` of matched batches, with the boxes that were left out."""
 
     def __init__(self, callback: WandbDetectionEvalCallback) -> None:
         self._callback = callback
@@ -374,7 +374,7 @@ class _BatchMetrics:
         left_out = self._left_out.total() - outside
         if left_out > self._left_out[NOT_FINITE] and self._callback.is_logging:
             reasons = self._left_out.copy()
-            del reasons[NOT_FINITE]  # That is said for all tasks, and once.
+            del reasons[NOT_FINITE]  # The engine warns of these, for all tasks.
             words = _in_words(reasons, self._callback._prediction_format)
             wandb.termwarn(f"In the predictions, {words}.")
         counts = {"left_out": float(left_out), "outside_image": float(outside)}
@@ -382,7 +382,7 @@ class _BatchMetrics:
 
 
 def _sizes(y: Any) -> Any:
-    """The sizes that `unpack_batch` wrote down."""
+    """The sizes that `unpack_batch` stored."""
     return y[_SIZES] if isinstance(y, dict) else [part[_SIZES] for part in y]
 
 

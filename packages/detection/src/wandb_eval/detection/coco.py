@@ -34,7 +34,7 @@ _MAX_DETECTIONS = 100  # COCO's own limit, for each class in an image.
 class CocoEvaluation:
     """COCO's figures, with COCO's parameters, batch by batch.
 
-    It keeps boxes, labels and scores, and of predictions only those that COCO counts.
+    It keeps boxes, labels and scores, but only the predictions that COCO counts.
 
     Args:
         class_names: The name of each class.
@@ -65,32 +65,32 @@ class CocoEvaluation:
 
         Returns:
             The numbers; the precisions of shape `(10 IoUs, 101 recalls, classes)`; the
-            ids of these classes, the ones with true boxes. The others don't count.
+            ids of these classes, which are those with true boxes.
         """
-        if self._computed is None:  # It can be finalized once.
+        if self._computed is None:  # It can be finalized only once.
             self._computed = self._evaluation.finalize()
             self._computed.accumulate()
-        figures = self._computed.eval  # Each time it is asked for, it is copied.
+        figures = self._computed.eval  # Each access makes a copy.
         assert figures is not None
         precision = np.asarray(figures["precision"])
         numbers = _coco_figures(precision, np.asarray(figures["recall"]))
         precision = precision[:, :, :, 0, -1]
-        # Not defined without true boxes, or for areas that are beyond COCO's.
+        # Undefined without true boxes, or for areas beyond COCO's limit.
         defined = np.flatnonzero((precision >= 0).all(axis=(0, 1))).tolist()
         return numbers, precision[:, :, defined], defined
 
 
 def _coco_figures(precision: Floats, recall: Floats) -> dict[str, float]:
-    """COCO's twelve figures, as `COCOeval.summarize` of pycocotools has them.
+    """COCO's twelve figures, as in `COCOeval.summarize` of pycocotools.
 
     Args:
-        precision: Shape `(10 IoUs, 101 recalls, classes, 4 areas, 3 limits)`; -1 for
-            what is not defined.
-        recall: Shape `(10 IoUs, classes, 4 areas, 3 limits)`.
+        precision: The precisions, of shape `(10 IoUs, 101 recalls, classes, 4 areas, 3
+            limits)`; -1 where they are not defined.
+        recall: The recalls, of shape `(10 IoUs, classes, 4 areas, 3 limits)`.
 
     Returns:
-        Those that are defined, rounded to 12 digits: pycocotools has a precision of
-        1 - 2e-16 where all is right.
+        The figures that are defined, rounded to 12 digits: pycocotools has a precision
+        of 1 - 2e-16 if all predictions are right.
     """
     parts = [
         precision[:, :, :, 0, 2],
@@ -111,7 +111,7 @@ def _coco_figures(precision: Floats, recall: Floats) -> dict[str, float]:
 def _annotations(
     matches: BatchMatch, first: int, num_before: int
 ) -> list[dict[str, Any]]:
-    """True boxes as COCO has them, with ids from 1."""
+    """True boxes as annotations of COCO, with ids from 1."""
     true = matches.true
     columns = {
         "image_id": matches.true_image + first,
@@ -128,7 +128,7 @@ def _annotations(
 
 
 def _as_columns(matches: BatchMatch, first: int) -> Floats:
-    """What COCO counts, as image, box, score and class, of shape `(n, 7)`."""
+    """The predictions that COCO counts: image, box, score and class, shape `(n, 7)`."""
     predicted, image = matches.predicted, matches.image
     kept = _countable(image, predicted)
     table = np.empty((len(predicted), 7))
@@ -140,10 +140,10 @@ def _as_columns(matches: BatchMatch, first: int) -> Floats:
 
 
 def _countable(image: Ints, predicted: Detections) -> Ints | slice:
-    """Which predictions COCO counts: in each image the 100 best of each class.
+    """The index of the predictions that COCO counts: the 100 best of a class and image.
 
     Args:
-        image: The place of each one's image, in order.
+        image: The place of the image of each prediction, in ascending order.
         predicted: The predictions.
     """
     if np.bincount(image, minlength=1).max() <= _MAX_DETECTIONS:

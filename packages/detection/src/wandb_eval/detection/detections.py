@@ -16,7 +16,7 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 PADDING = -1
-"""The label of a place that holds no box."""
+"""The label of padding."""
 
 Keys = tuple[str, ...]
 
@@ -27,25 +27,26 @@ OPTIONAL: Keys = ("iscrowd", "area")
 
 @dataclass(frozen=True, eq=False, init=False)
 class Detections:
-    """The boxes of one image: true ones, or predicted ones, which have scores.
+    """The boxes of one image: true boxes, or predicted boxes, which have scores.
 
     Args:
         boxes: `[left, top, right, bottom]` of n boxes in pixels, shape `(n, 4)`. The
             right and the bottom edge are exclusive: a box over a whole image of 64x48
             is `[0, 0, 64, 48]`.
         labels: Class ids, shape `(n,)`.
-        scores: From 0 to 1, shape `(n,)`; `None` for true boxes.
-        iscrowd: Which boxes stand for a crowd of objects, as in COCO, shape `(n,)`.
-            `None`: none of them.
-        area: What tells small objects from large ones, in square pixels, shape `(n,)`.
-            COCO gives that of the object's mask. `None`: the area of the boxes.
+        scores: Scores from 0 to 1, shape `(n,)`; `None` for true boxes.
+        iscrowd: Whether each box marks a crowd of objects, as in COCO, shape `(n,)`.
+            `None` if no box does.
+        area: The area by which objects are small or large, in square pixels, shape
+            `(n,)`. In COCO it is that of the object's mask. `None` for the area of the
+            boxes.
 
     Attributes:
-        boxes: float64.
-        labels: int64.
-        scores: Of the float dtype that they came in, float64 for others; or `None`.
-        iscrowd: bool.
-        area: float64.
+        boxes: The boxes, float64.
+        labels: The labels, int64.
+        scores: The scores, in their own float dtype, else float64; or `None`.
+        iscrowd: Whether each box marks a crowd, bool.
+        area: The areas, float64.
 
     Raises:
         ValueError: If the lengths differ.
@@ -93,17 +94,17 @@ class Detections:
 
     @classmethod
     def _of(cls, **parts: Any) -> Detections:
-        """Of arrays as they are: what was checked needs no check again."""
+        """Makes boxes of arrays that were checked before."""
         made = object.__new__(cls)
         vars(made).update(parts)
         return made
 
     def __len__(self) -> int:
-        """How many boxes there are."""
+        """The number of boxes."""
         return len(self.boxes)
 
     def __getitem__(self, index: NDArray[Any] | slice) -> Detections:
-        """Some of the boxes: those of a slice, of a mask, or of an array of indices."""
+        """The boxes of a slice, of a mask, or of an array of indices."""
         return self._of(
             boxes=self.boxes[index],
             labels=self.labels[index],
@@ -136,7 +137,7 @@ class Detections:
 
         Args:
             boxes: `boxes` as `xyxy` in pixels, `labels` or `classes`, and optionally
-                `confidence` or `scores`, `iscrowd`, `area`. What has the label -1 is
+                `confidence` or `scores`, `iscrowd`, `area`. Boxes with the label -1 are
                 left out.
 
         Raises:
@@ -153,7 +154,7 @@ class Detections:
 
 
 def join(images: Sequence[Detections]) -> Detections:
-    """The boxes of all images under each other; with scores, if all have them."""
+    """The concatenated boxes of all images; with scores, if all images have them."""
     images = [*images] or [Detections(np.zeros((0, 4)), [], [])]
     scored = all(image.scores is not None for image in images)
     return Detections._of(
@@ -171,10 +172,10 @@ def _as_scores(scores: ArrayLike) -> Floats:
 
 
 def get_key(tree: Mapping[str, Any], keys: Keys, what: str) -> Any:
-    """What is under one of several keys that mean the same.
+    """The value under one of several keys with the same meaning.
 
     Raises:
-        ValueError: If none is there.
+        ValueError: If there is none of the keys.
     """
     for key in keys:
         if key in tree:

@@ -1,4 +1,4 @@
-"""Boxes drawn on images, where there is no W&B to show them."""
+"""Draws boxes on images, for use without W&B."""
 
 from __future__ import annotations
 
@@ -32,28 +32,30 @@ def draw_detections(
 ) -> NDArray[np.uint8]:
     """Draws true and predicted boxes on an image.
 
-    True boxes have solid lines and their name below, on the colour of the class; those
-    that the predictions miss are crossed out. Predicted boxes have dashed lines and
-    their name and score above, on black. A class has the same colour in every image.
+    True boxes have solid lines and their name below, on the colour of the class; missed
+    true boxes are crossed out. Predicted boxes have dashed lines and their name and
+    score above, on black. A class has the same colour in every image.
 
     Args:
         image: uint8 array of shape `(height, width)`, `(height, width, 1)`, or
             `(height, width, 3 or 4)`, RGB. It is not changed.
         ground_truth: The true boxes, or `None`: `Detections`, or a dictionary as for
             `Detections.from_dict`, with `xyxy` in pixels of `image`.
-        predictions: The predicted boxes, or `None`, likewise. All of them are drawn.
+        predictions: The predicted boxes in the same form, or `None`. All of them are
+            drawn.
         class_names: The name of each class id. OpenCV draws ASCII; other characters
             become question marks.
-        scale: Enlarges the image so many times before drawing. Captions are legible
-            from about 200 pixels a side.
-        iou_threshold: From which IoU on a prediction matches a true box of its class,
-            as for the callback: the others are missed. Without predictions, none is.
+        scale: The factor by which the image is enlarged before drawing. Captions are
+            legible from about 200 pixels a side.
+        iou_threshold: The lowest IoU at which a prediction matches a true box of its
+            class, as for the callback. True boxes without a match are missed, unless
+            there are no predictions at all.
 
     Returns:
         uint8 array of shape `(scale * height, scale * width, 3)`, RGB.
 
     Raises:
-        ValueError: If the image is none, or boxes have no label or no name.
+        ValueError: If the image is not valid, or boxes have no label or no name.
 
     Example:
 
@@ -82,12 +84,12 @@ def draw_detections(
 
 
 def draw_legend(class_names: Sequence[str], width: int) -> NDArray[np.uint8]:
-    """Draws what the lines and colours of `draw_detections` mean, for a contact sheet.
+    """Draws a legend of the lines and colours of `draw_detections`.
 
     Args:
-        class_names: The name of each class id: as for `draw_detections`, or an empty
+        class_names: The name of each class id, as for `draw_detections`, or an empty
             list for the lines alone.
-        width: The width of the legend in pixels. It has as many rows as it needs.
+        width: The width of the legend in pixels. The number of rows follows from it.
 
     Returns:
         uint8 array of shape `(height, width, 3)`, RGB: white on black.
@@ -124,7 +126,7 @@ def _read(
         )
     finite = np.asarray(np.isfinite(read.boxes).all(axis=1))
     return Detections(
-        # What OpenCV takes for a coordinate is limited.
+        # OpenCV limits the range of coordinates.
         np.clip(read.boxes[finite] * scale, -10_000, 10_000),
         read.labels[finite],
         None if read.scores is None else read.scores[finite],
@@ -133,7 +135,7 @@ def _read(
 
 
 def _missed(truth: Detections, found: Detections, iou_threshold: float) -> Bools:
-    """Which true boxes no prediction of their class matches; all of them count."""
+    """Whether each true box is missed; predictions of any score count."""
     scores = np.ones(len(found)) if found.scores is None else found.scores
     scored = Detections(found.boxes, found.labels, scores)
     return ImageMatch(truth, scored, iou_threshold, score_threshold=0.0).missed
@@ -189,7 +191,7 @@ def _draw_captions(
 ) -> None:
     """Writes names above boxes, coloured on black, or below, black on the colour.
 
-    White, where a colour is too dark for that.
+    Names are white if the colour is dark.
     """
     black = (0, 0, 0)
     corners = boxes.boxes.round().astype(int).tolist()
@@ -200,7 +202,7 @@ def _draw_captions(
         color = class_color(int(boxes.labels[i]))
         (width, height), baseline = cv2.getTextSize(text, _FONT, font_scale, 1)
         height += baseline
-        # As far as possible inside the image.
+        # The caption is inside the image as far as possible.
         x = max(0, min(left, canvas.shape[1] - width))
         y = max(0, min(top - height if above else bottom, canvas.shape[0] - height))
         is_dark = np.dot(color, _LUMINANCE) < 110

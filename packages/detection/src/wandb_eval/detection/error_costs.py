@@ -1,4 +1,4 @@
-"""How much average precision each kind of error costs, as in TIDE."""
+"""The cost of each kind of error in average precision, as in TIDE."""
 
 from __future__ import annotations
 
@@ -9,29 +9,30 @@ from wandb_eval.detection.detections import Bools, Ints
 from wandb_eval.detection.matching import ERROR_TYPES
 from wandb_eval.detection.ranking import Labels, Ranked
 
-_RECALLS = np.linspace(0, 1, 101)  # COCO's.
+_RECALLS = np.linspace(0, 1, 101)  # Those of COCO.
 
 
 def error_costs(ranked: Ranked, true: Ints, out_of_reach: Ints) -> dict[str, float]:
-    """How much higher AP would be without the errors of one kind.
+    """The gain in AP if the errors of one kind were corrected, for each kind.
 
-    AP is COCO's at the IoU of the matching, over all predictions: the mean of the
-    classes with true boxes. As in TIDE (Bolya et al. 2020, section 2.3, and its
-    toolbox), errors are put right so: a wrong class and a wrong location become a match
-    of the true box that they are on. If another prediction has found that one, or one
-    with such an error has a higher score, they are left out, as all other wrong
-    predictions are. True boxes that are missed are left out, too, unless a prediction
-    of a wrong class or a wrong location is on them. A class that has no true box left
-    then has an AP of 0 if there are predictions of it, and else does not count; where
-    no class is left, nothing is wrong any more, and AP is 1.
+    AP is that of COCO at the IoU of the matching, over all predictions: the mean over
+    the classes with true boxes. Errors are corrected as in TIDE (Bolya et al. 2020,
+    section 2.3, and its toolbox). A prediction with a wrong class or a wrong location
+    becomes a match of its true box. It is left out if another prediction has found that
+    box, or if another such prediction of the box has a higher score. A prediction with
+    another error is left out. Missed true boxes are left out, too, unless a prediction
+    with a wrong class or a wrong location is on them. A class without remaining true
+    boxes has an AP of 0 if there are predictions of it, and does not count otherwise;
+    without remaining classes, no error is left, and AP is 1.
 
     Args:
         ranked: All predictions.
-        true: How many true boxes of each class there are, at least one in all.
-        out_of_reach: How many of them are missed in that sense.
+        true: The number of true boxes of each class, at least one in total.
+        out_of_reach: The number of true boxes of each class that are left out as
+            missed.
 
     Returns:
-        Differences of AP, from -1 to 1, of each kind of wrong predictions, and of
+        Differences of AP, from -1 to 1, for each kind of wrong predictions and for
         `missed`.
     """
     right = ranked.kinds == 0
@@ -51,16 +52,16 @@ def error_costs(ranked: Ranked, true: Ints, out_of_reach: Ints) -> dict[str, flo
 
 
 def _mean_ap(labels: Labels, hits: Bools, true: Ints, counted: Bools) -> float:
-    """The mean AP of classes; 0 for those without true boxes.
+    """The mean AP of classes; AP is 0 for classes without true boxes.
 
     Args:
         labels: The classes of predictions, the highest score first.
-        hits: Which of them match.
-        true: How many true boxes of each class there are.
-        counted: Which classes count, one at least.
+        hits: Whether each prediction matches.
+        true: The number of true boxes of each class.
+        counted: Whether each class counts; at least one does.
     """
     order: NDArray[np.intp] = np.argsort(labels, kind="stable")
-    # Precision is highest at hits: nothing else needs a look.
+    # Precision is highest at hits, so that only hits matter.
     places = np.flatnonzero(hits[order])
     of_hit = labels[order][places]
     starts = _starts(labels, len(true))
@@ -78,6 +79,6 @@ def _mean_ap(labels: Labels, hits: Bools, true: Ints, counted: Bools) -> float:
 
 
 def _starts(labels: Labels, num_classes: int) -> Ints:
-    """Where each class begins, in order; the end of the last one behind them."""
+    """The start of each class in sorted labels, followed by the end of the last one."""
     counts = np.bincount(labels, minlength=num_classes)
     return np.append(0, np.cumsum(counts))

@@ -16,24 +16,24 @@ def overlaps(
 ) -> tuple[Ints, Ints, Floats]:
     """Intersection over union of predictions with true boxes of their image.
 
-    As in COCO, to the last digit; for a crowd it is the share of the prediction that
-    lies in it.
+    It equals that of COCO to the last digit. For a crowd it is the share of the
+    prediction that lies in the crowd.
 
     Args:
         predicted: The predictions of a batch.
-        image: The place of each one's image in the batch, in order.
+        image: The place of the image of each prediction, in ascending order.
         true: The true boxes.
-        true_image: The place of each one's image, in order.
+        true_image: The place of the image of each true box, in ascending order.
 
     Returns:
-        Prediction, true box and IoU of each pair that has something in common. They
-        are in the order of the predictions, and of the true boxes.
+        Prediction, true box and IoU of each pair that overlaps, in the order of the
+        predictions, then of the true boxes.
     """
     starts = np.searchsorted(true_image, image)
     counts = np.searchsorted(true_image, image, side="right") - starts
     boxes, true_boxes = (_edges_and_area(side.boxes) for side in (predicted, true))
     pairs: list[tuple[Ints, Ints, Floats]] = []
-    # In one go, but for batches that would take too much memory.
+    # Batches that would take too much memory are computed in parts.
     for part in np.array_split(np.arange(len(image)), counts.sum() // _MOST_PAIRS + 1):
         i = np.repeat(part, counts[part])
         ends = np.cumsum(counts[part])
@@ -56,16 +56,16 @@ def overlaps(
 
 
 def _edges_and_area(boxes: Floats) -> Floats:
-    """Left, top, right, bottom and area, each a row, computed as COCO does."""
+    """Left, top, right, bottom and area, each as a row, computed as in COCO."""
     left, top, width, height = as_xywh(boxes).T
     return np.stack([left, top, left + width, top + height, width * height])
 
 
 def as_xywh(boxes: Floats) -> Floats:
-    """`[left, top, width, height]` of `[left, top, right, bottom]`."""
+    """Converts `[left, top, right, bottom]` to `[left, top, width, height]`."""
     return np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]])
 
 
 def places_of(images: Sequence[Detections]) -> Ints:
-    """The place of each box's image among the images."""
+    """The place of the image of each box."""
     return np.repeat(np.arange(len(images)), [len(image) for image in images])

@@ -11,7 +11,7 @@ from wandb_eval.detection.detections import Detections
 from wandb_eval.engine import at_least
 
 MAX_BOXES = 100
-"""A layer of predictions has at most so many boxes, those with the highest scores."""
+"""The highest number of boxes in a layer of predictions, the highest scores first."""
 
 
 def box_layer(
@@ -25,20 +25,19 @@ def box_layer(
 ) -> dict[str, Any]:
     """Makes a layer for `wandb.Image(image, boxes={"predictions": layer})`.
 
-    Boxes are clipped to the image, and left out if nothing of them is inside. Positions
+    Boxes are clipped to the image, and left out if they are outside of it. Positions
     are in pixels, rounded to hundredths. The format is that of
     https://docs.wandb.ai/guides/track/log/media/#bounding-boxes.
 
     Args:
-        detections: The boxes. Those with scores have them as `score`, by which W&B
-            filters.
+        detections: The boxes. W&B filters by `score` if they have scores.
         class_labels: The name of each class id.
-        height: Height of the image in pixels.
-        width: Width of the image in pixels.
-        score_threshold: Boxes with a lower score are left out.
-        kinds: What is wrong with each box; `"right"` or `""` for nothing. It is the
-            caption then, and a box with which nothing is wrong has none: captions hide
-            other boxes. `None`: the caption is the name of the class, and the score.
+        height: The height of the image in pixels.
+        width: The width of the image in pixels.
+        score_threshold: The lowest score. Boxes with a lower score are left out.
+        kinds: The error of each box; `"right"` or `""` for none. The error is the
+            caption, and a box without one has no caption, because captions hide other
+            boxes. `None` for captions of the name of the class and the score.
 
     Returns:
         A dictionary with `box_data` and `class_labels`.

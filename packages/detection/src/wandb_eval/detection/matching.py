@@ -1,4 +1,4 @@
-"""Which predicted boxes are which true ones, and what the others are."""
+"""Matches predicted boxes with true boxes, and names the errors of the others."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ NO_MATCH = -1
 CROWD = -2
 
 ERROR_TYPES = ("right", "class", "location", "both", "duplicate", "background")
-"""What a prediction is, in TIDE's terms: right, or wrong in one of five ways."""
+"""The kinds of predictions in TIDE's terms: right, or wrong in one of five ways."""
 
 BACKGROUND_THRESHOLD = 0.1
-"""Up to which IoU with all true boxes a prediction is of background."""
+"""The highest IoU with all true boxes of a prediction on the background."""
 
 _RIGHT, _CLASS, _LOCATION, _BOTH, _DUPLICATE, _BACKGROUND = range(len(ERROR_TYPES))
 
 
 class BatchMatch(Sequence["ImageMatch"]):
-    """How the predictions for a batch of images match their true boxes.
+    """The matches between predicted and true boxes of a batch of images.
 
-    The arrays hold the boxes of all images under each other. What an `ImageMatch` has
-    of one image is made of them.
+    The arrays hold the concatenated boxes of all images. An `ImageMatch` is the part of
+    one image.
 
-    Predictions are matched in the order of their scores (ties: in the order given),
-    each with the true box of highest IoU (ties: the first one), of `iou_threshold` or
-    more, that no other one took. So what has a high score is matched as if nothing
-    with a lower one were there.
+    Predictions are matched in the order of their scores (ties: in the order given).
+    Each is matched with the true box of the highest IoU (ties: the first one), of
+    `iou_threshold` or more, that is not yet matched. So predictions with lower scores
+    do not influence the matches of those with higher scores.
 
     Args:
         truth: The true boxes of each image.
         predictions: All predicted boxes of each image, with scores.
-        iou_threshold: From which IoU on two boxes match.
-        score_threshold: From which score on predictions are shown.
+        iou_threshold: The lowest IoU at which two boxes match.
+        score_threshold: The lowest score of predictions that are shown.
 
     Attributes:
         true: All true boxes.
         predicted: All predicted boxes.
-        true_image: The place of each true box's image in the batch.
-        image: The place of each prediction's image in the batch.
-        shown: Which predictions have a score of `score_threshold` or more.
+        true_image: The place of the image of each true box in the batch.
+        image: The place of the image of each prediction in the batch.
+        shown: Whether each prediction has a score of `score_threshold` or more.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class BatchMatch(Sequence["ImageMatch"]):
         self.true, self.predicted = join(truth), join(predictions)
         self.true_image = places_of(truth)
         self.image = places_of(predictions)
-        # In the dtype of each image's own scores.
+        # Compared in the dtype of the scores of each image.
         scores = [image.known_scores() for image in predictions]
         reached = [at_least(part, score_threshold) for part in scores]
         self.shown: Bools = np.concatenate([np.zeros(0, np.bool_), *reached])
@@ -72,7 +72,7 @@ class BatchMatch(Sequence["ImageMatch"]):
         self._pairs = i[near], j[near], ious[near]
 
     def __len__(self) -> int:
-        """How many images there are."""
+        """The number of images."""
         return len(self._images[0])
 
     @overload
@@ -80,7 +80,7 @@ class BatchMatch(Sequence["ImageMatch"]):
     @overload
     def __getitem__(self, index: slice) -> Sequence[ImageMatch]: ...
     def __getitem__(self, index: int | slice) -> ImageMatch | Sequence[ImageMatch]:
-        """What matches in one image."""
+        """The matches in one image."""
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         truth, predictions = self._images
@@ -89,7 +89,7 @@ class BatchMatch(Sequence["ImageMatch"]):
         return image
 
     def parts(self, place: int) -> _Parts:
-        """What is known of one image, with its boxes counted from 0."""
+        """The matches in one image, with its boxes counted from 0."""
         first, last = np.searchsorted(self.image, [place, place + 1])
         first_true, last_true = np.searchsorted(self.true_image, [place, place + 1])
         shown = self.shown[first:last]
@@ -104,9 +104,9 @@ class BatchMatch(Sequence["ImageMatch"]):
 
     @cached_property
     def found(self) -> Ints:
-        """For each prediction its true box, of its class, `NO_MATCH` or `CROWD`.
+        """The true box of its class that each prediction matches, as a place in `true`.
 
-        It is the place of the box in `true`. Predictions of any score have one.
+        It is `NO_MATCH` or `CROWD` for the others. Predictions of any score count.
         """
         i, j, _ = self._pairs
         same = self.predicted.labels[i] == self.true.labels[j]
@@ -114,24 +114,24 @@ class BatchMatch(Sequence["ImageMatch"]):
 
     @cached_property
     def found_of_any_class(self) -> Ints:
-        """The same for boxes of whatever class; of those that are shown only."""
+        """The same for true boxes of any class, among the shown predictions only."""
         return self._match(self.shown[self._pairs[0]])
 
     @cached_property
     def missed(self) -> Bools:
-        """Which true boxes no shown prediction matches."""
+        """Whether each true box, except crowds, is matched by no shown prediction."""
         missed = ~self.true.iscrowd
         missed[self.found[self.hits]] = False
         return missed
 
     @cached_property
     def hits(self) -> Ints:
-        """Which of the shown predictions match a true box, in their order."""
+        """The places of the shown predictions that match a true box, in their order."""
         return np.flatnonzero((self.found >= 0) & self.shown)
 
     @cached_property
     def wrong(self) -> Bools:
-        """Which of the shown predictions match none, and no crowd."""
+        """Whether each prediction is shown, and matches no true box and no crowd."""
         return np.asarray((self.found == NO_MATCH) & self.shown)
 
     @cached_property
@@ -142,20 +142,21 @@ class BatchMatch(Sequence["ImageMatch"]):
 
     @cached_property
     def kinds(self) -> Ints:
-        """What each prediction is, as a place in `ERROR_TYPES`.
+        """The kind of each prediction, as a place in `ERROR_TYPES`.
 
-        As in TIDE (Bolya et al. 2020, https://arxiv.org/abs/2008.08115, section 2.2),
-        with `iou_threshold` in the place of its foreground threshold: of the right
-        class, but too far from the true box (location); on a true box of another class
-        (class); too far from one of another class (both); on one that another
-        prediction has matched (duplicate); on none (background). What matches only a
-        crowd is right.
+        The kinds are those of TIDE (Bolya et al. 2020,
+        https://arxiv.org/abs/2008.08115, section 2.2), with `iou_threshold` as the
+        foreground threshold. The prediction is of the right class, but too far from the
+        true box (location); on a true box of another class (class); too far from a true
+        box of another class (both); on a true box that another prediction has matched
+        (duplicate); on no true box (background). A prediction that matches only a crowd
+        is right.
         """
         return self._kinds_and_boxes[0]
 
     @cached_property
     def _kinds_and_boxes(self) -> tuple[Ints, Ints]:
-        """The kinds; and the true box that a wrong class or a wrong location is on."""
+        """The kinds, and the true box of each wrong class or wrong location."""
         wrong = self.found == NO_MATCH
         i, j, ious = self._pairs
         counts = wrong[i] & ~self.true.iscrowd[j]
@@ -193,11 +194,11 @@ class BatchMatch(Sequence["ImageMatch"]):
 
     @cached_property
     def fixes(self) -> Ints:
-        """For each prediction the true box that it finds once its error is put right.
+        """The true box that each prediction finds if its error is corrected.
 
-        That is a box that nothing has found, and of those that are on it in the wrong
-        place, or with the wrong class, the one with the highest score finds it. For
-        all others it is `NO_MATCH`.
+        Only true boxes that no prediction has found can be found. Among the predictions
+        on such a box with a wrong location or a wrong class, the one with the highest
+        score finds it. It is `NO_MATCH` for all other predictions.
         """
         boxes = self._kinds_and_boxes[1]
         i = np.flatnonzero(boxes != NO_MATCH)
@@ -210,7 +211,7 @@ class BatchMatch(Sequence["ImageMatch"]):
 
     @property
     def out_of_reach(self) -> Bools:
-        """Which true boxes no prediction finds, of any score, with `fixes` or not."""
+        """Whether each true box is found by no prediction, even with `fixes`."""
         out_of_reach = ~(self.true.iscrowd | self._is_found)
         out_of_reach[self.fixes[self.fixes >= 0]] = False
         return out_of_reach
@@ -223,7 +224,7 @@ class BatchMatch(Sequence["ImageMatch"]):
 
     @property
     def counts(self) -> tuple[Ints, Ints, Ints]:
-        """How many are right, wrong, and missed, in each image."""
+        """The numbers of right, wrong and missed boxes in each image."""
         places = self.image[self.hits], self.image[self.wrong]
         right, wrong, missed = (
             self.per_image(place) for place in (*places, self.true_image[self.missed])
@@ -232,27 +233,27 @@ class BatchMatch(Sequence["ImageMatch"]):
 
     @property
     def mean_ious(self) -> list[float | None]:
-        """The mean IoU of the matches of each image; `None` where there are none."""
+        """The mean IoU of the matches of each image; `None` without matches."""
         counts = self.counts[0]
         parts = np.split(self.ious, np.cumsum(counts)[:-1])
         return [float(part.mean()) if len(part) else None for part in parts]
 
     @property
     def surest_mistakes(self) -> Floats:
-        """The highest score of a wrong one in each image; 0 where there is none."""
+        """The highest score of a wrong prediction in each image; 0 without one."""
         surest = np.zeros(len(self))
         scores = self.predicted.known_scores()[self.wrong]
         np.maximum.at(surest, self.image[self.wrong], scores)
         return surest
 
     def per_image(self, places: Ints) -> Ints:
-        """How often each image is among some places."""
+        """Counts the occurrences of each image among places of images."""
         return np.bincount(places, minlength=len(self))
 
     def _match(self, counts: Bools) -> Ints:
         """Matches the pairs that count."""
         i, j, ious = self._pairs
-        # COCO's way to make an IoU of 1 reachable.
+        # As in COCO, so that an IoU of 1 can be reached.
         close = counts & (ious >= min(self._thresholds[0], 1 - 1e-10))
         crowd = self.true.iscrowd[j]
         found = np.full(len(self.predicted), NO_MATCH)
@@ -267,28 +268,28 @@ class BatchMatch(Sequence["ImageMatch"]):
 
 
 def assign(predictions: Ints, true: Ints, num_true: int) -> tuple[Ints, Ints]:
-    """Gives each prediction, one after the other, the best true box that is free.
+    """Assigns each prediction, one after the other, the best true box that is free.
 
-    All at once: each asks for its best one, and a box turns away all but the first of
-    those who ask, and whoever comes later. Those ask for their next best then. With
-    one order of predictions for all boxes, that ends with what one after the other
-    would have (Gale and Shapley 1962).
+    All predictions propose to their best true box at once. A box rejects all but the
+    first prediction, and those propose to their next best box. Because all boxes have
+    the same order of predictions, the result is that of assigning one after the other
+    (Gale and Shapley 1962).
 
     Args:
-        predictions: The prediction of each pair that may match. Those of the first
-            one first, then those of the second.
-        true: The true box of each pair; for each prediction the best one first.
-        num_true: How many true boxes there are.
+        predictions: The prediction of each pair that may match. The pairs of the first
+            prediction come first, then those of the second.
+        true: The true box of each pair. For each prediction the best box is first.
+        num_true: The number of true boxes.
 
     Returns:
         The predictions that match, and the true box of each.
     """
     turn = np.cumsum(np.diff(predictions, prepend=-1) != 0)
-    last = len(turn)  # A true box that nobody asks for turns nobody away.
+    last = len(turn)  # A true box without proposals rejects no prediction.
     while True:
         asks = np.flatnonzero(np.diff(turn, prepend=-1))
         taken_by = np.full(num_true, last)
-        taken_by[true[asks][::-1]] = turn[asks][::-1]  # The last one written stays.
+        taken_by[true[asks][::-1]] = turn[asks][::-1]  # The last assignment stays.
         kept = turn <= taken_by[true]
         if kept.all():
             return predictions[asks], true[asks]
@@ -296,7 +297,7 @@ def assign(predictions: Ints, true: Ints, num_true: int) -> tuple[Ints, Ints]:
 
 
 class _Parts(NamedTuple):
-    """What matches in an image, see `ImageMatch`; `shown` of all its predictions."""
+    """The matches in an image, see `ImageMatch`; `shown` covers all predictions."""
 
     shown: Bools
     found: Ints
@@ -307,13 +308,13 @@ class _Parts(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ImageMatch:
-    """How the predictions for one image match its true boxes, as in `BatchMatch`.
+    """The matches between predicted and true boxes of one image, as in `BatchMatch`.
 
     Args:
         truth: The true boxes.
         predictions: All predicted boxes, with scores.
-        iou_threshold: From which IoU on two boxes match.
-        score_threshold: From which score on predictions count.
+        iou_threshold: The lowest IoU at which two boxes match.
+        score_threshold: The lowest score of predictions that count.
     """
 
     truth: Detections
@@ -333,7 +334,7 @@ class ImageMatch:
 
     @property
     def pairs(self) -> Floats:
-        """IoUs of shape `(shown, true)`; with crowds the share that lies in them."""
+        """IoUs of shape `(shown, true)`; for a crowd, the share that lies in it."""
         shown, truth = self.shown, self.truth
         ious = np.zeros((len(shown), len(truth)))
         i, j, values = overlaps(shown, places_of([shown]), truth, places_of([truth]))
@@ -342,12 +343,12 @@ class ImageMatch:
 
     @property
     def found(self) -> Ints:
-        """For each shown one the true box of its class, `NO_MATCH` or `CROWD`."""
+        """The true box that each shown prediction matches, `NO_MATCH` or `CROWD`."""
         return self._parts.found
 
     @property
     def missed(self) -> Bools:
-        """Which true boxes no shown prediction matches, of shape `(true,)`."""
+        """Whether each true box is missed by the shown predictions, shape `(true,)`."""
         return self._parts.missed
 
     @property
@@ -357,17 +358,17 @@ class ImageMatch:
 
     @property
     def true_positives(self) -> int:
-        """How many shown predictions match a true box of their class."""
+        """The number of shown predictions that match a true box of their class."""
         return int((self.found >= 0).sum())
 
     @property
     def false_positives(self) -> int:
-        """How many match none, and no crowd."""
+        """The number of shown predictions that match no true box and no crowd."""
         return int((self.found == NO_MATCH).sum())
 
     @property
     def false_negatives(self) -> int:
-        """How many true boxes no shown prediction matches."""
+        """The number of true boxes that no shown prediction matches."""
         return int(self.missed.sum())
 
     @property

@@ -1,4 +1,4 @@
-"""What is measured of a detector over all of its validation data."""
+"""The metrics of a detector over all of its validation data."""
 
 from __future__ import annotations
 
@@ -23,46 +23,45 @@ _OVER_SCORE = {"precision": "Precision", "recall": "Recall", "f1": "F1"}
 class DetectionMetrics:
     """COCO's figures, precision, recall, F1 and a confusion matrix, batch by batch.
 
-    COCO's figures are hotcoco's, with COCO's parameters: IoU from 0.5 to 0.95,
+    COCO's figures are computed by hotcoco with COCO's parameters: IoU from 0.5 to 0.95,
     at most 100 predictions of a class in an image, objects below 32x32 pixels are
     small, above 96x96 large. They count predictions of any score.
 
-    The others count predictions with a score of `score_threshold` or more. Predictions
-    are matched in the order of their scores (ties: in the order given), each with the
-    true box of highest IoU (ties: the first one), of `iou_threshold` or more, that no
-    other one took. For precision, recall and F1, over all classes together, both must
-    be of one class. For the confusion matrix they need not: so it shows what is taken
-    for what. Its last row and column, `background`, hold predictions without an object
-    and objects without a prediction. Predictions that match only a crowd count for
-    nothing, as in COCO; their IoU is the share of them that lies in the crowd.
+    The other numbers count predictions with a score of `score_threshold` or more.
+    Predictions are matched in the order of their scores (ties: in the order given).
+    Each is matched with the true box of the highest IoU (ties: the first one), of
+    `iou_threshold` or more, that is not yet matched. For precision, recall and F1, over
+    all classes together, both boxes must have the same class. For the confusion matrix
+    they need not: it shows which classes are confused. Its last row and column,
+    `background`, hold predictions without an object and objects without a prediction.
+    Predictions that match only a crowd are ignored, as in COCO; their IoU is the share
+    of the prediction that lies in the crowd.
 
-    Precision, recall and F1 are also told over the score: what `score_threshold` would
-    make of them, for 0, 0.02 and so on up to 1, as curves over all classes together
-    and, for up to 20 classes, of each. `best_f1` is the highest F1 over all classes
-    that a threshold would have, and `best_score_threshold` the score that has it; the
-    table has both by class. Each score of a prediction that counts is tried.
-    Predictions of one score count together; of equally good scores it is the lowest.
-    Matching and crowds are as above. Predictions of classes without true boxes are
-    wrong; these classes have no curve and no best F1 of their own. Where nothing
-    matches, the best F1 is 0, and there is no best threshold.
+    Precision, recall and F1 are also computed for the score thresholds 0, 0.02 and so
+    on up to 1, as curves over all classes together and, for up to 20 classes, of each
+    class. `best_f1` is the highest F1 over all classes at any threshold, and
+    `best_score_threshold` is its threshold; the table has both by class. The thresholds
+    are the scores of all predictions that count; among equally good ones, the lowest is
+    chosen. Matching and crowds are as above. Predictions of classes without true boxes
+    are wrong; these classes have no curve and no best F1 of their own. Without matches,
+    the best F1 is 0, and there is no best threshold.
 
-    `errors/<kind>` counts the predictions that are wrong in one way, see
-    `ERROR_TYPES`, and
-    `errors/<kind>_AP_cost` says how much higher AP at `iou_threshold`, over predictions
-    of any score, would be without these errors, as in TIDE. `errors/missed` counts what
-    `errors/missed_AP_cost` is the cost of: true boxes that no prediction finds, of
-    whatever score, and that none of a wrong class or in a wrong place is on.
+    `errors/<kind>` counts the predictions with one kind of error, see `ERROR_TYPES`.
+    `errors/<kind>_AP_cost` is the gain in AP at `iou_threshold`, over predictions of
+    any score, if these errors were corrected, as in TIDE. `errors/missed` counts the
+    true boxes of `errors/missed_AP_cost`: no prediction of any score finds them, and no
+    prediction with a wrong class or a wrong location is on them.
 
-    What can't be told is left out: figures of COCO for which there is no true box, such
-    as `AP_large` without large objects; `recall` without true boxes; `mean_iou` without
-    matches. With true boxes and no predictions all is 0.
+    Undefined numbers are left out: figures of COCO without true boxes, such as
+    `AP_large` without large objects; `recall` without true boxes; `mean_iou` without
+    matches. With true boxes and without predictions, all numbers are 0.
 
-    It keeps boxes, labels and scores, and of predictions only those that COCO counts.
+    It keeps boxes, labels and scores, but only the predictions that COCO counts.
 
     Args:
         class_names: The name of each class.
-        iou_threshold: From which IoU on two boxes match, above 0 and up to 1.
-        score_threshold: From which score on predictions count, from 0 to 1.
+        iou_threshold: The lowest IoU at which two boxes match, above 0 and up to 1.
+        score_threshold: The lowest score of predictions that count, from 0 to 1.
 
     Raises:
         ValueError: If a threshold is out of range.
@@ -153,7 +152,7 @@ class DetectionMetrics:
 
     @property
     def confusion_matrix(self) -> Ints:
-        """Counts; rows are true classes, columns predicted ones, background last."""
+        """Counts; rows are true classes, columns predicted classes, background last."""
         return np.asarray(self._confusions().dense(), np.int64)
 
     def _confusions(self) -> charts.PairCounts:
@@ -170,7 +169,7 @@ class DetectionMetrics:
         return together
 
     def compute(self) -> dict[str, Any]:
-        """What to log: numbers, the table by class, and charts."""
+        """Returns the values to log: numbers, the table by class, and charts."""
         results: dict[str, Any] = {}
         precisions: Floats = np.zeros((10, 101, 0))
         classes: list[int] = []
@@ -273,13 +272,13 @@ def count_image(
     iou_threshold: float = 0.5,
     score_threshold: float = 0.3,
 ) -> ImageMatch:
-    """Counts what is right and wrong in one image, as `DetectionMetrics` does.
+    """Counts right, wrong and missed boxes in one image, as `DetectionMetrics` does.
 
     Args:
         truth: The true boxes.
         predictions: The predicted boxes, with scores.
-        iou_threshold: From which IoU on two boxes of a class match.
-        score_threshold: From which score on predictions count.
+        iou_threshold: The lowest IoU at which two boxes of a class match.
+        score_threshold: The lowest score of predictions that count.
     """
     return ImageMatch(truth, predictions, iou_threshold, score_threshold)
 
@@ -291,7 +290,7 @@ def _histogram(labels: Ints, num_classes: int) -> Ints:
 def _precision_recall_f1(
     matched: int, predicted: int, true: int
 ) -> tuple[float | None, float | None, float | None]:
-    """`None` where nothing can be told; 0 for predicting nothing of what is there."""
+    """`None` for undefined numbers; 0 if there are true boxes but no predictions."""
     return (
         float(matched / predicted) if predicted else (0.0 if true else None),
         float(matched / true) if true else None,

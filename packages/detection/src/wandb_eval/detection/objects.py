@@ -20,12 +20,12 @@ from wandb_eval.detection.matching import (
 from wandb_eval.engine import EvaluatedSamples, charts
 
 MAX_OBJECTS = 50
-"""The table of mistakes has at most so many, half of them missed objects."""
+"""The highest number of mistakes in the table, half of them missed objects."""
 
 _MARGIN = 0.25
 
 ShownImages = Callable[[EvaluatedSamples], Sequence[Any]]
-"""Gives the images of samples as they are shown: uint8 arrays, or something else."""
+"""A function that returns the shown images of samples: uint8 arrays, or other media."""
 
 
 def worst_objects(
@@ -37,16 +37,17 @@ def worst_objects(
     """False positives with the highest scores, and the largest missed objects.
 
     Args:
-        held: The samples that are held; what is in several of them counts once.
-        show: Gives their images.
-        encode: Makes images of W&B of arrays.
+        held: The samples that are held. A sample that is in several of them counts
+            once.
+        show: A function that returns the images of samples.
+        encode: A function that converts arrays to images of W&B.
         class_names: The name of each class.
 
     Returns:
-        The table `objects`, with the columns `idx`, `object` (the box with a quarter
-        of its size around it), `kind`, `class`, `actual` (the class of the nearest true
+        The table `objects`, with the columns `idx`, `object` (the box with a margin of
+        a quarter of its size), `kind`, `class`, `actual` (the class of the nearest true
         box, `None` for a prediction on the background), `score`, `iou` (with that box;
-        of a missed one with the nearest prediction); nothing without mistakes.
+        for a missed box, with the nearest prediction); nothing without mistakes.
     """
     mistakes: list[_Mistake] = []
     seen: set[int] = set()
@@ -79,7 +80,7 @@ def worst_objects(
 
 
 class _Mistake(NamedTuple):
-    """A prediction that is wrong, or a true box that is missed: which box it is."""
+    """A wrong prediction or a missed true box."""
 
     missed: bool
     rank: float
@@ -89,7 +90,7 @@ class _Mistake(NamedTuple):
 
 
 def _mistakes(samples: EvaluatedSamples, sample: int) -> list[_Mistake]:
-    """What is wrong in an image, and how bad it is."""
+    """The mistakes in an image, with their severity."""
     image: ImageMatch = samples.predictions[sample]
     wrong, missed = (
         np.flatnonzero((image.found == NO_MATCH) & ~is_lost(image.shown)),

@@ -15,14 +15,14 @@ Labels = NDArray[np.unsignedinteger]
 
 @dataclass(frozen=True, eq=False)
 class Ranked:
-    """Predictions in the order of their scores (ties: as they came).
+    """Predictions in the order of their scores (ties: in the order given).
 
     Attributes:
-        labels: Their classes.
-        scores: Their scores.
-        kinds: What they are, as places in `ERROR_TYPES`.
-        fixed: The class of the true box that each one finds once its error is put
-            right; the number of classes where it finds none.
+        labels: The class of each prediction.
+        scores: The score of each prediction.
+        kinds: The kind of each prediction, as a place in `ERROR_TYPES`.
+        fixed: The class of the true box that each prediction finds if its error is
+            corrected; the number of classes if it finds none.
     """
 
     labels: Labels
@@ -31,23 +31,23 @@ class Ranked:
     fixed: Labels
 
     def __getitem__(self, index: Ints) -> Ranked:
-        """Some of them, or in another order."""
+        """A selection of the predictions, or another order."""
         return Ranked(
             self.labels[index], self.scores[index], self.kinds[index], self.fixed[index]
         )
 
 
 class Ranking:
-    """Takes in predictions batch by batch.
+    """Collects predictions batch by batch.
 
-    Each counts, whatever its score, but for those that match only a crowd.
+    Predictions of any score count, except those that match only a crowd.
 
     Args:
-        num_classes: How many classes there are.
+        num_classes: The number of classes.
 
     Attributes:
-        out_of_reach: How many true boxes of each class nothing finds, and nothing would
-            find if it were put right: what TIDE calls missed.
+        out_of_reach: The number of true boxes of each class that no prediction finds,
+            even if its error is corrected. TIDE calls them missed.
     """
 
     def __init__(self, num_classes: int) -> None:
@@ -65,14 +65,14 @@ class Ranking:
             matches.predicted.labels.astype(self._dtype),
             matches.predicted.known_scores(),
             matches.kinds.astype(np.uint8),
-            true_labels[matches.fixes].astype(self._dtype),  # -1 is none.
+            true_labels[matches.fixes].astype(self._dtype),  # -1 reads the last entry.
         )
         self._batches.append(batch[counted])
         labels = matches.true.labels[matches.out_of_reach]
         self.out_of_reach += np.bincount(labels, minlength=self._num_classes)
 
     def compute(self) -> Ranked:
-        """All of them, ranked."""
+        """All predictions, ranked."""
         nothing = np.zeros(0, self._dtype)
         if not self._batches:
             return Ranked(nothing, np.zeros(0), np.zeros(0, np.uint8), nothing)

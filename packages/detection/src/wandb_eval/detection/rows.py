@@ -1,4 +1,4 @@
-"""What tables say of each image that a detector was given."""
+"""The columns of tables for the predictions of a detector."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from wandb_eval.detection.matching import (
 from wandb_eval.engine import listed
 
 COLUMNS = ("missed", "wrong", "errors", "right", "mean_iou", "predicted_classes")
-"""The columns of tables with images: those that say most come first."""
+"""The columns of tables with images, the most important first."""
 
 _COUNTS = {
     "missed": "false_negatives",
@@ -31,11 +31,11 @@ _COUNTS = {
 def image_scores(
     truth: Sequence[Detections], matches: BatchMatch, class_names: Sequence[str]
 ) -> dict[str, Any]:
-    """The columns of `scores`, with lists for code.
+    """The columns of `scores`, with lists that code can read.
 
     Args:
         truth: The true boxes of each image.
-        matches: How the predictions match them.
+        matches: The matches of the predictions.
         class_names: The name of each class.
     """
     right, wrong, missed = matches.counts
@@ -62,7 +62,7 @@ def _errors() -> list[tuple[int, str]]:
 def _predicted(
     matches: BatchMatch, class_names: Sequence[str]
 ) -> tuple[list[list[str]], list[list[float]]]:
-    """The classes that are predicted in each image, and the mean score of each."""
+    """The predicted classes of each image, and the mean score of each class."""
     there = matches.shown & ~is_lost(matches.predicted)
     places = matches.image[there], matches.predicted.labels[there]
     counts = np.zeros((len(matches), len(class_names)))
@@ -78,9 +78,9 @@ def _predicted(
 
 
 def nothing_near(image: ImageMatch) -> Bools:
-    """Which true boxes are missed, and have no prediction on them that is wrong.
+    """Whether each true box is missed, and has no wrong prediction on it.
 
-    Where there is one, its own caption says what is wrong, and another one would hide
+    The caption of a wrong prediction names the error, and a second caption would hide
     it.
     """
     wrong = image.pairs[image.found == NO_MATCH]
@@ -88,11 +88,11 @@ def nothing_near(image: ImageMatch) -> Bools:
 
 
 def table_cells(scores: Mapping[str, Sequence[Any]], place: int) -> list[Any]:
-    """The cells of `COLUMNS`.
+    """The cells of `COLUMNS` for one image.
 
     Args:
-        scores: What `image_scores` returned.
-        place: Which of the images.
+        scores: The result of `image_scores`.
+        place: The place of the image.
     """
     of_image = {name: column[place] for name, column in scores.items()}
     cells = {name: of_image[column] for name, column in _COUNTS.items()}

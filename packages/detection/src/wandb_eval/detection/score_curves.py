@@ -1,4 +1,4 @@
-"""Precision, recall and F1 of a detector, over the score from which on boxes count."""
+"""Precision, recall and F1 of a detector over the score threshold."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from wandb_eval.detection.detections import Bools, Floats, Ints
 from wandb_eval.detection.ranking import Ranked
 
 SCORES = np.arange(51) / 50
-"""Where curves are drawn."""
+"""The scores at which curves are drawn."""
 
 
 @dataclass(frozen=True, eq=False)
 class ScoreCurve:
-    """What is found, and how much of it is right, from each score on.
+    """The counts of predictions and matches at each score threshold.
 
     Attributes:
-        scores: The scores that predictions have, each once, the highest first.
-        matched: How many predictions of that score or more match a true box.
-        predicted: How many there are.
-        true: How many true boxes there are, at least 1.
+        scores: The distinct scores of predictions, the highest first.
+        matched: The number of predictions with that score or more that match a true
+            box.
+        predicted: The number of predictions with that score or more.
+        true: The number of true boxes, at least 1.
     """
 
     scores: Floats
@@ -31,15 +32,15 @@ class ScoreCurve:
 
     @classmethod
     def of(cls, scores: Floats, hits: Bools, true: int) -> ScoreCurve:
-        """Counts predictions, which come with the highest score first."""
+        """Counts predictions in descending order of their scores."""
         last = np.flatnonzero(np.diff(scores, append=-1) != 0)
         matched = np.cumsum(hits, dtype=np.int64)[last]
         return cls(scores[last], matched, last + 1, true)
 
     def best(self) -> tuple[float, float | None]:
-        """The highest F1, and the score that has it: of several the lowest one.
+        """The highest F1, and the lowest score with this F1.
 
-        Without a match it is 0, and no score is better than others.
+        Without a match, F1 is 0, and the score is `None`.
         """
         if not self.matched.any():
             return 0.0, None
@@ -50,10 +51,10 @@ class ScoreCurve:
     def sample(self) -> dict[str, tuple[Floats, Floats]]:
         """Precision, recall and F1 at `SCORES`, as x and y.
 
-        Where no prediction has such a score, there is no precision, and the others
-        are 0.
+        At scores above those of all predictions, there is no precision, and recall and
+        F1 are 0.
         """
-        # Compared in the dtype of the scores, as they are with `score_threshold`.
+        # Compared in the dtype of the scores, as with `score_threshold`.
         reached = np.searchsorted(
             -self.scores, -SCORES.astype(self.scores.dtype), side="right"
         )
@@ -72,17 +73,18 @@ def score_curves(
 ) -> tuple[ScoreCurve | None, dict[int, ScoreCurve]]:
     """The curves of all classes together, and of each class.
 
-    What has a high score is matched as if nothing with a lower one were there, see
-    `BatchMatch`. So one matching is enough for all thresholds.
+    Predictions with lower scores do not influence the matches of those with higher
+    scores, see `BatchMatch`. So one matching is enough for all thresholds.
 
     Args:
         ranked: All predictions.
-        true: How many true boxes of each class there are.
+        true: The number of true boxes of each class.
 
     Returns:
-        The curve of all classes together, by their counts (micro average), those
-        without true boxes among them, whose predictions are all wrong; `None` if there
-        is no true box. And that of each class with true boxes, by its id.
+        The curve of all classes together, by their counts (micro average); `None` if
+        there are no true boxes. It includes the classes without true boxes, whose
+        predictions are all wrong. And the curve of each class with true boxes, by its
+        id.
     """
     if not true.any():
         return None, {}
