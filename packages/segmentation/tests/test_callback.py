@@ -32,7 +32,7 @@ def scenes(count=6, size=(16, 12), seed=0):
 
 
 def pixel_model(channels=3, **layer):
-    """A model that looks at each pixel alone, and puts out logits."""
+    """A model that predicts logits for each pixel separately."""
     model = keras.Sequential(
         [
             keras.layers.Rescaling(1 / 255),
@@ -49,7 +49,7 @@ def pixel_model(channels=3, **layer):
 
 
 class Fixed(keras.Model):
-    """Puts out what it was given, whatever it learns."""
+    """Returns fixed outputs, whatever it learns."""
 
     def __init__(self, outputs):
         super().__init__()
@@ -69,7 +69,7 @@ class Fixed(keras.Model):
 
 
 def numbered(count, size):
-    """Random images; the first pixel says which one it is."""
+    """Random images; the first pixel holds the place of the image."""
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (count, *size, 3), dtype=np.uint8)
     x[:, 0, 0, 0] = np.arange(count)
@@ -109,7 +109,7 @@ def layer(image, name):
         return np.asarray(mask)
 
 
-# --- What is logged ---------------------------------------------------------------
+# --- Logged tables and files ------------------------------------------------------
 
 
 def test_what_is_logged(loopback):
@@ -285,7 +285,7 @@ def test_disabled_training_runs_and_nothing_is_read(loopback):
 
 
 class ReusedBuffer:
-    """Batches that are all in the same two arrays, one after the other."""
+    """Batches that reuse the same two arrays."""
 
     def __init__(self, x, y, size):
         self.x, self.y, self.size = x, y, size
@@ -801,7 +801,7 @@ def test_all_pixels_ignored_leave_no_number(loopback):
 
 
 class Changing:
-    """Batches that are other ones from the fourth time on that they are asked for."""
+    """Batches that change from the fourth iteration on."""
 
     def __init__(self, *batches):
         self.batches = batches

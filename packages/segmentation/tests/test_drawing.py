@@ -59,7 +59,7 @@ def test_ids_without_a_name_are_not_drawn():
 
 
 def names_on(mask):
-    """Which pixels differ because of names."""
+    """The pixels that differ because of names."""
     named = draw_segmentation(photo(), mask, NAMES).astype(int)
     return named != draw_segmentation(photo(), mask, ["background", "", ""])
 

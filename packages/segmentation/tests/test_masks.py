@@ -203,12 +203,12 @@ def test_other_sizes_are_interpolated_between_pixel_centres(
     if channels == 1:
         resized = np.concatenate([1 - resized, resized], axis=-1)
     chosen = np.take_along_axis(resized, ids[..., None], axis=-1)[..., 0]
-    # The best class; or one that is as good as the best.
+    # The best class, or an equally good one.
     np.testing.assert_allclose(chosen, resized.max(axis=-1), atol=1e-5)
 
 
 def interpolated(array, size, axis):
-    """Linear interpolation along one axis, as its definition says."""
+    """Linear interpolation along one axis, by its definition."""
     length = array.shape[axis]
     place = ((np.arange(size) + 0.5) * length / size - 0.5).clip(0, length - 1)
     low = np.floor(place).astype(int)

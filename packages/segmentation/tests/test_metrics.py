@@ -1,4 +1,4 @@
-"""What is counted, against scikit-learn, Keras and plain loops."""
+"""The counts, against scikit-learn, Keras and plain loops."""
 
 import warnings
 from fractions import Fraction
@@ -137,7 +137,7 @@ def test_what_is_ignored_makes_no_boundary_of_its_own(ignored):
     truth = 1 + ((y - 48) ** 2 + (x - 48) ** 2 < 30**2)
     found = np.stack([truth, truth])
     masks = found.copy()
-    other = 7 if ignored is None else ignored  # 7 is that of no class.
+    other = 7 if ignored is None else ignored  # 7 is no class.
     masks[0, 20:60, 30:70] = other  # A part of the disc, and single pixels.
     masks[1][rng.random((96, 96)) < 0.01] = other
     found[masks == other] = rng.integers(1, 3, (masks == other).sum())

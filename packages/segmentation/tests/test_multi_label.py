@@ -1,4 +1,4 @@
-"""Classes that overlap; and what is said and shown beside IoU."""
+"""Classes that overlap, advice, and further numbers."""
 
 import json
 import pathlib
@@ -16,7 +16,7 @@ from wandb_eval.segmentation.thresholds import IouByThreshold
 
 
 class Fixed(keras.Model):
-    """Puts out what it has for each image, whatever it learns."""
+    """Returns fixed outputs for each image, whatever it learns."""
 
     def __init__(self, outputs):
         super().__init__()
@@ -211,7 +211,7 @@ def test_volumes_are_named():
 
 
 def test_a_model_that_ends_with_sigmoid_is_right_by_default():
-    """As BASNet: a channel of probabilities, 0.3 here and 0.8 there."""
+    """The output of a BASNet: a channel of probabilities, 0.3 and 0.8."""
     x = np.random.default_rng(0).random((4, 8, 8, 1)).astype("float32")
     y = (x[..., 0] > 0.5).astype(int)
     model = keras.Sequential(
@@ -228,7 +228,7 @@ def test_a_model_that_ends_with_sigmoid_is_right_by_default():
 
 
 def boundary_by_distance(mask, distance):
-    """What lies within the distance of the outside, in steps to any neighbour."""
+    """The pixels within the distance of the outside, in steps to any neighbour."""
     outside = ~np.pad(mask, 1)
     steps = ndimage.distance_transform_cdt(~outside, metric="chessboard")[1:-1, 1:-1]
     return mask & (steps <= distance)

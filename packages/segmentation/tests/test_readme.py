@@ -1,4 +1,4 @@
-"""The code in the README runs as it stands."""
+"""The code in the README runs unchanged."""
 
 import inspect
 import re
@@ -15,7 +15,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text()
 
 
 def code(beginning):
-    """The names that a block of code defines, run as it stands."""
+    """The names that a block of code defines when it runs unchanged."""
     blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     [block] = [block for block in blocks if beginning in block]
     names = {}
@@ -47,7 +47,7 @@ def test_more_columns(loopback):
 
 
 def parameters(callback_class):
-    """The arguments that a callback has of its own; core has those of all tasks."""
+    """The arguments that only this callback has; the engine has those of all tasks."""
     signature = inspect.signature(callback_class.__init__)
     for name, parameter in signature.parameters.items():
         if parameter.kind is not parameter.VAR_KEYWORD:

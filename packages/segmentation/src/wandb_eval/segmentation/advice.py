@@ -1,4 +1,4 @@
-"""Errors about masks whose advice leads to right numbers."""
+"""Errors and warnings about masks, with advice."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ def check_ids(
 
     Args:
         masks: Class ids of shape `(batch, height, width)`.
-        ignore_index: The id of pixels that count nowhere.
-        limit: How many classes there may be.
-        class_names: The names, if they are why.
+        ignore_index: The id of pixels that are ignored.
+        limit: The highest number of classes.
+        class_names: The name of each class, if the limit follows from the names.
 
     Returns:
-        Ids that are found: the lowest and the highest, one between if there are more.
-        If `ignore_index` is there, it and all of the others.
+        Ids in the masks: the lowest, the highest, and one between them if there are
+        more. If pixels have the `ignore_index`, all ids, with the `ignore_index`.
 
     Raises:
-        ValueError: If there are other ids than those of classes.
+        ValueError: If there are ids without a class.
     """
     counted = masks if ignore_index is None else masks[masks != ignore_index]
     ids = _some_ids(counted)
@@ -46,7 +46,7 @@ def check_ids(
 
 
 def _some_ids(masks: Masks) -> set[int]:
-    """The lowest id and the highest, and one between: all of them if they are two."""
+    """The lowest id, the highest id, and one id between them if there are more."""
     if not masks.size:
         return set()
     low, high = int(masks.min()), int(masks.max())
@@ -56,12 +56,12 @@ def _some_ids(masks: Masks) -> set[int]:
 
 
 def advice(ids: set[int], limit: int) -> str:
-    """What to do about ids of which some are those of no class.
+    """Advice for masks that have ids without a class.
 
     Args:
-        ids: Those that are found, the lowest and the highest among them; more than two
-            if there are more.
-        limit: How many classes there are.
+        ids: Ids in the masks, with the lowest and the highest; more than two if there
+            are more.
+        limit: The number of classes.
     """
     low, high = min(ids), max(ids)
     if limit == 2 and high > 1 and ids <= {0, high}:
@@ -83,12 +83,12 @@ def swallowed(
 ) -> str | None:
     """A warning of an `ignore_index` that seems to take all pixels of a class.
 
-    That is so where pixels are ignored, and a single class is left, or but one of the
-    classes has no pixel; and where there is but one class beside the ignored one.
+    There is one if pixels are ignored and only one class is left, or exactly one class
+    has no pixels; or if there is only one class besides the ignored one.
 
     Args:
-        ids: What `check_ids` found in all of the data.
-        ignore_index: The id of pixels that count nowhere.
+        ids: The ids that `check_ids` found in all of the data.
+        ignore_index: The id of pixels that are ignored.
         class_names: The name of each class.
     """
     if ignore_index is None:

@@ -1,4 +1,4 @@
-"""Boundary IoU: how well contours fit, whatever the size of what is within."""
+"""Boundary IoU: the fit of contours, independent of the size of regions."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from wandb_eval.engine.kit.opencv import cv2
 from wandb_eval.segmentation.metrics import Scores
 
 DILATION = 0.02
-"""How wide a boundary is, as a share of the image's diagonal."""
+"""The width of a boundary, as a share of the image's diagonal."""
 
 
 class BoundaryIou:
     """IoU of the boundaries of each class, over many batches.
 
-    The boundary of a class in a mask is what lies in the mask within a distance of its
-    contour; beyond the edge of the image there is no class. IoU is that of the
-    boundaries in truth and prediction, summed over all images (Cheng et al. 2021,
+    The boundary of a class consists of the pixels of its mask within a distance of the
+    contour; the edge of the image is a contour, too. IoU is that of the boundaries in
+    truth and prediction, summed over all images (Cheng et al. 2021,
     https://arxiv.org/abs/2103.16562, with its distance of 2 % of the diagonal).
 
-    Pixels that are ignored, or of no class, are taken out of both masks before: so they
-    make the same contours in both, and what is right beside them is right.
+    Pixels that are ignored or without a class are first removed from both masks, so
+    that they make the same contours in both.
 
     Args:
-        num_classes: How many classes there are.
-        ignore_index: The id in the truth of pixels that count nowhere.
+        num_classes: The number of classes.
+        ignore_index: The id in the truth of pixels that are ignored.
     """
 
     def __init__(self, num_classes: int, ignore_index: int | None = None) -> None:
@@ -55,19 +55,19 @@ class BoundaryIou:
                         self._counts[k, index] += int(side.sum())
 
     def compute(self) -> dict[str, float]:
-        """`boundary_iou`, the mean over the classes; nothing without any."""
+        """`boundary_iou`, the mean over the classes; nothing without classes."""
         mean = Scores.of_classes(*self._counts).mean_iou
         return {} if np.isnan(mean) else {"boundary_iou": float(mean)}
 
 
 def boundary(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """What of a mask lies within the distance of its contour.
+    """The pixels of a mask within the distance of its contour.
 
     Args:
-        mask: Of shape `(height, width)`.
+        mask: A mask of shape `(height, width)`.
 
     Returns:
-        Booleans of that shape.
+        Booleans of the same shape.
     """
     height, width = mask.shape
     distance = max(1, round(DILATION * float(np.hypot(height, width))))

@@ -52,59 +52,60 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
 
     When training begins, it logs a table of validation samples: `idx` (the place in
     the validation data), `image` with the mask layer `ground_truth`, and `classes`, the
-    names of those that are present. After each epoch it logs their predictions:
+    names of the classes in the mask. After each epoch it logs their predictions:
     `epoch`, `idx`, `image` with the layers `ground_truth` and `predictions`,
-    `mean_iou`, `worst_class` (the one with the lowest IoU), `class_iou` (the IoU of
+    `mean_iou`, `worst_class` (the class with the lowest IoU), `class_iou` (the IoU of
     each class that is present in truth or prediction, as text), `mean_dice` and
-    `pixel_accuracy`.
-    A third layer, `errors`, shows where the model is wrong. A version also has the same
-    rows for the hardest of all samples, and a table of what is known of every sample,
-    without images.
+    `pixel_accuracy`. A third layer, `errors`, shows the pixels with wrong predictions.
+    A version also has the same rows for the hardest of all samples, and a table with
+    the scores of every sample, without images.
 
     Over all of the validation data it logs `eval/mean_iou`, `eval/mean_dice`,
     `eval/pixel_accuracy`, `eval/frequency_weighted_iou`, a table of IoU, Dice,
     precision, recall and pixels by class, and the confusion matrix of pixels.
 
     A class that is neither in truth nor in prediction has no IoU, and is left out of
-    the means. Outputs of another size than the masks are brought to their size as
+    the means. Outputs of another size than the masks are resized to their size as
     probabilities, by bilinear interpolation, before the best class is chosen. Pixels
-    whose outputs are NaN are shown as a class of their own (as class 0 if there are 256
-    classes), and count as wrong: `eval/left_out` says how many pixels are not in the
-    confusion matrix, if any. A version with such outputs is never `best`.
+    whose outputs are NaN are shown as a separate class (as class 0 if there are 256
+    classes), and count as wrong. `eval/left_out` is the number of pixels that are not
+    in the confusion matrix, if there are any. A version with such outputs is never
+    `best`.
 
     Args:
         validation_data: `(x, y)` or `(x, y, sample_weight)` of arrays or tensors, a
             batched `tf.data.Dataset`, a `keras.utils.PyDataset`, a torch `DataLoader`,
             a batched data set of Grain, or any iterable of batches that can be iterated
-            again. Masks are class ids
-            of shape `(batch, height, width[, 1])`, or one-hot of shape `(batch, height,
-            width, num_classes)`; channels first if Keras says so.
+            again. Masks are class ids of shape `(batch, height, width[, 1])`, or
+            one-hot of shape `(batch, height, width, num_classes)`; channels come first
+            if `keras.config.image_data_format()` is `"channels_first"`.
         class_names: The name of each class id, as a list, `{id: name}` or `{name: id}`.
-            `None`: the ids.
-        ignore_index: The id in masks of pixels that count nowhere. They are shown as a
-            class of their own in the ground truth, `ignored`: under their own id if it
-            is one of 0 to 255, else under 255. If it is the id of a class, they are
-            shown as that class. In one-hot masks, pixels of zeros are ignored.
+            `None` uses the ids as names.
+        ignore_index: The id in masks of pixels that are ignored. The ground truth shows
+            them as a separate class, `ignored`: under their own id if it is between 0
+            and 255, else under 255. If it is the id of a class, they are shown as that
+            class. In one-hot masks, pixels of zeros are ignored.
         from_logits: Whether outputs are logits, before softmax or sigmoid. It makes a
             difference for a single output channel, for `multi_label`, and for outputs
-            of another size than the masks. `"auto"`: told by a softmax or sigmoid at
-            the end of the model, else by the loss that it is compiled with, else by the
-            outputs.
+            of another size than the masks. `"auto"` infers it from a softmax or sigmoid
+            at the end of the model, else from the loss that the model is compiled with,
+            else from the outputs.
         multi_label: Whether a pixel may have several classes, or none: masks are
-            multi-hot of shape `(batch, height, width, num_classes)`, outputs those of a
-            sigmoid unit for each class. Each class has a layer of its own, in the truth
-            and in the prediction; there is no confusion matrix and no pixel accuracy.
-        threshold: From what probability on a single output channel means class 1; with
-            `multi_label`, from what probability on a pixel has a class.
-        boundary_iou: Whether to measure `eval/boundary_iou` as well (Cheng et al.
-            2021): IoU of what lies within 2 % of the image's diagonal of the contours.
+            multi-hot of shape `(batch, height, width, num_classes)`, outputs are those
+            of a sigmoid unit for each class. Each class has a separate layer, in the
+            truth and in the prediction; there is no confusion matrix and no pixel
+            accuracy.
+        threshold: The lowest probability at which a single output channel means class
+            1; with `multi_label`, the lowest probability at which a pixel has a class.
+        boundary_iou: Whether to measure `eval/boundary_iou`, too (Cheng et al. 2021):
+            the IoU of the pixels within 2 % of the image's diagonal of the contours.
         background: The id or the name of the class that has no label in the layers:
             W&B's page leaves its pixels transparent. It counts as any other class.
-            `None`: each class that is called `background`, `_background_`, `bg` or
-            `void`, in any letter case.
-        **kwargs: What all tasks have, see `wandb_eval.engine.WandbTaskEvalCallback`. An
-            image of another size than the mask, also one that `image_fn` returns, is
-            scaled to its size.
+            `None` selects each class that is called `background`, `_background_`, `bg`
+            or `void`, in any letter case.
+        **kwargs: The arguments of all tasks, see
+            `wandb_eval.engine.WandbTaskEvalCallback`. An image of another size than the
+            mask, including one that `image_fn` returns, is resized to that of the mask.
 
     Raises:
         wandb.Error: If there is no active run.
@@ -166,7 +167,7 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
         self.class_names = check_class_names(class_names)
         if self.class_names is not None:
             _check_num_classes(len(self.class_names), kind.MAX_CLASSES)
-        is_known = len(self.class_names or []) > 1  # One name may be that of class 0.
+        is_known = len(self.class_names or []) > 1  # One name may be only class 0's.
         self.background = check_background(
             background, self.class_names if is_known else None
         )
@@ -202,12 +203,12 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
         )
 
     def unlabelled(self) -> Mapping[str, Mapping[int, str]]:
-        """The background in the layers of masks, and what is right in `errors`."""
+        """The background in the layers of masks, and the right pixels in `errors`."""
         return self._kind.unlabelled
 
     def check_batch(self, batch: Batch) -> None:
         """Checks masks against the images and the class names."""
-        # x may have frames, if masks have none.
+        # x may have frames even if masks have none.
         if is_volume(batch.y) or (
             is_volume(batch.x) and np.shape(batch.y)[:4] == np.shape(batch.x)[:4]
         ):
@@ -225,7 +226,7 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
         if self.multi_label:
             self._num_labels = masks.shape[3]
             return
-        # A single name is that of one of two classes: the outputs tell it later.
+        # A single name may belong to one of two classes: the outputs decide that later.
         limit = MAX_CLASSES if self.class_names is None else len(self.class_names)
         limit = max(limit, 2)
         self._ids |= check_ids(masks, self.ignore_index, limit, self.class_names)
@@ -263,7 +264,7 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
         self._kind = self._new_kind(self._find_out_logits(outputs))
 
     def _find_out_logits(self, outputs: Any) -> bool:
-        """Whether outputs are logits, as far as that matters."""
+        """Whether outputs are logits, if it makes a difference."""
         mask = self._kind.read_truth(self.samples.y[0][None])
         if self.multi_label or depends_on_logits(outputs, mask.shape[1:3]):
             scores, one_class = channels_last(outputs), not self.multi_label
@@ -273,23 +274,23 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
         return self.from_logits
 
     def read_batch(self, y: Any, outputs: Any) -> tuple[Any, Any]:
-        """Masks, and what was predicted and counted."""
+        """The true masks, and the predicted masks with their counts."""
         return self._kind.read(y, outputs)
 
     def new_metrics(self) -> Metrics:
-        """What is measured over all of the validation data."""
+        """The metrics over all of the validation data."""
         return self._kind.new_metrics(self.is_logging)
 
     def score_samples(self, truth: Any, predictions: Any) -> SampleScores:
-        """Figures of each image; 1 - mean IoU says how wrong it is.
+        """The scores of each image, with 1 - mean IoU as the difficulty.
 
-        An image without anything to measure is none of the hardest, unless outputs of
-        it are NaN.
+        An image without classes to measure is never among the hardest, unless its
+        outputs are NaN.
         """
         return self._kind.score(truth, predictions)
 
     def target_properties(self, y: Any, truth: Any) -> dict[str, Any]:
-        """The classes of each image, their contours, and their shares of it."""
+        """The classes of each image, their contours, and their shares of the image."""
         return self._kind.properties(truth)
 
     def choose_properties(
@@ -299,7 +300,7 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
         return with_rare_shares(properties)
 
     def shown_size(self, y: Any) -> tuple[int, int] | None:
-        """The size of the masks: W&B shows a mask over an image of its size."""
+        """The size of the masks, because W&B shows a mask over an image of its size."""
         shape = np.shape(y)
         is_first = keras.config.image_data_format() == "channels_first"
         height, width = shape[1:] if is_first and len(shape) == 3 else shape[:2]
@@ -308,8 +309,8 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
     def ground_truth_rows(
         self, samples: Samples, images: Sequence[Any]
     ) -> list[list[Any]]:
-        """Rows of `idx`, `image` with the true masks, and `classes`."""
-        if not self._names:  # Disabled, the outputs were not looked at.
+        """The rows: `idx`, `image` with the true masks, and `classes`."""
+        if not self._names:  # If it is disabled, the outputs were not checked.
             self._kind = self._new_kind(False)
         masks = [self._kind.read_truth(y[None])[0] for y in samples.y]
         rows = []
@@ -328,7 +329,7 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
         return rows
 
     def prediction_rows(self, evaluated: EvaluatedSamples) -> list[list[Any]]:
-        """The image with predictions and errors, and the scores."""
+        """The image with the predictions and errors, and the scores."""
         pairs = zip(evaluated.truth, evaluated.predictions, strict=True)
         layers = [
             {} if row[1] is None else self._kind.prediction_layers(*pair)
@@ -348,7 +349,7 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
     def _encode(
         self, layers: Sequence[Mapping[str, Any]], folder: Any
     ) -> list[dict[str, Any]]:
-        """Layers of masks as files: all those of one name and labels together."""
+        """Writes layers of masks to files: those of one name and labels together."""
         progress = self.progress("Encoding masks", sum(map(len, layers)))
         encoded: list[dict[str, Any]] = [{} for _ in layers]
         groups: dict[Any, list[tuple[int, Any]]] = {}

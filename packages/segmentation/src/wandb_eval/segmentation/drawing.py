@@ -1,4 +1,4 @@
-"""Masks drawn on images, where there is no W&B to show them."""
+"""Draws masks on images, for use without W&B."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _WRONG = _MISSED = (255, 30, 30)
 _INVENTED = (70, 140, 255)
 _CONFUSED = (255, 215, 0)
-_SHARE_WITH_NAME = 0.005  # of the image, from which on a region has its name on it.
+_SHARE_WITH_NAME = 0.005  # The lowest share of the image of a region with a name.
 
 
 def draw_segmentation(
@@ -43,16 +43,16 @@ def draw_segmentation(
         mask: Class ids, integers of shape `(height, width)`.
         class_names: The name of each class id. OpenCV draws ASCII; other characters
             become question marks.
-        alpha: How much of the colour covers the image, 0 to 1.
-        scale: Enlarges the image so many times before drawing. Names are legible from
-            about 200 pixels a side.
+        alpha: The opacity of the colours, 0 to 1.
+        scale: The factor by which the image is enlarged before drawing. Names are
+            legible from about 200 pixels a side.
 
     Returns:
         uint8 array of shape `(scale * height, scale * width, 3)`, RGB.
 
     Raises:
-        ValueError: If image or mask is none, if their sizes differ, or if `alpha` is
-            not of 0 to 1.
+        ValueError: If image or mask is not valid, if their sizes differ, or if `alpha`
+            is not between 0 and 1.
 
     Example:
 
@@ -91,11 +91,11 @@ def draw_disagreement(
     *,
     background: int | None = None,
 ) -> NDArray[np.uint8]:
-    """The image in gray, with the pixels where the prediction is wrong in colour.
+    """Draws the image in gray, with the pixels of wrong predictions in colour.
 
-    They are red. If it is known which class is the background, red are those that were
-    missed: predicted as background. Blue are those of the background that were
-    predicted as something, and yellow those of one class that were taken for another.
+    Wrong pixels are red. If the background is known, only missed pixels are red, which
+    are predicted as background. Pixels of the background that are predicted as another
+    class are blue, and pixels of a class that are predicted as another one are yellow.
 
     Args:
         image: uint8 array of shape `(height, width)`, `(height, width, 1)`, or
@@ -103,14 +103,14 @@ def draw_disagreement(
         truth: Class ids, integers of shape `(height, width)`.
         prediction: Class ids of the same shape.
         ignore_index: The id in `truth` of pixels that are never wrong.
-        scale: Enlarges the picture so many times.
+        scale: The factor by which the picture is enlarged.
         background: The id of the background, if there is one.
 
     Returns:
         uint8 array of shape `(scale * height, scale * width, 3)`, RGB.
 
     Raises:
-        ValueError: If image or masks are none, or if their sizes differ.
+        ValueError: If image or masks are not valid, or if their sizes differ.
 
     Example:
 
@@ -136,13 +136,13 @@ def draw_disagreement(
 def draw_legend(
     class_names: Sequence[str], width: int, background: int | None = None
 ) -> NDArray[np.uint8]:
-    """Draws what the colours of the other functions mean, for a contact sheet.
+    """Draws a legend of the colours of the other functions.
 
     Args:
-        class_names: The name of each class id, or an empty list for what is wrong
-            alone. A class that is named "background" is left out.
-        width: The width of the legend in pixels. It has as many rows as it needs.
-        background: As for `draw_disagreement`.
+        class_names: The name of each class id, or an empty list for the colours of
+            wrong pixels alone. A class that is named "background" is left out.
+        width: The width of the legend in pixels. The number of rows follows from it.
+        background: The id of the background, as for `draw_disagreement`.
 
     Returns:
         uint8 array of shape `(height, width, 3)`, RGB: white on black.
@@ -184,7 +184,7 @@ def _write_names(canvas: NDArray[np.uint8], area: NDArray[np.bool_], name: str) 
         if stats[region, cv2.CC_STAT_AREA] < _SHARE_WITH_NAME * area.size:
             continue
         x, y = centers[region] + (-width / 2, height / 2)
-        # As far as possible inside the image.
+        # The name is inside the image as far as possible.
         left = max(0, min(int(x), canvas.shape[1] - width))
         bottom = max(height, min(int(y), canvas.shape[0] - 1))
         for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):

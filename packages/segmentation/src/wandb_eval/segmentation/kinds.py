@@ -1,6 +1,6 @@
-"""The two kinds of segmentation: classes that exclude each other, and such that don't.
+"""The two kinds of segmentation: with one class for each pixel, and with several.
 
-Both have the same methods, so that the callback need not ask which it is.
+Both have the same methods, so that the callback does not need to distinguish them.
 """
 
 from __future__ import annotations
@@ -53,19 +53,19 @@ Layers = Mapping[str, tuple[Any, dict[int, str]]]
 
 
 class MulticlassMasks:
-    """Each pixel has one class.
+    """Masks with one class for each pixel.
 
     Args:
         names: The name of each class.
-        ignore_index: The id in masks of pixels that count nowhere.
+        ignore_index: The id in masks of pixels that are ignored.
         are_logits: Whether outputs are logits.
-        threshold: From what probability on a single channel means class 1.
-        boundary_iou: Whether to measure it.
+        threshold: The lowest probability at which a single channel means class 1.
+        boundary_iou: Whether to measure boundary IoU.
         background: The ids of classes that get no label.
 
     Attributes:
-        classes: The names of ids, as W&B has them.
-        unlabelled: By layer, the names of the ids that W&B is not told: pixels of these
+        classes: The names of ids, in W&B's form.
+        unlabelled: By layer, the names of the ids without a label for W&B, whose pixels
             are transparent on its page.
     """
 
@@ -116,9 +116,9 @@ class MulticlassMasks:
         return {name: [one[name] for one in found] for name in found[0]}
 
     def read(self, y: Any, outputs: Any) -> tuple[Any, Any]:
-        """Masks; and predicted masks, counts, and probabilities where they are needed.
+        """The true masks; the predicted masks, and their counts.
 
-        Of a single channel, the probabilities are kept as counts over the thresholds.
+        For a single channel, these include the counts over the thresholds.
         """
         truth = self.read_truth(y)
         size = (truth.shape[1], truth.shape[2])
@@ -159,7 +159,7 @@ class MulticlassMasks:
         columns = _columns(scores, self._names)
         columns["pixel_accuracy"] = list(map(or_none, scores.pixel_accuracy))
         difficulty = 1 - scores.mean_iou
-        # Of an image whose pixels are all ignored, nothing is wrong.
+        # An image whose pixels are all ignored has no errors.
         difficulty[np.isnan(difficulty)] = -np.inf
         difficulty[predictions["lost"].any(axis=1)] = np.nan
         return SampleScores({name: columns[name] for name in self.SCORES}, difficulty)
@@ -188,17 +188,17 @@ class MulticlassMasks:
 
 
 class MultiLabel:
-    """A pixel may have several classes, or none.
+    """Masks with several classes, or none, for each pixel.
 
     Args:
         names: The name of each class.
         are_logits: Whether outputs are logits.
-        threshold: From what probability on a pixel has a class.
+        threshold: The lowest probability at which a pixel has a class.
         background: The ids of classes that get no label.
 
     Attributes:
-        classes: As of `MulticlassMasks`.
-        unlabelled: As of `MulticlassMasks`.
+        classes: As in `MulticlassMasks`.
+        unlabelled: As in `MulticlassMasks`.
     """
 
     MAX_CLASSES = MAX_CLASSES - 1  # The id 0 is for pixels that do not have the class.
@@ -234,7 +234,7 @@ class MultiLabel:
         return {name: [one[name] for one in found] for name in found[0]}
 
     def read(self, y: Any, outputs: Any) -> tuple[Any, Any]:
-        """Multi-hot masks; and those predicted, counts, and counts over thresholds."""
+        """The true multi-hot masks; the predicted masks, and their counts."""
         truth = self.read_truth(y)
         size = (truth.shape[1], truth.shape[2])
         chances = read_probabilities(outputs, size, self._are_logits)
@@ -260,7 +260,7 @@ class MultiLabel:
         """Figures of each image."""
         scores = Scores.of_classes(*np.moveaxis(predictions["counts"], -1, 0))
         columns = _columns(scores, self._names)
-        # Where there is nothing, and nothing was predicted, the model is right.
+        # The model is right if there are neither true nor predicted classes.
         difficulty = np.where(np.isnan(scores.mean_iou), 0.0, 1 - scores.mean_iou)
         difficulty[np.asarray(predictions["lost"]) > 0] = np.nan
         return SampleScores({name: columns[name] for name in self.SCORES}, difficulty)
@@ -292,7 +292,7 @@ class MultiLabel:
 
 
 class _ExclusiveMetrics:
-    """`SegmentationMetrics` of batches that are counted already, and more."""
+    """`SegmentationMetrics` of counted batches, boundary IoU, and the threshold."""
 
     def __init__(
         self, names: list[str], ignore_index: int | None, boundary: bool, warns: bool
@@ -331,7 +331,7 @@ class _ExclusiveMetrics:
 
 
 class _HotMetrics(MultiLabelMetrics):
-    """`MultiLabelMetrics` of batches that are counted already."""
+    """`MultiLabelMetrics` of counted batches."""
 
     def update(self, truth: Any, predictions: Any, /) -> None:
         self.update_counts(
@@ -342,7 +342,7 @@ class _HotMetrics(MultiLabelMetrics):
 
 
 def _columns(scores: Scores, names: list[str]) -> dict[str, list[Any]]:
-    """What is known of each image, by name."""
+    """The scores of each image, by name."""
     columns: dict[str, list[Any]] = {
         "mean_iou": list(map(or_none, scores.mean_iou)),
         "mean_dice": list(map(or_none, scores.mean_dice)),
@@ -363,7 +363,7 @@ def _columns(scores: Scores, names: list[str]) -> dict[str, list[Any]]:
 def _cells(
     scores: Mapping[str, Sequence[Any]], columns: Sequence[str]
 ) -> list[list[Any]]:
-    """Rows of scores, in which the IoU of each class is one text."""
+    """The rows of scores, with the IoU of all classes as one text."""
     ious = zip(scores["classes"], scores["class_iou"], strict=True)
     shown = {**scores, "class_iou": [listed(*pair) for pair in ious]}
     return [list(row) for row in zip(*(shown[n] for n in columns), strict=True)]

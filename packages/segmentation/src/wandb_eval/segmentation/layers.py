@@ -17,9 +17,9 @@ NAN = "NaN"
 
 _LEFT_OUT, _RIGHT, _WRONG = 252, 253, 254
 ERROR_LABELS = {_WRONG: "wrong"}
-"""The ids of the layer that shows where the model errs: none that a class has."""
+"""The labelled ids of the layer of errors, which differ from those of classes."""
 ERRORS_UNLABELLED = {_RIGHT: "right", _LEFT_OUT: "not counted"}
-"""The other ids of that layer. W&B leaves ids without a label transparent."""
+"""The other ids of the layer of errors. W&B leaves ids without a label transparent."""
 
 _BACKGROUND = re.compile(r"(background|_background_|bg|void)( \(\d+\))?", re.IGNORECASE)
 
@@ -27,12 +27,12 @@ _BACKGROUND = re.compile(r"(background|_background_|bg|void)( \(\d+\))?", re.IGN
 def background_ids(
     class_names: Sequence[str], background: int | str | None
 ) -> frozenset[int]:
-    """The ids of the classes that cover nothing of the image.
+    """The ids of the classes that are background.
 
     Args:
         class_names: The name of each class.
-        background: The id or the name of that class. `None`: each one that is called
-            `background`, `_background_`, `bg` or `void`, in any letter case.
+        background: The id or the name of the class. `None` selects each class that is
+            called `background`, `_background_`, `bg` or `void`, in any letter case.
 
     Example:
 
@@ -58,11 +58,11 @@ def check_background(
     """Returns a background as an `int`, a `str` or `None`.
 
     Args:
-        background: What a user has given.
-        class_names: The name of each class, if they are known.
+        background: The argument of the user.
+        class_names: The name of each class, if the names are known.
 
     Raises:
-        ValueError: If it is no id and no name, or that of no class.
+        ValueError: If it is neither an id nor a name, or not that of a class.
     """
     checked: int | str | None
     if is_integer(background):
@@ -85,17 +85,17 @@ def check_background(
 
 
 class MaskLayers:
-    """Which ids masks are shown with, in 8 bits.
+    """The ids of 8 bits that masks are shown with.
 
     Args:
         class_names: The name of each class.
-        ignore_index: The id in masks of pixels that count nowhere.
+        ignore_index: The id in masks of pixels that are ignored.
         background: The ids of classes that get no label.
 
     Attributes:
         names: The name of each id.
-        labels: The names that W&B is told; pixels of other ids are transparent there.
-        unlabelled: The names of the others.
+        labels: The names of the ids that have a label for W&B.
+        unlabelled: The names of the other ids, whose pixels are transparent.
 
     Raises:
         ValueError: If there is no id left for ignored pixels.
@@ -121,27 +121,27 @@ class MaskLayers:
         self._num_classes = len(class_names)
         if self.ignored_id is not None:
             self.names.setdefault(self.ignored_id, IGNORED)
-        # A free id, or 0.
+        # The lowest free id, or 0.
         self.nan_id = min(set(range(MAX_CLASSES)) - set(self.names), default=0)
         self.labels, self.unlabelled = split_labels(self.names, background)
         with_nan = {self.nan_id: NAN} | self.names
         self.labels_with_nan, _ = split_labels(with_nan, background)
 
     def truth(self, mask: Masks) -> NDArray[np.uint8]:
-        """A mask of the ground truth as it is shown."""
+        """The shown mask of the ground truth."""
         if self.ignored_id is not None:
             mask = np.where(mask == self._ignore_index, self.ignored_id, mask)
         return mask.astype(np.uint8)
 
     def prediction(self, mask: Masks) -> tuple[NDArray[np.uint8], dict[int, str]]:
-        """A predicted mask as it is shown, and the names of its ids."""
+        """The shown mask of a prediction, and the names of its ids."""
         lost = mask == NOT_A_NUMBER
         if not lost.any():
             return mask.astype(np.uint8), self.labels
         return np.where(lost, self.nan_id, mask).astype(np.uint8), self.labels_with_nan
 
     def errors(self, truth: Masks, prediction: Masks) -> NDArray[np.uint8] | None:
-        """Where a prediction is right and wrong; `None` if there are too many classes.
+        """The mask of right and wrong pixels; `None` if there are too many classes.
 
         Its ids are those of `ERROR_LABELS` and `ERRORS_UNLABELLED`.
         """
@@ -159,7 +159,7 @@ class MaskLayers:
 def split_labels(
     names: dict[int, str], background: Collection[int]
 ) -> tuple[dict[int, str], dict[int, str]]:
-    """The names of ids that W&B is told, and those of the background."""
+    """The names of the ids with a label for W&B, and those of the background."""
     return (
         {index: name for index, name in names.items() if index not in background},
         {index: name for index, name in names.items() if index in background},

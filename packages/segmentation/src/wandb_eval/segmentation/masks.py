@@ -1,4 +1,4 @@
-"""Reads the masks that segmentation models are trained on, and what they put out."""
+"""Reads the masks and the outputs of segmentation models."""
 
 from __future__ import annotations
 
@@ -28,35 +28,35 @@ NOT_A_NUMBER = -1
 MAX_CLASSES = 256
 
 _FEW_CHANNELS = 32
-_BAND = 2**16  # So many pixels, with their channels, stay in a processor's cache.
+_BAND = 2**16  # Pixels whose channels fit into a processor's cache.
 _BILINEAR = cv2.INTER_LINEAR
-_FAR = 2**30  # Beyond any class id, and within 32 bits.
+_FAR = 2**30  # Above all class ids, and within 32 bits.
 _FARTHEST = 2**62
 
 _PARTS = 8
-"""The parts of a batch that threads look at side by side."""
+"""The parts of a batch that threads process at the same time."""
 
 
 def read_masks(y: Any, ignore_index: int | None = None) -> Masks:
     """Reads the masks of a batch.
 
-    Three axes are class ids; so are four axes with a single channel. Four axes with
-    more channels are one-hot.
+    Arrays of three axes are class ids, as are arrays of four axes with a single
+    channel. Arrays of four axes with more channels are one-hot.
 
     Args:
         y: Class ids of shape `(batch, height, width)` or `(batch, height, width, 1)`,
             or one-hot of shape `(batch, height, width, num_classes)`; channels first if
-            `keras.config.image_data_format()` is `"channels_first"`. Of any dtype,
-            floats if they are whole.
-        ignore_index: The id of pixels that are all zeros where masks are one-hot, as
-            `tf.one_hot` makes them of an id that is no class.
+            `keras.config.image_data_format()` is `"channels_first"`. Any dtype; floats
+            must be whole numbers.
+        ignore_index: The id for pixels of zeros in one-hot masks: `tf.one_hot` returns
+            zeros for an id without a class.
 
     Returns:
-        Class ids of shape `(batch, height, width)`: the integers of 8 or 16 bits that
-        they came in, else int32, or int64 if there are ids that are larger.
+        Class ids of shape `(batch, height, width)`. Integers of 8 or 16 bits keep their
+        dtype; others become int32, or int64 for ids that need it.
 
     Raises:
-        ValueError: If it is neither.
+        ValueError: If y has another form.
 
     Example:
 
@@ -93,13 +93,13 @@ def read_masks(y: Any, ignore_index: int | None = None) -> Masks:
 
 
 def num_outputs(outputs: Any) -> int:
-    """For how many classes a model has outputs: one channel is for two.
+    """The number of classes of the outputs of a model; one channel is for two classes.
 
     Args:
-        outputs: Outputs of the model.
+        outputs: The outputs of the model.
 
     Raises:
-        ValueError: If they are not of shape `(batch, height, width, channels)`.
+        ValueError: If they do not have the shape `(batch, height, width, channels)`.
     """
     check_single(outputs)
     if len(outputs.shape) != 4:
@@ -112,7 +112,7 @@ def num_outputs(outputs: Any) -> int:
 
 
 def depends_on_logits(outputs: Any, size: tuple[int, ...]) -> bool:
-    """Whether it matters for masks of that size if outputs are logits or not."""
+    """Whether it makes a difference for masks of that size if outputs are logits."""
     shape = channels_last(outputs).shape
     return shape[-1] == 1 or shape[1:3] != tuple(size)
 
@@ -125,23 +125,23 @@ def read_outputs(
 ) -> Masks:
     """Reads the outputs of a model as class ids.
 
-    At the size of the masks, the best class is that of the outputs as they are. Outputs
-    of another size are brought to it as probabilities, by bilinear interpolation
-    between pixel centres (as `keras.ops.image.resize` does it), before the best class
-    is chosen. Of classes that are equally good it is the first.
+    At the size of the masks, the best class is that of the unchanged outputs. Outputs
+    of another size are resized as probabilities, by bilinear interpolation between
+    pixel centres (as in `keras.ops.image.resize`), before the best class is chosen.
+    Among equally good classes, the first is chosen.
 
     Args:
-        outputs: Of shape `(batch, height, width, num_classes)`, logits or
-            probabilities, or with one channel the output of a sigmoid unit, which is
-            for class 1 of two. Channels first if Keras says so.
-        size: Height and width of the masks.
+        outputs: Logits or probabilities of shape `(batch, height, width, num_classes)`;
+            or one channel, the output of a sigmoid unit for class 1 of two. Channels
+            first if `keras.config.image_data_format()` is `"channels_first"`.
+        size: The height and width of the masks.
         from_logits: Whether outputs are logits, before softmax or sigmoid. It makes a
-            difference for one channel, and where the size is another.
-        threshold: From what probability on one channel means class 1.
+            difference for one channel, and for outputs of another size.
+        threshold: The lowest probability at which one channel means class 1.
 
     Returns:
-        Class ids of shape `(batch, height, width)`; `NOT_A_NUMBER` where an output
-        is, or one that a pixel is interpolated from.
+        Class ids of shape `(batch, height, width)`; `NOT_A_NUMBER` for pixels whose
+        outputs, or the outputs that they are interpolated from, include NaN.
 
     Example:
 
@@ -172,9 +172,9 @@ def read_outputs(
 class _BestChannel:
     """The first of the best channels of each pixel, in half the time of `argmax`.
 
-    It compares many pixels of a channel at once, where NumPy goes from one pixel to the
-    next. Its arrays are for all images: fresh ones would cost more than
-    the comparing.
+    It compares many pixels of a channel at once, while NumPy goes from one pixel to the
+    next. All images share its arrays, because new ones would cost more than the
+    comparisons.
     """
 
     def __init__(self) -> None:
@@ -187,7 +187,7 @@ class _BestChannel:
 
         Args:
             image: Floats of shape `(height, width, channels)`.
-            target: Of shape `(height, width)`.
+            target: The class ids, of shape `(height, width)`.
         """
         height, width, channels = image.shape
         if channels > _FEW_CHANNELS:
@@ -198,7 +198,7 @@ class _BestChannel:
         rows = min(height, max(1, _BAND // width))
         self._channels = _like(self._channels, (channels, rows * width), image.dtype)
         for start in range(0, height, rows):
-            # All bands have one size: the last one begins in the one before.
+            # All bands have one size: the last one overlaps the one before.
             band = slice(min(start, height - rows), min(start + rows, height))
             pixels = np.ascontiguousarray(image[band]).reshape(-1, channels)
             self._channels = cv2.transpose(pixels, self._channels)
@@ -208,12 +208,12 @@ class _BestChannel:
     def of_resized(self, channels: NDArray[Any], target: Masks) -> None:
         """Writes class ids into `target`, which has another size.
 
-        Channel by channel: that takes the least memory and time, and OpenCV resizes 128
-        channels at once at most.
+        It resizes channel by channel, which takes the least memory and time; OpenCV
+        resizes at most 128 channels at once.
 
         Args:
             channels: Probabilities, channels first.
-            target: Of another height and width.
+            target: The class ids, of another height and width.
         """
         size = target.shape[::-1]
         self._resized = _like(self._resized, target.shape, channels.dtype)
@@ -226,7 +226,7 @@ class _BestChannel:
     def _choose(
         self, scores: Iterable[NDArray[Any]], num_channels: int, target: Masks
     ) -> None:
-        """Goes through the channels, each of the shape of `target`."""
+        """Compares the channels, each of the shape of `target`, one after the other."""
         channels = iter(scores)
         first = next(channels)
         id_type = np.uint8 if num_channels <= MAX_CLASSES else np.uint16
@@ -249,7 +249,7 @@ class _BestChannel:
 
 
 def _like(array: NDArray[Any], shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-    """The array, if it has that shape and dtype; else an empty one that has."""
+    """The array if it has the shape and dtype; else an empty array of these."""
     is_like = array.shape == shape and array.dtype == dtype
     return array if is_like else np.empty(shape, dtype)
 
@@ -273,14 +273,14 @@ def _choose_of_two(
 def _chances(image: NDArray[Any], from_logits: bool) -> NDArray[Any]:
     """Probabilities of shape `(channels, height, width)`.
 
-    Those of logits are what SciPy's softmax makes of them, to the last bit, but most of
-    it is done for many pixels at once.
+    Those of logits equal SciPy's softmax to the last bit, but are mostly computed for
+    many pixels at once.
     """
     *size, num_channels = image.shape
     pixels = np.ascontiguousarray(image).reshape(-1, num_channels)
     channels = cv2.transpose(pixels)
     if from_logits:
-        with np.errstate(invalid="ignore"):  # Of infinity: NaN, as with Keras.
+        with np.errstate(invalid="ignore"):  # Infinity becomes NaN, as in Keras.
             channels -= channels.max(axis=0)
             np.exp(channels, out=channels)
             sums = cv2.transpose(channels).sum(axis=-1)
@@ -318,7 +318,7 @@ def _as_array(y: Any) -> NDArray[Any]:
 
 def _to_ids(array: NDArray[Any]) -> Masks:
     if array.dtype.kind == "f":
-        array = array.astype(np.float32)  # Has numbers far enough, unlike float16.
+        array = array.astype(np.float32)  # float16 cannot hold the limits.
     if array.dtype.itemsize < 4:
         return array
     if array.size and (array.min() < -_FAR or array.max() > _FAR):
@@ -331,7 +331,7 @@ def _to_ids(array: NDArray[Any]) -> Masks:
 
 
 def channels_last(batch: Any) -> NDArray[Any]:
-    """A batch of shape `(batch, height, width, channels)`, whatever Keras says."""
+    """A batch of shape `(batch, height, width, channels)`, for any data format."""
     array = np.asarray(batch)
     if keras.config.image_data_format() == "channels_first":
         return np.moveaxis(array, 1, -1)

@@ -1,4 +1,4 @@
-"""What is measured of a segmentation model, counted pixel by pixel."""
+"""The metrics of a segmentation model, counted pixel by pixel."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def count_pixels(
     Args:
         truth: Class ids of shape `(batch, height, width)`, of any integer type.
         prediction: Class ids of the same shape.
-        num_classes: How many classes there are. Pixels with an id of 0 to `num_classes
-            - 1` in both are counted.
-        ignore_index: The id in `truth` of pixels that are not, if it is one of these.
+        num_classes: The number of classes. Pixels with an id of 0 to `num_classes - 1`
+            in both masks are counted.
+        ignore_index: The id in `truth` of pixels that are not counted.
 
     Returns:
         Counts of shape `(batch, num_classes, num_classes)`; rows are true classes.
@@ -52,7 +52,7 @@ def _count_pixels(
     num_classes: int,
     ignore_index: int | None,
 ) -> Counts:
-    """The same of one image: a cache holds it, which makes it faster than a batch."""
+    """The confusion matrix of one image, which fits into a cache, unlike a batch."""
     index: NDArray[np.int32] = truth.astype(np.int32)
     index *= num_classes
     index += prediction.astype(np.int32, copy=False)
@@ -73,12 +73,12 @@ def count_lost(
     num_classes: int,
     ignore_index: int | None = None,
 ) -> Counts:
-    """How many pixels of each class have a prediction of no class, as where it is NaN.
+    """Counts the pixels of each class that are predicted as no class, such as NaN.
 
     Args:
         truth: Class ids of shape `(batch, height, width)`, of any integer type.
         prediction: Class ids of the same shape.
-        num_classes: How many classes there are.
+        num_classes: The number of classes.
         ignore_index: The id in `truth` of pixels that are not counted.
 
     Returns:
@@ -104,19 +104,19 @@ def _are_within(num_classes: int, *masks: NDArray[Any]) -> bool:
 
 
 class Scores:
-    """What follows from confusion matrices.
+    """The scores of confusion matrices.
 
     A class that is neither in the truth nor in the prediction has no IoU and no Dice:
-    they are NaN, and left out of the means. Where nothing is left, the mean is NaN.
+    they are NaN, and left out of the means. Without any class, the mean is NaN.
 
     Args:
         counts: Confusion matrices of shape `(..., num_classes, num_classes)`; rows are
             true classes.
-        lost: How many pixels of each class are predicted as none, of shape `(...,
-            num_classes)`. They count as wrong. `None`: there are none.
+        lost: The number of pixels of each class that are predicted as no class, of
+            shape `(..., num_classes)`. They count as wrong. `None` if there are none.
 
     Attributes:
-        pixels: How many pixels each class has, of shape `(..., num_classes)`.
+        pixels: The number of pixels of each class, of shape `(..., num_classes)`.
 
     Example:
 
@@ -134,13 +134,13 @@ class Scores:
 
     @classmethod
     def of_classes(cls, right: Counts, true: Counts, predicted: Counts) -> Scores:
-        """Those of classes that do not exclude each other.
+        """The scores of classes that do not exclude each other.
 
         Args:
-            right: How many pixels of each class are right, of shape `(...,
+            right: The number of right pixels of each class, of shape `(...,
                 num_classes)`.
-            true: How many it has in the truth.
-            predicted: How many it has in the prediction.
+            true: The number of true pixels of each class.
+            predicted: The number of predicted pixels of each class.
         """
         scores = cls.__new__(cls)
         scores._right, scores.pixels, scores._predicted = right, true, predicted
@@ -158,12 +158,12 @@ class Scores:
 
     @property
     def precision(self) -> NDArray[np.float64]:
-        """Of the pixels predicted as a class, the share that is right."""
+        """The share of right pixels among the predicted pixels of each class."""
         return _divide(self._right, self._predicted)
 
     @property
     def recall(self) -> NDArray[np.float64]:
-        """Of the pixels of a class, the share that is found."""
+        """The share of right pixels among the true pixels of each class."""
         return _divide(self._right, self.pixels)
 
     @property
@@ -178,7 +178,7 @@ class Scores:
 
     @property
     def pixel_accuracy(self) -> NDArray[np.float64]:
-        """The share of pixels that is right, of shape `(...)`."""
+        """The share of right pixels, of shape `(...)`."""
         return _divide(self._right.sum(axis=-1), self.pixels.sum(axis=-1))
 
     @property
@@ -188,26 +188,25 @@ class Scores:
 
 
 class SegmentationMetrics:
-    """Mean IoU, Dice, pixel accuracy and what explains them, over many batches.
+    """Mean IoU, Dice, pixel accuracy, tables and charts, over many batches.
 
-    Keeps one confusion matrix. IoU as in
+    The metric keeps one confusion matrix. IoU is defined as in
     https://keras.io/api/metrics/segmentation_metrics/#meaniou-class and frequency
     weighted IoU as in Long et al., https://arxiv.org/abs/1411.4038, section 5.
 
-    Pixels that are predicted as no class, as where outputs are NaN, count as wrong:
-    they belong to their true class, and are not found. They are in no confusion matrix.
+    Pixels that are predicted as no class, such as those with outputs of NaN, count as
+    wrong pixels of their true class. The confusion matrix does not include them.
 
     Args:
         class_names: The name of each class.
-        ignore_index: The id in the truth of pixels that count nowhere.
+        ignore_index: The id in the truth of pixels that are ignored.
 
     Attributes:
         confusion_matrix: Counts of shape `(num_classes, num_classes)`; rows are true
             classes.
-        lost: How many pixels of each class are predicted as no class.
-        left_out: How many pixels are not in the confusion matrix though they are not
-            ignored, because an id in the truth or in the prediction is that of no
-            class.
+        lost: The number of pixels of each class that are predicted as no class.
+        left_out: The number of pixels that are neither ignored nor in the confusion
+            matrix, because their id in the truth or in the prediction has no class.
 
     Example:
 
@@ -236,12 +235,12 @@ class SegmentationMetrics:
         self.update_counts(truth, count_pixels(*sides), count_lost(*sides))
 
     def update_counts(self, truth: NDArray[Any], counts: Counts, lost: Counts) -> None:
-        """Takes in a batch whose pixels are counted already.
+        """Takes in a batch whose pixels are already counted.
 
         Args:
             truth: Class ids of shape `(batch, height, width)`.
-            counts: What `count_pixels` returns.
-            lost: What `count_lost` returns.
+            counts: The result of `count_pixels`.
+            lost: The result of `count_lost`.
         """
         total = counts.sum(axis=0)
         self.confusion_matrix += total
@@ -251,7 +250,7 @@ class SegmentationMetrics:
             self.left_out -= int((truth == self.ignore_index).sum())
 
     def compute(self) -> dict[str, Any]:
-        """What to log: numbers, the per-class table, and the confusion matrix.
+        """Returns the values to log: numbers, the per-class table, and charts.
 
         `mean_iou`, `mean_dice`, `pixel_accuracy` and `frequency_weighted_iou` are
         missing if no pixel was counted, `left_out` if it is 0.
@@ -301,9 +300,10 @@ def _divide(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
 def _mean(
     values: NDArray[np.float64], weights: Counts | None = None
 ) -> NDArray[np.float64]:
-    """The mean over the last axis without NaN; NaN where no weight is left.
+    """The mean over the last axis without NaN; NaN if no weight is left.
 
-    One row after the other, so that sums are added up as scikit-learn adds them.
+    It computes one row after the other, so that the order of additions is that of
+    scikit-learn.
     """
     if weights is None:
         weights = np.ones(values.shape, np.int64)

@@ -1,4 +1,4 @@
-"""Masks of classes that overlap, or leave pixels without one: a channel for each."""
+"""Masks with a channel for each class, for classes that may overlap."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def read_multi_hot(y: Any) -> Hot:
     """Reads multi-hot masks.
 
     Args:
-        y: Zeros and ones of shape `(batch, height, width, num_classes)`; channels first
-            if Keras says so. Of any dtype.
+        y: Zeros and ones of shape `(batch, height, width, num_classes)`, of any dtype;
+            channels first if `keras.config.image_data_format()` is `"channels_first"`.
 
     Returns:
         Booleans of shape `(batch, height, width, num_classes)`.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If y is not a multi-hot mask.
     """
     check_single_target(y, "masks")
     array = np.asarray(to_numpy(y))
@@ -55,13 +55,14 @@ def read_probabilities(
     """Reads the outputs of sigmoid units, at the size of the masks.
 
     Args:
-        outputs: Of shape `(batch, height, width, num_classes)`; channels first if Keras
-            says so. Those of another size are resized bilinearly, as probabilities.
-        size: Height and width of the masks.
+        outputs: The outputs, of shape `(batch, height, width, num_classes)`; channels
+            first if `keras.config.image_data_format()` is `"channels_first"`. Outputs
+            of another size are resized bilinearly, as probabilities.
+        size: The height and width of the masks.
         from_logits: Whether outputs are logits, before sigmoid.
 
     Returns:
-        Probabilities of shape `(batch, *size, num_classes)`. NaN stays that.
+        Probabilities of shape `(batch, *size, num_classes)`. NaN stays NaN.
     """
     check_single(outputs)
     scores = channels_last(outputs)
@@ -82,12 +83,12 @@ def read_probabilities(
 def surely_wrong(
     truth: Hot, probabilities: NDArray[Any], lost: Hot
 ) -> NDArray[np.floating[Any]]:
-    """Probabilities, with those that are NaN as wrong as can be.
+    """Replaces probabilities that are NaN by those with the highest error.
 
     Args:
-        truth: Of shape `(batch, height, width, num_classes)`.
-        probabilities: Of the same shape.
-        lost: Where they are NaN.
+        truth: Multi-hot masks of shape `(batch, height, width, num_classes)`.
+        probabilities: The probabilities, of the same shape.
+        lost: Whether each probability is NaN, of the same shape.
     """
     if not lost.any():
         return probabilities
@@ -95,11 +96,11 @@ def surely_wrong(
 
 
 def count_hot(truth: Hot, predicted: Hot) -> NDArray[np.int64]:
-    """Pixels by class: right, true, and predicted.
+    """Counts the right, true and predicted pixels of each class.
 
     Args:
-        truth: Of shape `(batch, height, width, num_classes)`.
-        predicted: Of the same shape.
+        truth: Multi-hot masks of shape `(batch, height, width, num_classes)`.
+        predicted: Multi-hot masks of the same shape.
 
     Returns:
         Counts of shape `(batch, num_classes, 3)`.
@@ -125,7 +126,7 @@ class MultiLabelMetrics:
 
     Args:
         class_names: The name of each class.
-        threshold: From which probability on a pixel has a class.
+        threshold: The lowest probability at which a pixel has a class.
 
     Example:
 
@@ -147,8 +148,8 @@ class MultiLabelMetrics:
         """Takes in a batch.
 
         Args:
-            y: Masks, as `read_multi_hot` takes them.
-            probabilities: Of the same shape.
+            y: The masks, in a form that `read_multi_hot` takes.
+            probabilities: The probabilities, of the same shape.
         """
         truth = read_multi_hot(y)
         lost = np.isnan(probabilities)
@@ -162,19 +163,19 @@ class MultiLabelMetrics:
     def update_counts(
         self, counts: NDArray[Any], histograms: NDArray[Any], lost: int
     ) -> None:
-        """Takes in what was counted of a batch.
+        """Takes in the counts of a batch.
 
         Args:
-            counts: Of shape `(batch, num_classes, 3)`, what `count_hot` returns.
-            histograms: What `IouByThreshold.histograms` returns.
-            lost: How many pixels have a probability that is NaN.
+            counts: The result of `count_hot`, of shape `(batch, num_classes, 3)`.
+            histograms: The result of `IouByThreshold.histograms`.
+            lost: The number of pixels that have a probability of NaN.
         """
         self.left_out += lost
         self._counts += counts.sum(axis=0)
         self._by_threshold.update(histograms)
 
     def compute(self) -> dict[str, Any]:
-        """What to log: numbers, the table by class, and IoU over the threshold."""
+        """Returns the values to log: numbers, the table by class, and charts."""
         scores = Scores.of_classes(*self._counts.T)
         means = {"mean_iou": scores.mean_iou, "mean_dice": scores.mean_dice}
         results: dict[str, Any] = {
@@ -205,9 +206,10 @@ class MultiLabelMetrics:
 
 
 def layer_masks(hot: Hot) -> list[NDArray[np.uint8]]:
-    """A mask for each class of an image, of shape `(height, width, num_classes)`.
+    """Makes a mask for each class of a multi-hot mask.
 
-    Pixels of class k have the id k + 1, the others 0.
+    The input has the shape `(height, width, num_classes)`. Pixels of class k have the
+    id k + 1, the others 0.
     """
     ids = np.arange(1, hot.shape[-1] + 1, dtype=np.uint8)
     return [np.where(hot[..., k], ids[k], np.uint8(0)) for k in range(len(ids))]
@@ -219,7 +221,7 @@ def layer_labels(class_names: list[str]) -> dict[int, str]:
 
 
 def classes_of(labels: dict[int, str]) -> wandb.data_types.Classes:
-    """The names of ids, as W&B has them."""
+    """The names of ids, in W&B's form."""
     return wandb.data_types.Classes(
         [{"id": index, "name": name} for index, name in labels.items()]
     )

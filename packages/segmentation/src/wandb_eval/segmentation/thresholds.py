@@ -1,4 +1,4 @@
-"""IoU over the threshold, for channels that are decided one by one."""
+"""IoU over the threshold, for channels with a separate decision each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from wandb_eval.engine import charts
 
 NUM_STEPS = 100
-"""Thresholds are multiples of a hundredth."""
+"""The number of steps: thresholds are multiples of a hundredth."""
 
 Histograms = NDArray[np.int64]
 
@@ -18,11 +18,12 @@ Histograms = NDArray[np.int64]
 class IouByThreshold:
     """Counts probabilities in a hundred bins, for true pixels and for the others.
 
-    So the IoU is known for each threshold that is a multiple of 0.01, exactly but for
-    probabilities that are within rounding of it, in memory that does not grow.
+    The counts give the IoU for each threshold that is a multiple of 0.01, and need
+    constant memory. The IoU is exact, except for probabilities within rounding of the
+    threshold.
 
     Args:
-        num_classes: How many channels there are.
+        num_classes: The number of channels.
     """
 
     def __init__(self, num_classes: int) -> None:
@@ -35,14 +36,14 @@ class IouByThreshold:
         """The counts of a batch, which `update` takes.
 
         Args:
-            truth: Of shape `(batch, height, width, num_classes)`.
-            probabilities: Of the same shape; NaN counts as 0.
+            truth: Multi-hot masks of shape `(batch, height, width, num_classes)`.
+            probabilities: The probabilities, of the same shape; NaN counts as 0.
 
         Returns:
-            Counts of shape `(num_classes, 2, 101)`: of other pixels and of true ones.
+            Counts of shape `(num_classes, 2, 101)`: of other pixels, of true pixels.
         """
         steps = np.nan_to_num(probabilities) * NUM_STEPS
-        # 0.7 in float32 is a little less than 0.7: it belongs to its bin all the same.
+        # 0.7 in float32 is a little less than 0.7, but belongs to the bin of 0.7.
         bins = np.clip(np.floor(steps + 1e-4), 0, NUM_STEPS).astype(np.int64)
         size = NUM_STEPS + 1
         places = truth * size + bins
@@ -64,7 +65,7 @@ class IouByThreshold:
         return np.asarray(right / np.maximum(union, 1))
 
     def best(self) -> list[tuple[float | None, float | None]]:
-        """For each class the threshold of the highest IoU, above 0, and that IoU."""
+        """The threshold above 0 with the highest IoU, and this IoU, for each class."""
         found: list[tuple[float | None, float | None]] = []
         for ious, counts in zip(self.ious(), self._counts, strict=True):
             if not counts[1].any():
@@ -75,7 +76,7 @@ class IouByThreshold:
         return found
 
     def chart(self, class_names: list[str]) -> Any:
-        """The curves, as W&B's chart, for up to `charts.MAX_CURVES` classes."""
+        """A chart of W&B with the curves, for up to `charts.MAX_CURVES` classes."""
         thresholds = np.arange(NUM_STEPS + 1) / NUM_STEPS
         curves = zip(class_names[: charts.MAX_CURVES], self.ious(), strict=False)
         return charts.curves(
