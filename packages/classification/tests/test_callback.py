@@ -28,7 +28,7 @@ def labels(classes=3):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """One offline run for all tests: what is logged is looked at on its way there."""
+    """One offline run for all tests, which read the values as they are logged."""
     with offline_run(tmp_path_factory.mktemp("wandb")) as run:
         yield run
 
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.usefixtures("run")
 
 
 class Evaluation(WandbClassificationEvalCallback):
-    """The callback, and what it logs."""
+    """The callback and the values that it logs."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, on_error="raise", **kwargs)
@@ -111,7 +111,7 @@ def fit(*callbacks, model=None, y=None, x=X, epochs=1, **options):
 
 
 def refuses(message, *args, model=None, y=None, error=ValueError, **options):
-    """It raises before a batch was trained, at construction or when training begins."""
+    """It raises before the first batch, at construction or when training begins."""
     batches = Batches()
     model = model or UNTRAINED
     with pytest.raises(error, match=message):
@@ -298,7 +298,7 @@ def test_several_outputs(as_dict, output_key, kind_alone):
 
 @pytest.mark.parametrize("as_dict", [False, True])
 def test_several_outputs_in_the_validation_of_fit(as_dict):
-    """On JAX, asking a callback for its model disturbs a validation that runs."""
+    """On JAX, reading the model of a callback disturbs a running validation."""
     size = X.mean((1, 2, 3)) / 255
     y = {"size": size, "kind": labels()} if as_dict else (size, labels())
     evaluation = Evaluation((X, y), num_samples=5, batch_size=4, output_key="kind")
@@ -355,7 +355,7 @@ def test_tf_data_that_is_shuffled():
         [(np.asarray(row["image"].image).tolist(), row["label"]) for row in table]
         for table, _ in evaluation.versions
     ]
-    assert images[0] == images[1]  # The same samples, however it is shuffled.
+    assert images[0] == images[1]  # The same samples, in any order of the data.
     place = {image[..., 0].tobytes(): i for i, image in enumerate(X)}
     for image, label in images[0]:
         assert label == str(place[np.array(image, np.uint8).tobytes()] % 3)
@@ -510,7 +510,7 @@ def test_two_fits_show_the_same_samples():
 
 
 class Follow(keras.callbacks.Callback):
-    """Sets what the model puts out in each epoch, and what the logs of `fit` say."""
+    """Sets the outputs of the model and the logs of `fit` in each epoch."""
 
     def __init__(self, shares, log="custom"):
         super().__init__()
@@ -527,7 +527,7 @@ class Follow(keras.callbacks.Callback):
 
 @pytest.fixture
 def nothing_logged_before(monkeypatch):
-    """The run is that of all tests: what they found best is nothing to this one."""
+    """All tests share the run, so the best numbers of the others are removed."""
     monkeypatch.setattr(RunLog, "restore", lambda self, key: None)
 
 
@@ -945,11 +945,11 @@ def test_what_can_be_passed_makes_a_correct_table(
     check_numbers(evaluation, probabilities, truth)
 
 
-# --- What is wrong, and why -------------------------------------------------------
+# --- Errors of predictions --------------------------------------------------------
 
 
 class Fixed(keras.Model):
-    """Puts out what it has for each image, whatever it learns."""
+    """Returns fixed outputs for each image, whatever it learns."""
 
     def __init__(self, outputs):
         super().__init__()

@@ -1,4 +1,4 @@
-"""What arrives at W&B, in each of its modes."""
+"""The data that arrives at W&B, in each of its modes."""
 
 import io
 from pathlib import Path
@@ -41,7 +41,7 @@ def train():
 
 
 def shown(loopback, version, cell):
-    """The place in the data of the image that a cell leads to."""
+    """The place in the data of the image in a cell."""
     content = loopback.resolve(version, cell["path"])
     image = np.asarray(PIL.Image.open(io.BytesIO(content)))
     [place] = np.flatnonzero((X[..., 0] == image).all(axis=(1, 2)))

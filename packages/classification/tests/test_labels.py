@@ -1,4 +1,4 @@
-"""What classifiers are trained on and what they put out, as it is read."""
+"""The readers of labels and outputs of classifiers."""
 
 import keras
 import numpy as np
@@ -189,7 +189,7 @@ def test_nan_stays_in_its_row(multi_label, columns, from_logits):
 def test_infinite_logits():
     logits = np.array([[np.inf, 0.0], [-np.inf, 0.0]])
     probabilities = read_outputs(logits, from_logits=True)
-    assert np.isnan(probabilities[0]).any()  # As with Keras.
+    assert np.isnan(probabilities[0]).any()  # As in Keras.
     assert probabilities[1].tolist() == [0, 1]  # Minus infinity rules a class out.
 
 

@@ -1,4 +1,4 @@
-"""The numbers are scikit-learn's on the same predictions."""
+"""The numbers equal those of scikit-learn on the same predictions."""
 
 import time
 import tracemalloc
@@ -213,7 +213,7 @@ def test_nan_counts_as_wrong_and_is_counted(seed, samples, classes, batch_size):
 
 
 def in_top_1(labels, outputs):
-    """Of classes that are equally probable, that of the higher id is the first."""
+    """Among equally probable classes, the one with the higher id is the first."""
     return labels == outputs.shape[1] - 1 - outputs[:, ::-1].argmax(axis=1)
 
 

@@ -1,4 +1,4 @@
-"""What is known of each sample, against scikit-learn and Keras."""
+"""The scores of each sample, against scikit-learn and Keras."""
 
 import keras
 import numpy as np
