@@ -18,7 +18,7 @@ def model(units=1):
 
 @pytest.fixture(scope="module")
 def data():
-    """Images whose brightness is the target; that of one is wrong."""
+    """Images whose brightness is the target; one target is wrong."""
     rng = np.random.default_rng(0)
     x = rng.random((40, 4, 4, 1)).astype("float32") * rng.random((40, 1, 1, 1))
     y = 10 * x.mean(axis=(1, 2, 3))

@@ -37,38 +37,39 @@ class WandbRegressionEvalCallback(WandbTaskEvalCallback):
 
     When training begins, it logs a table of validation samples: `idx` (the place in the
     validation data), `image`, and each target by its name. After each epoch it logs a
-    version of predictions: for these samples, and in a table of its own for the hardest
+    version of predictions: for these samples, and in a separate table for the hardest
     of all samples, `epoch`, `idx`, `image`, for each target `<name>`, `predicted
-    <name>` and the signed error (`error`; of several targets `error <name>`), and
-    `difficulty`: the mean of |error| over the standard deviations of the targets. In a
-    third table, without images, is what is known of every sample, and how its error
-    changed: `mean_error` and `error_spread`, in standard deviations.
+    <name>` and the signed error (`error`; for several targets `error <name>`), and
+    `difficulty`: the mean of |error| over the standard deviations of the targets. A
+    third table, without images, has the scores of every sample, and the course of its
+    error: `mean_error` and `error_spread`, in standard deviations.
 
     Over all of the validation data it measures `eval/mae`, `eval/rmse`, `eval/r2`,
     `eval/median_ae`, `eval/max_error`, `eval/bias` (the mean signed error),
     `eval/pearson` and `eval/spearman`, as means over the targets, and by target in
     `eval/per_target`. Charts show predicted over true values, errors, and the mean
     error in ten ranges of the target. When training ends, `eval/suspect_targets` shows
-    the samples whose error stayed the largest in all epochs, on one side.
+    the samples whose error stayed the largest, on the same side, in all epochs.
 
-    Where the outputs of a sample are NaN or infinite, its row says so, and numbers and
-    charts leave it out: `eval/left_out` counts such samples, if there are any. No such
-    version is `best`.
+    Numbers and charts leave out samples whose outputs are NaN or infinite, and the rows
+    of these samples show such values. `eval/left_out` is their number, if there are
+    any. A version with such samples is never `best`.
 
     Args:
         validation_data: `(x, y)` or `(x, y, sample_weight)` of arrays or tensors, a
             batched `tf.data.Dataset`, a `keras.utils.PyDataset`, a torch `DataLoader`,
             a batched data set of Grain, or any iterable of batches that can be iterated
             again. Targets and outputs are finite numbers of shape `(batch,)`, `(batch,
-            1)` or `(batch, targets)`. x are images, strings or a few numbers; anything
-            else is shown by `image_fn`.
+            1)` or `(batch, targets)`. x are images, strings or a few numbers;
+            `image_fn` shows anything else.
         target_names: The name of each target, as a list; a single name may be a string.
-            `None`: `target`, or `target 0`, `target 1` and so on.
+            `None` for `target`, or for `target 0`, `target 1` and so on.
         units: The unit of the targets, such as `"years"`, or a list with one for each
             target. It is shown in charts and in `eval/per_target`.
         tolerance: The largest |error| that counts as right, or a list with one for each
             target. `eval/within_tolerance` is the share of such numbers.
-        **kwargs: What all tasks have, see `wandb_eval.engine.WandbTaskEvalCallback`.
+        **kwargs: The arguments of all tasks, see
+            `wandb_eval.engine.WandbTaskEvalCallback`.
 
     Raises:
         wandb.Error: If there is no active run.
@@ -147,11 +148,11 @@ class WandbRegressionEvalCallback(WandbTaskEvalCallback):
         self.set_columns(*self._table_columns())
 
     def read_batch(self, y: Any, outputs: Any) -> tuple[Any, Any]:
-        """Targets and outputs of shape `(batch, targets)`."""
+        """The targets and outputs, of shape `(batch, targets)`."""
         return read_targets(y), read_outputs(outputs)
 
     def new_metrics(self) -> Metrics:
-        """What is measured over all of the validation data."""
+        """The metrics over all of the validation data."""
         count = len(self._names)
         tolerance = for_each("tolerance", self.tolerance, count)
         return RegressionMetrics(
@@ -185,13 +186,13 @@ class WandbRegressionEvalCallback(WandbTaskEvalCallback):
     def ground_truth_rows(
         self, samples: Samples, images: Sequence[Any]
     ) -> list[list[Any]]:
-        """Rows of `idx`, `image` and the targets."""
+        """The rows: `idx`, `image` and the targets."""
         targets = [np.ravel(y).astype(float).tolist() for y in samples.y]
         cells = zip(samples.index, images, targets, strict=True)
         return [[index, image, *numbers] for index, image, numbers in cells]
 
     def prediction_rows(self, evaluated: EvaluatedSamples) -> list[list[Any]]:
-        """Rows of `idx`, `image`, the columns of the targets, and `difficulty`."""
+        """The rows: `idx`, `image`, the columns of the targets, and `difficulty`."""
         scores = zip(*evaluated.scores.values(), strict=True)
         parts = zip(evaluated.rows, scores, strict=True)
         return [[*row[:2], *values] for row, values in parts]

@@ -1,4 +1,4 @@
-"""How far the numbers that a model predicts are from the true ones."""
+"""The errors of predicted numbers."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from wandb_eval.engine import charts
 from wandb_eval.regression.targets import Numbers, name_targets, read_targets
 
 MAX_CHARTS = 4
-"""The number of targets, the first ones, that charts are drawn of."""
+"""The number of targets, in their order, for which charts are drawn."""
 
 MAX_POINTS = 1000
 NUM_RANGES = 10
 
 
 class RegressionMetrics:
-    """Errors of numbers, over many batches.
+    """Metrics of predicted numbers, over many batches.
 
     It keeps all targets and outputs, 16 bytes for each number, because medians and
     ranks need them. Samples with outputs that are not finite are left out.
@@ -31,10 +31,10 @@ class RegressionMetrics:
             none.
         tolerance: The largest |error| of each target that counts as right; `None` to
             count none.
-        deviations: The standard deviation of each target, by which errors are compared
-            in choosing the points of charts. `None` for 1.
-        num_hardest: The number of samples with the largest errors that charts show in
-            any case.
+        deviations: The standard deviation of each target, which scales the errors for
+            choosing the points of charts. `None` for 1.
+        num_hardest: The number of samples with the largest errors that charts always
+            show.
 
     Example:
 
@@ -77,10 +77,10 @@ class RegressionMetrics:
         self._predicted.append(predicted[valid])
 
     def compute(self) -> dict[str, Any]:
-        """What to log: numbers, the table by target, and charts.
+        """Returns the values to log: numbers, the table by target, and charts.
 
-        A number that is not defined is missing, such as the correlation with a target
-        that is constant. `left_out` is missing if it is 0.
+        Undefined numbers are missing, such as the correlation with a constant target.
+        `left_out` is missing if it is 0.
         """
         results: dict[str, Any] = {}
         if self.left_out:
@@ -88,7 +88,7 @@ class RegressionMetrics:
         if not sum(map(len, self._true)):
             return results
         true, predicted = map(np.concatenate, (self._true, self._predicted))
-        self._true, self._predicted = [true], [predicted]  # Once in memory.
+        self._true, self._predicted = [true], [predicted]  # One copy in memory.
         by_target = measure(true, predicted, self._tolerance)
         for name, values in by_target.items():
             defined = values[np.isfinite(values)]
@@ -146,15 +146,15 @@ def measure(
 ) -> dict[str, Numbers]:
     """Measures each target.
 
-    All are as scikit-learn defines them, and the correlations as SciPy.
+    The numbers are defined as in scikit-learn, and the correlations as in SciPy.
 
     Args:
         true: Finite numbers of shape `(samples, targets)`, of one sample or more.
         predicted: Finite numbers of the same shape.
-        tolerance: The largest |error| that counts as right, of each target.
+        tolerance: The largest |error| of each target that counts as right.
 
     Returns:
-        By name, numbers of shape `(targets,)`; NaN where one is not defined.
+        The numbers by name, of shape `(targets,)`; NaN where a number is undefined.
     """
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         errors = predicted - true
@@ -180,7 +180,7 @@ def measure(
 
 
 def correlation(a: Numbers, b: Numbers) -> Numbers:
-    """Returns Pearson's correlation of each column; NaN where one is constant."""
+    """Returns Pearson's correlation of each column; NaN for constant columns."""
     varies = (a != a[0]).any(axis=0) & (b != b[0]).any(axis=0)
     a, b = a - a.mean(axis=0), b - b.mean(axis=0)
     lengths = [np.sqrt((side**2).sum(axis=0)) for side in (a, b)]
@@ -192,11 +192,11 @@ def mae_by_range(true: Numbers, predicted: Numbers) -> tuple[Numbers, Numbers]:
     """Returns the mean absolute error in ten ranges of a target, of equal width.
 
     Args:
-        true: Of shape `(samples,)`.
-        predicted: Of the same shape.
+        true: The targets, of shape `(samples,)`.
+        predicted: The predictions, of the same shape.
 
     Returns:
-        The middle of each range that has samples, and the mean error in it.
+        The middle of each range that has samples, and the mean error in the range.
 
     Example:
 
@@ -221,12 +221,11 @@ def choose_points(difficulty: Numbers, num_hardest: int) -> Any:
 
     Args:
         difficulty: The error of each sample, of shape `(samples,)`.
-        num_hardest: The number of the hardest samples, of which the first 1,000 are
-            chosen.
+        num_hardest: The number of the hardest samples; up to 1,000 of them are chosen.
 
     Returns:
-        The places of 1,000 samples at most, in ascending order, the same ones for the
-        same errors.
+        The places of at most 1,000 samples, in ascending order. Equal errors give equal
+        places.
     """
     if len(difficulty) <= MAX_POINTS:
         return np.arange(len(difficulty))

@@ -49,10 +49,10 @@ def read_targets(y: Any) -> Numbers:
 
 
 def read_outputs(outputs: Any) -> Numbers:
-    """Reads the outputs of a model, of the shapes that targets may have.
+    """Reads the outputs of a model, which may have the same shapes as targets.
 
     Returns:
-        float64 of shape `(batch, targets)`. NaN and infinity stay that.
+        float64 of shape `(batch, targets)`. NaN and infinity are kept.
 
     Raises:
         ValueError: If the shape differs.
@@ -74,7 +74,7 @@ def check_target_names(names: Any) -> list[str] | None:
     """Returns the names of targets as a list, or `None` for `None`.
 
     Raises:
-        ValueError: If they are not different texts, or names of other columns.
+        ValueError: If they are not distinct strings, or are names of other columns.
     """
     if names is None:
         return None
@@ -136,7 +136,7 @@ def columns_of(names: Sequence[str]) -> list[str]:
 
 
 def check_units(units: Any) -> str | list[str] | None:
-    """Returns the units of targets; raises a ValueError if they are no texts."""
+    """Returns the units of targets; raises a ValueError if they are not strings."""
     is_list = isinstance(units, (list, tuple))
     if units is None or isinstance(units, str):
         return units
@@ -152,7 +152,7 @@ def check_tolerance(tolerance: Any) -> float | list[float] | None:
     """Returns tolerances as floats.
 
     Raises:
-        ValueError: If they are not numbers of 0 or more.
+        ValueError: If they are not numbers from 0.
     """
     if tolerance is None:
         return None
@@ -190,7 +190,7 @@ class Spread:
     >>> spread = Spread()
     >>> spread.update(np.array([[1.0, 5.0], [2.0, 5.0]]))
     >>> spread.update(np.array([[3.0, 5.0], [4.0, 5.0]]))
-    >>> spread.deviations()  # 1 for a target that is constant.
+    >>> spread.deviations()  # 1 for a constant target.
     array([1.11803399, 1.        ])
     """
 
