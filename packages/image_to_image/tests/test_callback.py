@@ -12,7 +12,7 @@ EPOCHS, COUNT, SIZE = 2, 8, 16
 
 
 class Identity(keras.Model):
-    """Puts out its input."""
+    """Returns its input."""
 
     def call(self, x):
         return keras.ops.cast(x, "float32")

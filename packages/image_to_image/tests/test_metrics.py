@@ -44,7 +44,7 @@ def situation(seed):
 
 
 def by_others(y, outputs, span):
-    """The numbers of each image, `None` where one is not defined."""
+    """The numbers of each image; `None` for undefined numbers."""
     rows = []
     for target, output in zip(y.astype(float), outputs.astype(float), strict=True):
         valid = ~np.isnan(target)

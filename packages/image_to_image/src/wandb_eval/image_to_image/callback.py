@@ -1,4 +1,4 @@
-"""The callback for models that make images of images."""
+"""The callback for models that predict images from images."""
 
 from __future__ import annotations
 
@@ -43,39 +43,41 @@ _GREY_RANGES = {(0, 1), (-1, 1), (0, 255)}
 
 
 class WandbImageToImageEvalCallback(WandbTaskEvalCallback):
-    """Shows in W&B the images that a model makes of images, epoch by epoch.
+    """Shows in W&B the images that a model predicts from images, epoch by epoch.
 
-    It is for denoising, super-resolution, colorization, autoencoders (targets that are
+    It is for denoising, super-resolution, colorization, autoencoders (whose targets are
     the inputs), depth and other maps. When training begins, it logs a table of
     validation samples: `idx` (the place in the validation data), `image` (the input)
     and `target`. After each epoch it logs a version of predictions: for these samples,
-    and in a table of its own for the hardest of all samples, `epoch`, `idx`, `image`,
+    and in a separate table for the hardest of all samples, `epoch`, `idx`, `image`,
     `target`, `prediction`, `error`, `mae`, `rmse`, `psnr` and `ssim`. `error` is a map
     of the mean absolute error over the channels, on the same scale in all epochs: from
     0 to a quarter of the width of `value_range`. The hardest samples are those with the
-    lowest SSIM, or with the largest MAE where there is none.
+    lowest SSIM, or, for images without SSIM, those with the largest MAE.
 
     Over all of the validation data it measures `eval/mae` and `eval/rmse` (over all
     values), `eval/psnr` and `eval/ssim` (means over the images), and `eval/psnr_input`,
-    the PSNR of the inputs themselves, where their shape and range fit the targets. SSIM
-    is that of scikit-image with `gaussian_weights=True, sigma=1.5,
+    the PSNR of the inputs themselves, if their shape and range fit the targets. SSIM is
+    that of scikit-image with `gaussian_weights=True, sigma=1.5,
     use_sample_covariance=False`. Images smaller than its window of 11 pixels have none.
 
-    Where the outputs of a sample are NaN or infinite, numbers leave it out:
-    `eval/left_out` counts such samples, if there are any. No such version is `best`.
+    Numbers leave out samples whose outputs are NaN or infinite. `eval/left_out` is the
+    number of such samples, if there are any. A version with such samples is never
+    `best`.
 
     Args:
         validation_data: `(x, y)` or `(x, y, sample_weight)` of arrays or tensors, a
             batched `tf.data.Dataset`, a `keras.utils.PyDataset`, a torch `DataLoader`,
             a batched data set of Grain, or any iterable of batches that can be iterated
-            again. Targets and outputs are of shape `(batch, height, width[,
-            channels])`, channels first if Keras says so. Their size may differ from
-            that of the inputs.
+            again. Targets and outputs have the shape `(batch, height, width[,
+            channels])`; channels come first if `keras.config.image_data_format()` is
+            `"channels_first"`. Their size may differ from that of the inputs.
         value_range: The lowest and the highest value of targets, for PSNR, SSIM and
-            colors. Images of one channel are grey if it is (0, 1), (-1, 1) or (0, 255)
-            and the input is no color image, else in false colors.
-        invalid: A value of targets that counts nowhere. NaN never counts.
-        **kwargs: What all tasks have, see `wandb_eval.engine.WandbTaskEvalCallback`.
+            colors. Images of one channel are grey if the range is (0, 1), (-1, 1) or
+            (0, 255) and the input is not a color image, else in false colors.
+        invalid: The value of targets that is ignored. NaN is always ignored.
+        **kwargs: The arguments of all tasks, see
+            `wandb_eval.engine.WandbTaskEvalCallback`.
 
     Raises:
         wandb.Error: If there is no active run.
@@ -137,7 +139,7 @@ class WandbImageToImageEvalCallback(WandbTaskEvalCallback):
             )
         try:
             inputs = read_outputs(batch.x)
-        except ValueError:  # Several inputs, or no images.
+        except ValueError:  # Several inputs, or inputs that are not images.
             self._of_inputs = None
             return
         self._is_color = inputs.shape[-1] in (3, 4)
@@ -163,27 +165,27 @@ class WandbImageToImageEvalCallback(WandbTaskEvalCallback):
             )
 
     def read_batch(self, y: Any, outputs: Any) -> tuple[Any, Any]:
-        """Targets and predictions, and how far they are apart."""
+        """The targets and the predictions, with their errors."""
         targets, predictions = read_targets(y, self.invalid), read_outputs(outputs)
         compared = compare_images(targets, predictions, self._span)
         return targets, {"images": predictions, "compared": compared}
 
     def new_metrics(self) -> Metrics:
-        """What is measured over all of the validation data."""
+        """The metrics over all of the validation data."""
         ratios = psnr(np.concatenate(self._of_inputs or [np.zeros((0, 4))]), self._span)
         known = ratios[np.isfinite(ratios)]
         gained_from = float(known.mean()) if known.size else None
         return _OfCallback(self.value_range, gained_from)
 
     def score_samples(self, truth: Any, predictions: Any) -> SampleScores:
-        """`mae`, `rmse`, `psnr`, `ssim`; `1 - ssim` says how wrong, or `mae`."""
+        """`mae`, `rmse`, `psnr`, `ssim`, with `1 - ssim` or `mae` as the difficulty."""
         compared = predictions["compared"]
         with np.errstate(divide="ignore", invalid="ignore"):
             mae = compared[:, ABSOLUTE] / compared[:, COUNT]
             rmse = np.sqrt(compared[:, SQUARED] / compared[:, COUNT])
         similarity = compared[:, SSIM]
         difficulty = np.where(np.isnan(similarity), mae / self._span, 1 - similarity)
-        difficulty[compared[:, COUNT] == 0] = -np.inf  # Nothing is known of it.
+        difficulty[compared[:, COUNT] == 0] = -np.inf  # No value counts.
         columns = {
             "mae": mae,
             "rmse": rmse,
@@ -197,7 +199,7 @@ class WandbImageToImageEvalCallback(WandbTaskEvalCallback):
     def ground_truth_rows(
         self, samples: Samples, images: Sequence[Any]
     ) -> list[list[Any]]:
-        """Rows of `idx`, `image` and `target`."""
+        """The rows: `idx`, `image` and `target`."""
         targets = [
             read_targets(np.asarray(y)[None], self.invalid)[0] for y in samples.y
         ]
@@ -205,7 +207,7 @@ class WandbImageToImageEvalCallback(WandbTaskEvalCallback):
         return [list(row) for row in zip(samples.index, images, shown, strict=True)]
 
     def prediction_rows(self, evaluated: EvaluatedSamples) -> list[list[Any]]:
-        """Rows of ground truth, the prediction, the map of its error, the scores."""
+        """The rows of ground truth, with the prediction, the error and the scores."""
         predictions = [kept["images"] for kept in evaluated.predictions]
         pairs = zip(evaluated.truth, predictions, strict=True)
         high = self._span / 4
@@ -234,7 +236,7 @@ class WandbImageToImageEvalCallback(WandbTaskEvalCallback):
 
 
 class _OfCallback(ImageToImageMetrics):
-    """Metrics of batches that the callback has compared already."""
+    """Metrics of batches that the callback has already compared."""
 
     def update(self, truth: Any, predictions: Any) -> None:
         self.update_compared(predictions["compared"])

@@ -20,15 +20,14 @@ def read_targets(y: Any, invalid: float | None = None) -> Images:
 
     Args:
         y: Numbers of shape `(batch, height, width[, channels])`; channels first if
-            Keras says so.
-        invalid: The value that counts nowhere.
+            `keras.config.image_data_format()` is `"channels_first"`.
+        invalid: The value that is ignored.
 
     Returns:
-        Floats of shape `(batch, height, width, channels)`, with NaN for what counts
-        nowhere.
+        Floats of shape `(batch, height, width, channels)`, with NaN for ignored values.
 
     Raises:
-        ValueError: If they are no images.
+        ValueError: If they are not images.
     """
     array = target_array(y, "targets")
     if hasattr(array, "row_splits"):
@@ -43,10 +42,10 @@ def read_targets(y: Any, invalid: float | None = None) -> Images:
 
 
 def read_outputs(outputs: Any) -> Images:
-    """Reads the outputs of a model, of the shapes that targets may have.
+    """Reads the outputs of a model, which may have the same shapes as targets.
 
     Raises:
-        ValueError: If they are no images.
+        ValueError: If they are not images.
     """
     check_single(outputs)
     return _read(to_numpy(outputs), "Outputs of an image-to-image model")
@@ -70,7 +69,7 @@ def _read(array: NDArray[Any], what: str) -> Images:
 
 
 def check_value_range(value_range: Any) -> tuple[float, float]:
-    """Returns a range as two floats; raises a ValueError if it is none."""
+    """Returns a range as two floats; raises a ValueError if it is not valid."""
     is_pair = isinstance(value_range, (tuple, list)) and len(value_range) == 2
     if not (
         is_pair
@@ -85,7 +84,7 @@ def check_value_range(value_range: Any) -> tuple[float, float]:
 
 
 def check_invalid(invalid: Any) -> float | None:
-    """Returns the value that counts nowhere; raises a ValueError if it is no number."""
+    """Returns the value to ignore; raises a ValueError if it is not a number."""
     if invalid is not None and not is_number(invalid):
         raise ValueError(
             f"`invalid` must be a number or None. Received: {invalid!r:.200}"
@@ -94,7 +93,7 @@ def check_invalid(invalid: Any) -> float | None:
 
 
 def fits(images: Images, value_range: tuple[float, float]) -> bool:
-    """Whether images are of a range, which they may exceed by half of its width."""
+    """Whether images fit a range, which they may exceed by half of its width."""
     low, high = value_range
     known = images[np.isfinite(images)]
     margin = (high - low) / 2

@@ -1,4 +1,4 @@
-"""How far images are from their targets."""
+"""The errors of predicted images."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ def compare_images(
     """Compares each prediction of a batch with its target.
 
     Args:
-        targets: Of shape `(batch, height, width, channels)`. NaN counts nowhere.
-        predictions: Of the same shape.
+        targets: The targets, of shape `(batch, height, width, channels)`. NaN is
+            ignored.
+        predictions: The predictions, of the same shape.
         span: The width of the range of values.
 
     Returns:
-        Of shape `(batch, 4)`: the number of values that count, the sums of absolute and
-        squared errors, and the structural similarity. The errors are NaN where a
-        prediction is not finite, the similarity also where there is none.
+        An array of shape `(batch, 4)`: the number of values that count, the sums of
+        absolute and squared errors, and the structural similarity. The errors are NaN
+        if a prediction is not finite; the similarity is NaN then, and if it is
+        undefined.
     """
 
     def compare(pair: tuple[Images, Images]) -> list[float]:
@@ -62,11 +64,12 @@ def psnr(compared: NDArray[np.float64], span: float) -> NDArray[np.float64]:
     """Returns the peak signal-to-noise ratio of images, in dB.
 
     Args:
-        compared: What `compare_images` returned.
+        compared: The result of `compare_images`.
         span: The width of the range of values.
 
     Returns:
-        Of shape `(batch,)`; NaN where there is no error, or no value that counts.
+        The ratios, of shape `(batch,)`; NaN for images without errors, or without
+        values that count.
 
     Example:
 
@@ -83,7 +86,7 @@ class ImageToImageMetrics:
 
     Args:
         value_range: The lowest and the highest value of targets.
-        psnr_input: The mean PSNR of the inputs themselves; `None` if there is none.
+        psnr_input: The mean PSNR of the inputs themselves; `None` if it is undefined.
 
     Example:
 
@@ -104,19 +107,19 @@ class ImageToImageMetrics:
         """Takes in a batch.
 
         Args:
-            truth: Targets of shape `(batch, height, width[, channels])`. NaN counts
-                nowhere.
+            truth: Targets of shape `(batch, height, width[, channels])`. NaN is
+                ignored.
             predictions: Images of the same shape.
         """
         sides = read_targets(truth), read_outputs(predictions)
         self.update_compared(compare_images(*sides, self._span))
 
     def update_compared(self, compared: NDArray[np.float64]) -> None:
-        """Takes in a batch of which `compare_images` returned this."""
+        """Takes in the result of `compare_images` for a batch."""
         self._compared.append(compared)
 
     def compute(self) -> dict[str, float]:
-        """The numbers to log. One that is not defined is missing."""
+        """Returns the numbers to log. Undefined numbers are missing."""
         compared = np.concatenate([*self._compared, np.zeros((0, 4))])
         finite = np.isfinite(compared[:, ABSOLUTE])
         results: dict[str, float] = {}

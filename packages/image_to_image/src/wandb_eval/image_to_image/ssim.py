@@ -11,7 +11,7 @@ from wandb_eval.engine.kit.opencv import cv2
 
 RADIUS = 5
 WINDOW = 2 * RADIUS + 1
-"""The least height and width of an image that has a structural similarity."""
+"""The lowest height and width of an image that has a structural similarity."""
 
 _WEIGHTS = np.exp(-0.5 * (np.arange(-RADIUS, RADIUS + 1) / 1.5) ** 2)
 _WEIGHTS /= _WEIGHTS.sum()
@@ -21,8 +21,8 @@ def ssim(target: NDArray[Any], prediction: NDArray[Any], span: float) -> float |
     """Returns the mean structural similarity of two images.
 
     It is that of scikit-image with `gaussian_weights=True, sigma=1.5,
-    use_sample_covariance=False`, as the mean over the channels. Windows with a NaN in
-    the target are left out.
+    use_sample_covariance=False`, averaged over the channels. Windows with a NaN in the
+    target are left out.
 
     Args:
         target: Floats of shape `(height, width, channels)`.
@@ -30,8 +30,8 @@ def ssim(target: NDArray[Any], prediction: NDArray[Any], span: float) -> float |
         span: The width of the range of values.
 
     Returns:
-        `None` if the images are smaller than the window of 11 pixels, or if no window
-        is left.
+        The similarity; `None` if the images are smaller than the window of 11 pixels,
+        or if no window is left.
 
     Example:
 
@@ -61,7 +61,7 @@ def ssim(target: NDArray[Any], prediction: NDArray[Any], span: float) -> float |
 
 
 def _similarity(a: NDArray[Any], b: NDArray[Any], span: float) -> NDArray[np.float32]:
-    """Returns the similarity in each window, of images of one channel."""
+    """Returns the similarity in each window of two images of one channel."""
     # Variances of values around 0 are exact enough in float32.
     middles = [float(side.mean(dtype=np.float64)) for side in (a, b)]
     a, b = (
