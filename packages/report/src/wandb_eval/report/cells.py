@@ -122,13 +122,14 @@ def class_names(content: Mapping[str, Any], column: str) -> dict[str, dict[str, 
 def layer_names(
     content: Mapping[str, Any], column: str, metadata: Mapping[str, Any]
 ) -> tuple[dict[str, dict[str, str]], set[str]]:
-    """The names of the ids of each layer of a column, also of those without a label.
+    """Returns the names of the ids in each layer of a column, with or without a label.
 
     On W&B's page the pixels of ids without a label are transparent. The callbacks write
     their names into the metadata of an artifact.
 
     Returns:
-        The names by layer, in the order of the ids; and those of ids without a label.
+        The names by layer, in the order of the ids; and the names of ids without a
+        label.
     """
     layers, hidden = class_names(content, column), set[str]()
     unlabelled = metadata.get("unlabelled")
@@ -186,7 +187,7 @@ def is_near(value: Any) -> TypeGuard[float]:
 
 
 def number(value: Any) -> Any:
-    """Rounds a number to six digits; a word stands for one that is not finite."""
+    """Rounds a number to six digits, and writes one that is not finite as a word."""
     if isinstance(value, int) and abs(value) > sys.float_info.max:
         return "Infinity" if value > 0 else "-Infinity"
     if not isinstance(value, float):

@@ -9,7 +9,7 @@ from typing import Any
 
 from wandb_eval.report.cells import as_text
 
-_POINTS = 200  # Of a line.
+_POINTS = 200  # Per line.
 
 
 def table_of(key: str, panel: Any) -> str:
@@ -70,7 +70,7 @@ def thin_out(content: dict[str, Any], chart: Mapping[str, Any]) -> bool:
 
 
 def spread(items: list[Any], most: int) -> list[Any]:
-    """Selects at most so many items, at equal distances, with the first and last."""
+    """Selects up to `most` items at equal distances, with the first and the last."""
     if len(items) <= most:
         return items
     return [items[round(k * (len(items) - 1) / (most - 1))] for k in range(most)]

@@ -17,7 +17,7 @@ ODD = (
     ValueError,
     EOFError,
 )
-"""Exceptions at reading values of other types than W&B writes."""
+"""The exceptions that values of unexpected types cause."""
 
 
 class LeftOut:
@@ -52,7 +52,7 @@ class LeftOut:
 
 
 def _short(text: str) -> str:
-    """Shortens a text; half of a surrogate pair, which no stream takes, is escaped."""
+    """Shortens a text, and escapes lone surrogates, which no stream takes."""
     text = text.encode("utf-8", "backslashreplace").decode()
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 

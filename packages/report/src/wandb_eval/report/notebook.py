@@ -20,7 +20,7 @@ _FRAME = (
 
 
 class _Frame:
-    """A page in a frame, as notebooks show it."""
+    """A page in a frame that notebooks show."""
 
     def __init__(self, page: str, height: int) -> None:
         self._page, self._height = page, height
@@ -47,7 +47,7 @@ def show_report(
     its outputs holds images of the validation data.
 
     Args:
-        run: A run, as `write_report` takes it.
+        run: A run, in a form that `write_report` takes.
         compare_with: A second run, to compare with the first one.
         height: The height of the frame, in pixels.
 

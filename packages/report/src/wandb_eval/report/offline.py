@@ -26,7 +26,7 @@ _MOST_IN_A_MANIFEST = 500_000_000  # Unpacked bytes.
 
 
 def read_offline_run(run: Any) -> RecordedRun:
-    """Reads the log of a run, as `wandb sync` would send it.
+    """Reads the data of a run from its log, the same that `wandb sync` would send.
 
     It waits for the log of a run that was just finished. After a crash, or while a run
     still runs, it reads the log so far. Parts that can't be read are left out, and
@@ -68,7 +68,7 @@ class _Reader:
         self._left_out.add("the log", "a record can't be read")
 
     def take(self, record: Any) -> None:
-        """Adds a record, as far as it can be read."""
+        """Adds the readable parts of a record."""
         kind = record.WhichOneof("record_type")
         if kind == "run":
             self.run = _read_run(record.run)

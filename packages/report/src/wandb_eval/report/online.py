@@ -142,7 +142,7 @@ class _Files:
         )
 
     def _is_safe(self, path: str, entry: Any) -> bool:
-        """Whether a file would be read from W&B, and written where it belongs.
+        """Whether a file is read from W&B, and written inside of its folder.
 
         wandb "downloads" references to `file://` from this machine.
         """

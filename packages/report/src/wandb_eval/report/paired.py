@@ -122,7 +122,7 @@ def _mid_p_limits(times: int, count: int) -> tuple[float, float]:
     from scipy import special
 
     def below(share: float) -> float:
-        """Returns the probability of fewer, plus half of that of equally many."""
+        """Returns the probability of a lower count, plus half that of an equal one."""
         fewer = special.bdtr(times - 1, count, share) if times else 0.0
         return float(fewer + special.bdtr(times, count, share)) / 2
 
@@ -274,8 +274,8 @@ def compare_runs(a: Floats, b: Floats) -> Estimate:
     """Compares two means, if a side has several runs (seeds).
 
     Both runs and samples are random. The variance is that between the runs of each
-    side, as in Welch's test, plus that between the paired samples, less the part of the
-    latter that is in the former already. The degrees of freedom are Satterthwaite's
+    side, as in Welch's test, plus that between the paired samples, minus the part that
+    both contain. The degrees of freedom are Satterthwaite's
     (1946, https://doi.org/10.2307/3002019). A statement on a recipe needs both
     variances (Bouthillier et al. 2021, https://arxiv.org/abs/2103.03098). A side with
     one run counts as that one model.

@@ -79,7 +79,7 @@ def names_of_numbers(tables: Sequence[_Columns]) -> list[str]:
 
 
 def _is_numeric(cells: list[Any]) -> bool:
-    """Whether all cells that are not empty are numbers, and there are any."""
+    """Whether there are cells that are not empty, and all of them are numbers."""
     words = (None, "NaN", "Infinity", "-Infinity")
     return any(isinstance(cell, (bool, int, float)) for cell in cells) and all(
         isinstance(cell, (bool, int, float)) or cell in words for cell in cells

@@ -52,7 +52,7 @@ class ScoreTable:
 
 @dataclass(frozen=True)
 class _Version:
-    """A version with scores, whose tables are not read yet."""
+    """A version with scores whose tables are not yet read."""
 
     artifact: str
     aliases: tuple[str, ...]
@@ -96,7 +96,7 @@ def read_scores(
 
 
 def _split(run: Any) -> tuple[str, str | None]:
-    """Splits a run, and the version that is named behind a colon."""
+    """Splits a run from the version that is named after a colon."""
     settings = getattr(run, "settings", None)
     if settings is not None:
         return (settings.sync_dir, None) if run.offline else (run.path, None)

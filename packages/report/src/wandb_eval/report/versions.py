@@ -64,7 +64,7 @@ def versions_of(run: RecordedRun) -> Iterator[LoggedTable]:
 
 
 def _other_keys(run: RecordedRun, row: Mapping[str, Any], key: str) -> Iterator[str]:
-    """Yields the keys of charts that draw a table which has a key of its own, too."""
+    """Yields the keys of charts that draw a table with a separate key."""
     own = row.get(key)
     path = own.get("path") if isinstance(own, dict) else None
     for chart, panel in run.charts.items() if isinstance(path, str) else ():
@@ -116,7 +116,7 @@ def read_table(raw: bytes, name: str, left_out: LeftOut) -> dict[str, Any]:
 
 
 def _each_once(names: list[str]) -> list[str]:
-    """Makes names unique, by a number behind repeated ones."""
+    """Makes names unique by adding a number to repeated ones."""
     counts = Counter[str]()
     unique: dict[str, None] = {}
     for name in names:
@@ -214,7 +214,7 @@ def axis_of(run: RecordedRun, key: str) -> str:
 
 
 def rank(name: str) -> tuple[int, str]:
-    """Returns the sort key of a table, by which important ones are first."""
+    """Returns the sort key of a table, which puts important tables first."""
     base = name.split(" (", maxsplit=1)[0].rpartition("/")[2]
     if base in _ORDER:
         return _ORDER.index(base), name

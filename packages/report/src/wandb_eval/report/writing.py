@@ -42,7 +42,7 @@ _MODULES = [
 ]
 _MODULES += ["zoom", "detail", "classes", "compare", "weak"]
 _MODULES += ["address", "main"]
-_ROWS = 100  # Of the table that needs no JavaScript.
+_ROWS = 100  # Of the table for pages without JavaScript.
 
 
 def write_report(
@@ -274,5 +274,5 @@ def _static_cell(
 
 
 def _escaped(text: str) -> str:
-    """Escapes text for HTML; a lone surrogate, which no file can have, becomes `?`."""
+    """Escapes text for HTML, and replaces lone surrogates by `?`."""
     return html.escape(text.encode(errors="replace").decode())
