@@ -1,4 +1,4 @@
-"""Headless Chromium, driven by Selenium, as people see a page."""
+"""Headless Chromium, driven by Selenium."""
 
 import contextlib
 import io
@@ -57,14 +57,14 @@ class Browser:
         self.requests()
         address = page if isinstance(page, str) else page.as_uri()
         self.driver.get(address + (f"#{state}" if state else ""))
-        # The end of the blank page's load may be taken for that of this one.
+        # Otherwise, the end of loading the blank page could be mistaken for this one's.
         is_there = "return document.readyState === 'complete' && location.href"
         WebDriverWait(self.driver, 60).until(
             lambda driver: (driver.execute_script(is_there) or "").startswith(address)
         )
 
     def run(self, script: str, *arguments: Any) -> Any:
-        """What a script returns."""
+        """Runs a script and returns its result."""
         return self.driver.execute_script(script, *arguments)
 
     def all(self, selector: str) -> list[WebElement]:
@@ -76,7 +76,7 @@ class Browser:
         return self.driver.find_element(By.CSS_SELECTOR, selector)
 
     def texts(self, selector: str) -> list[str]:
-        """The text of each element, also where it is not seen."""
+        """The text of each element, even if it is not visible."""
         return [str(e.get_property("textContent")) for e in self.all(selector)]
 
     def click(self, selector: str) -> None:
@@ -89,7 +89,7 @@ class Browser:
         element.click()
 
     def press(self, *keys: str) -> None:
-        """Presses keys, in what has the focus."""
+        """Presses keys in the element that has the focus."""
         for key in keys:
             self.driver.switch_to.active_element.send_keys(getattr(Keys, key, key))
 
@@ -104,13 +104,13 @@ class Browser:
         )
 
     def pixels(self, element: WebElement) -> NDArray[np.uint8]:
-        """What is seen of an element: RGB, of shape `(height, width, 3)`."""
+        """The visible pixels of an element: RGB, of shape `(height, width, 3)`."""
         self.wait_for_media(element)
         with PIL.Image.open(io.BytesIO(element.screenshot_as_png)) as image:
             return np.asarray(image.convert("RGB"))
 
     def window(self) -> NDArray[np.uint8]:
-        """What is seen of the page: RGB, of shape `(height, width, 3)`."""
+        """The visible pixels of the page: RGB, of shape `(height, width, 3)`."""
         self.wait_for_media(self.one("html"))
         content = self.driver.get_screenshot_as_png()
         with PIL.Image.open(io.BytesIO(content)) as image:
@@ -127,11 +127,11 @@ class Browser:
         )
 
     def errors(self) -> list[str]:
-        """What the console has had to complain of since it was last asked."""
+        """The errors in the console since the last call."""
         return [entry["message"] for entry in self.driver.get_log("browser")]
 
     def requests(self) -> list[str]:
-        """What was asked for since that was last asked, apart from `data:` URLs."""
+        """The requests since the last call, except for `data:` URLs."""
         events = (
             json.loads(entry["message"])["message"]
             for entry in self.driver.get_log("performance")
@@ -146,7 +146,7 @@ class Browser:
 
 @contextlib.contextmanager
 def browser(*arguments: str) -> Iterator[Browser]:
-    """A browser, closed in the end; Chromium gets these arguments, too."""
+    """A browser that is closed at the end; Chromium gets the arguments, too."""
     options = Options()
     options.binary_location = str(CHROMIUM)
     for argument in (*_ARGUMENTS, *arguments):

@@ -5,7 +5,7 @@ import pytest
 
 
 def retinanet(bounding_box_format, num_classes=2):
-    """A RetinaNet with random weights, as small as KerasHub lets it be.
+    """A RetinaNet with random weights, as small as KerasHub allows.
 
     It takes images of `(64, 96, 3)`, and finds at most seven boxes in each.
     """
@@ -35,7 +35,7 @@ def retinanet(bounding_box_format, num_classes=2):
             max_detections=7,
         ),
     )
-    # KerasHub begins with a bias by which every box lies far out of the image.
+    # The initial bias of KerasHub places every box far outside of the image.
     for weight in model.box_head.weights:
         if weight.path.endswith("bias"):
             weight.assign(keras.ops.zeros(weight.shape))

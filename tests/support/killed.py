@@ -1,4 +1,4 @@
-"""Trainings in a process of their own, which is killed."""
+"""Trainings in a separate process, which is killed."""
 
 import os
 import signal
@@ -23,18 +23,18 @@ import {module}
 
 
 def uploaded(callback: Any) -> None:
-    """Waits until what was logged so far has arrived."""
+    """Waits until all logged data has arrived."""
     for upload in callback.run_log.uploads.under_way:
         assert upload.done.wait(30)
 
 
 def announce(run: wandb.Run) -> None:
-    """Says which run it is, to the process that waits."""
+    """Prints the id of the run for the waiting process."""
     print(run.id, run.dir, flush=True)
 
 
 def kill(run: wandb.Run, callback: Any, mode: str, versions: int) -> None:
-    """Kills this process, when so many versions have arrived, or are recorded."""
+    """Kills this process when the number of versions has arrived, or is recorded."""
     uploaded(callback)
     [log] = Path(run.settings.sync_dir).glob("*.wandb")
     # W&B writes the log of an offline run to the disk from time to time.
@@ -46,7 +46,7 @@ def kill(run: wandb.Run, callback: Any, mode: str, versions: int) -> None:
 def run_and_kill(
     module: ModuleType, mode: str, monkeypatch: pytest.MonkeyPatch, timeout: float
 ) -> tuple[str, str]:
-    """Calls `train_and_be_killed(mode)` of a module in a process of its own.
+    """Calls `train_and_be_killed(mode)` of a module in a separate process.
 
     Returns:
         The id of its run, and the folder.

@@ -1,4 +1,4 @@
-"""Runs as a page reads them, made without a training: large ones, and several kinds."""
+"""Recorded runs that are made without training: large ones, and several kinds."""
 
 import hashlib
 import io
@@ -84,7 +84,7 @@ class _Run:
 
 
 def recorded_file(content: bytes) -> RecordedFile:
-    """A file with that content."""
+    """A file with the content."""
     digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
     return RecordedFile(digest, len(content), lambda: content)
 

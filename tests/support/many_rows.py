@@ -1,4 +1,4 @@
-"""A run of any size, without a training: for what sizes and times are measured of."""
+"""A run of any size, without training, for measurements of sizes and times."""
 
 import hashlib
 import io
@@ -16,9 +16,10 @@ def many_rows(rows: int, versions: int, side: int = 32) -> RecordedRun:
     """A classifier's run.
 
     Args:
-        rows: How many samples.
-        versions: How many versions their predictions have.
-        side: Of the images, in pixels. They are noise, which no format makes smaller.
+        rows: The number of samples.
+        versions: The number of versions of predictions.
+        side: The height and width of the images, in pixels. The images are noise, which
+            no format compresses.
     """
     rng = np.random.default_rng(0)
     media, images = {}, []

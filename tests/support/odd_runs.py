@@ -1,4 +1,4 @@
-"""An offline run that has all that a page shows, and the same with odd values."""
+"""An offline run with everything that a page shows, and the same with odd values."""
 
 import base64
 import copy
@@ -51,7 +51,7 @@ ODD_VALUES: dict[str, Any] = {
 
 @dataclass
 class Recording:
-    """A run as it was recorded: the records of its log."""
+    """A recorded run: the records of its log."""
 
     folder: Path
     records: list[Any]
@@ -62,12 +62,12 @@ class Recording:
         return dict(json.loads(Path(entry.local_path).read_text()))
 
     def entry(self, name: str) -> Any:
-        """The entry of the manifest of the last artifact that has such a file."""
+        """The entry of a file in the manifest of the last artifact that has it."""
         return self.entries(self.records, name)[-1]
 
     @staticmethod
     def entries(records: list[Any], name: str) -> list[Any]:
-        """The entries of all manifests that have such a file."""
+        """The entries of a file in all manifests that have it."""
         artifacts = (r.artifact for r in records if r.HasField("artifact"))
         found = (e for a in artifacts for e in a.manifest.contents)
         return [entry for entry in found if entry.path == name]
@@ -121,7 +121,7 @@ def gif() -> bytes:
 
 
 def record() -> Recording:
-    """Records a run with all kinds of values, by W&B's own means."""
+    """Records a run with all kinds of values, without our callbacks."""
     rng = np.random.default_rng(0)
 
     def image(caption: str) -> wandb.Image:
@@ -176,7 +176,7 @@ def record() -> Recording:
 
 
 def charts() -> Path:
-    """A run with small numbers, negative bars, and a chart of a table it logs, too."""
+    """A run with small numbers, negative bars, and a chart of a logged table."""
     with wandb.init(mode="offline", name="charts") as run:
         for step in range(3):
             table = wandb.Table(
@@ -190,5 +190,5 @@ def charts() -> Path:
 
 
 def data_url(kind: str, content: bytes) -> str:
-    """What a page holds of a file."""
+    """The `data:` URL of a file in a page."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"

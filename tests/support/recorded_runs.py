@@ -1,4 +1,4 @@
-"""Small runs of all tasks, with names that would like to be markup."""
+"""Small runs of all tasks, with names that look like markup."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ HOSTILE = "</script><img src=x onerror=alert(1)>"
 NAMES = [HOSTILE, "cat & dog", "<!-- ]]> '\" -->"]
 SIZE = (24, 32)  # height, width
 BOX = [4.0, 6.0, 20.0, 16.0]  # In every scene: x_min, y_min, x_max, y_max.
-FOUND = [8.0, 8.0, 28.0, 20.0]  # What the detector always finds.
+FOUND = [8.0, 8.0, 28.0, 20.0]  # The box that the detector always finds.
 EPOCHS = 3
 
 SMALL = np.full((8, 12, 3), 128, np.uint8)
@@ -27,7 +27,7 @@ MIDDLE = {"middle": [6, 4], "width": 4, "height": 2}
 _rng = np.random.default_rng(0)
 GREY = np.full((6, *SIZE, 3), 128, np.uint8)
 MASKS = np.zeros((6, *SIZE), np.int32)
-MASKS[:, 6:16, 4:20] = 1  # Where BOX is.
+MASKS[:, 6:16, 4:20] = 1  # The pixels of BOX.
 
 
 def fit(model: keras.Model, callback: Any, x: Any, y: Any, loss: str = "mse") -> None:
@@ -97,7 +97,7 @@ class WandbClfEvalCallback(WandbEvalCallback):
             self.data_table.add_data(idx, wandb.Image(image), label)
 
     def add_model_predictions(self, epoch):
-        """Adds what the model says to each of them."""
+        """Adds the prediction for each of them."""
         preds = self.model.predict(self.x, verbose=0)
         preds = np.argmax(preds, axis=-1)
 
@@ -132,7 +132,7 @@ def from_the_documentation() -> Path:
 
 
 def plain() -> Path:
-    """A run that logs by W&B's own means, without any callback of ours."""
+    """A run that logs without our callbacks."""
     names = {0: "cat", 1: "dog"}
     with wandb.init(mode="offline", name="plain", config={"a": {"b": 1}}) as run:
         run.define_metric("val/*", step_metric="val/round")
@@ -163,7 +163,7 @@ def plain() -> Path:
 
 
 def bare() -> Path:
-    """A run that logs numbers alone."""
+    """A run that logs only numbers."""
     with wandb.init(mode="offline", name="bare") as run:
         for step in range(3):
             run.log({"loss": 1 / (step + 1)})
@@ -171,6 +171,6 @@ def bare() -> Path:
 
 
 def finished(run: wandb.Run) -> Path:
-    """The folder of a run, when its log is there as a whole."""
+    """Returns the folder of a run once its log is complete."""
     assert wait_for_exit(run, timeout=60)
     return Path(run.settings.sync_dir)

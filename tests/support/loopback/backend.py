@@ -1,4 +1,4 @@
-"""What the server does with a request, what it counts, and what goes wrong."""
+"""The requests of the server: their execution, counters and faults."""
 
 import json
 import threading
@@ -38,10 +38,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Target:
-    """What a request is about.
+    """The subject of a request.
 
     `kind` is `graphql`, `file_stream`, `upload` or `download`, `operation` the name of
-    the GraphQL operation; `owner` and `path` say which file is transferred.
+    the GraphQL operation; `owner` and `path` name the file that is transferred.
     """
 
     kind: str
@@ -61,7 +61,7 @@ class Target:
 
 @dataclass
 class Fault:
-    """What goes wrong with which requests; see `Loopback.fail`."""
+    """A fault of the requests that it matches; see `Loopback.fail`."""
 
     target: str | None
     collection: str | None
@@ -76,7 +76,7 @@ class Fault:
     active: bool = True
 
     def strikes(self, target: Target) -> bool:
-        """Whether this request is hit; counts it."""
+        """Whether the fault strikes this request, which it counts."""
         about = target.collection
         if (
             not self.active
@@ -94,7 +94,7 @@ class Fault:
 
 @dataclass
 class Counters:
-    """What was asked of the server."""
+    """The counts of requests to the server."""
 
     requests: Counter[str] = field(default_factory=Counter)
     operations: Counter[str] = field(default_factory=Counter)
@@ -107,7 +107,7 @@ class Counters:
 
 
 class Backend:
-    """All of a server but HTTP. Whoever calls it holds `lock`."""
+    """The server without HTTP. Callers must hold `lock`."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -117,7 +117,7 @@ class Backend:
         self.control.reset()
 
     def start(self) -> None:
-        """Begin with nothing."""
+        """Begin with empty state."""
         self.store = Store()
         self.schema = Schema(self.store, self.url)
         self.counters = Counters()
@@ -126,7 +126,7 @@ class Backend:
     def find(
         self, kind: str, parts: list[str], operation: Operation | None
     ) -> Target | None:
-        """What a request is about; `parts` are the pieces of its path."""
+        """The subject of a request; `parts` are the pieces of its path."""
         if operation is not None:
             return Target(kind, operation.name, self._about(operation))
         store = self.store
@@ -152,7 +152,7 @@ class Backend:
         return Target(kind, "", owner.collection, owner, "/".join(path))
 
     def strike(self, target: Target | None, request: str) -> list[Fault]:
-        """Count a request and say which faults hit it."""
+        """Count a request and return the faults that strike it."""
         if target is None:
             self.counters.not_found.append(request)
             return []
@@ -233,7 +233,7 @@ class Backend:
     def _by_digest(self, pieces: list[str]) -> tuple[Version | None, list[str]]:
         """The file behind `/artifactsV2/.../<birth id>/<MD5 in hex>/...`.
 
-        Clients of different age put different things before and behind the two.
+        Clients of different versions add different parts before and after the two.
         """
         for version_id, digest in pairwise(pieces):
             path = self.store.digests.get((version_id, digest))
@@ -243,7 +243,7 @@ class Backend:
 
 
 class Control:
-    """What can be asked of a server under `/_loopback/`; see `Loopback`."""
+    """The requests to a server under `/_loopback/`; see `Loopback`."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -257,20 +257,20 @@ class Control:
         self._backend.start()
 
     def reset_counters(self) -> None:
-        """Forget what was counted."""
+        """Forget all counts."""
         self._backend.counters = Counters()
 
     def set_down(self, down: bool) -> None:
-        """Refuse everything, or no longer."""
+        """Refuse every request, or stop refusing."""
         self._backend.is_down = down
 
     def add_fault(self, **values: Any) -> int:
-        """Add a fault and answer its place."""
+        """Add a fault and return its place."""
         self._backend.faults.append(Fault(**values))
         return len(self._backend.faults) - 1
 
     def clear_faults(self) -> None:
-        """Let no fault strike any more."""
+        """Disable all faults."""
         for fault in self._backend.faults:
             fault.active = False
 
@@ -314,7 +314,7 @@ class Control:
         return [run.name for run in self._store.runs.values()]
 
     def run(self, run: str) -> dict[str, Any]:
-        """What is known of a run, but its files' contents and artifacts."""
+        """The data of a run, without artifacts and the contents of files."""
         found = self._store.find_run(run)
         names = ("entity", "project", "display_name", "group", "job_type", "tags")
         return {name: getattr(found, name) for name in names} | {

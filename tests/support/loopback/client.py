@@ -1,4 +1,4 @@
-"""Ask a loopback server what it saw, and tell it what shall go wrong."""
+"""The client of a loopback server, which reads its records and adds faults."""
 
 import json
 import os
@@ -111,7 +111,7 @@ class Loopback:
         return self._call("runs")
 
     def run(self, run: str) -> dict[str, Any]:
-        """What is known of a run.
+        """The data of a run.
 
         `entity`, `project`, `display_name`, `group`, `job_type`, `tags`, `state`,
         `config`, `summary`, `history` and the names of its `files`.
@@ -156,7 +156,7 @@ class Loopback:
         return self._bytes("resolve", version=name, path=path)
 
     def table(self, version: Version | str, name: str) -> dict[str, Any]:
-        """A table of a version, as its file has it: `columns`, `data` and so on."""
+        """The content of the file of a table: `columns`, `data` and so on."""
         table: dict[str, Any] = json.loads(self.resolve(version, f"{name}.table.json"))
         return table
 
@@ -174,22 +174,22 @@ class Loopback:
         return self._bytes("resolve_ref", ref=ref)
 
     def stats(self) -> dict[str, Any]:
-        """What was counted.
+        """The counts of the server.
 
         `requests` by kind and `operations` by name; the number `refused` while down;
-        the `faults` with how often each `struck`; the root fields and the URLs that
-        the server does not have (`unknown`, `not_found`), and `errors` of its own.
+        the `faults` with the number of times that each `struck`; the root fields and
+        URLs that the server does not have (`unknown`, `not_found`), and its `errors`.
         """
         return self._call("stats")
 
     @property
     def operations(self) -> dict[str, int]:
-        """How often each GraphQL operation was asked for."""
+        """The number of requests of each GraphQL operation."""
         return self.stats()["operations"]
 
     @property
     def unknown(self) -> list[str]:
-        """The root fields of GraphQL that were asked for and are not there."""
+        """The requested root fields of GraphQL that the server does not have."""
         return self.stats()["unknown"]
 
     def fail(
@@ -208,18 +208,18 @@ class Loopback:
         Args:
             target: The name of a GraphQL operation, or a kind of request (`graphql`,
                 `file_stream`, `upload`, `download`), or None for all.
-            status: The HTTP status of the answer. Those that clients retry tell them
-                to do so at once.
-            drop: Close the connection instead: of an upload half way, and it is not
-                kept; of a download half way; of anything else after it was carried
-                out, so that only the answer is lost.
+            status: The HTTP status of the answer. If clients retry it, the answer tells
+                them to do so at once.
+            drop: Close the connection instead. An upload is interrupted half way, and
+                not kept; a download is interrupted half way; any other request is
+                carried out, so that only the answer is lost.
             collection: Only requests about this artifact.
             type: Only requests about artifacts of this type.
-            times: Stop after so many failures.
+            times: The number of failures after which the fault stops.
             every: Let only each n-th matching request fail.
 
         Returns:
-            A number: the place of the fault in `stats()["faults"]`.
+            The place of the fault in `stats()["faults"]`.
         """
         return self._call(
             "add_fault",
@@ -254,7 +254,7 @@ class Loopback:
         )
 
     def faulted(self, fault: int) -> int:
-        """How often a fault struck."""
+        """The number of times that a fault struck."""
         return self.stats()["faults"][fault]["struck"]
 
     def clear_faults(self) -> None:
@@ -305,7 +305,7 @@ class Loopback:
 
 @contextmanager
 def spawn() -> Iterator[Loopback]:
-    """Run a server in a process of its own."""
+    """Run a server in a separate process."""
     path = str(Path(__file__).parents[1])
     process = subprocess.Popen(
         [sys.executable, "-m", "loopback"],

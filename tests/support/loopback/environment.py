@@ -1,4 +1,4 @@
-"""An environment for wandb in which it knows nothing but a loopback backend."""
+"""An environment in which wandb knows only a loopback backend."""
 
 import os
 import subprocess
@@ -54,7 +54,7 @@ def sync_run(run_dir: Path | str) -> str:
         run_dir: The run's folder (`offline-run-...`), or `run.dir`.
 
     Returns:
-        What the command printed.
+        The output of the command.
 
     Raises:
         RuntimeError: The command failed.

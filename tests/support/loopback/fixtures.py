@@ -1,4 +1,4 @@
-"""Pytest fixtures: a loopback backend and a W&B environment of its own.
+"""Pytest fixtures: a loopback backend, and a separate environment for W&B.
 
 Use it by `pytest_plugins = ["loopback.fixtures"]` in the root `conftest.py`.
 """
@@ -18,9 +18,9 @@ from loopback.server import serve
 
 @pytest.fixture
 def loopback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
-    """A fresh backend, and wandb set up to know nothing but it.
+    """A fresh backend, and wandb set up to know only this backend.
 
-    It holds for offline runs too (`wandb.init(mode="offline")`). After the test the
+    It works for offline runs too (`wandb.init(mode="offline")`). After the test the
     active run is finished and wandb's service is stopped.
     """
     import wandb
@@ -41,7 +41,7 @@ def loopback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopba
 def offline_run(home: Path) -> Iterator[Any]:
     """An offline run below `home`, for the fixture of a whole module.
 
-    There is no backend: what is logged, the tests look at on its way there.
+    There is no backend: the tests read the values as they are logged.
     """
     import wandb
 
@@ -58,7 +58,7 @@ def offline_environment(home: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def wandb_at(url: str, home: Path) -> Iterator[None]:
-    """wandb set up to know nothing but a backend, for the fixture of a whole module."""
+    """wandb set up to know only a backend, for the fixture of a whole module."""
     with pytest.MonkeyPatch.context() as patch:
         _set_environment(patch, url, home)
         yield
@@ -76,7 +76,7 @@ def _set_environment(patch: pytest.MonkeyPatch, url: str, home: Path) -> None:
 
 @pytest.fixture
 def warned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the user is warned of, as if nothing had been said before."""
+    """The warnings to the user, as if none had been shown before."""
     import wandb
 
     texts: list[str] = []

@@ -24,7 +24,7 @@ FEATURES = (
     "TOTAL_COUNT_IN_FILE_CONNECTION",
     "USE_ARTIFACT_WITH_ENTITY_AND_PROJECT_INFORMATION",
 )
-"""What the server says it can do (names of `ServerFeature` in wandb's protocol)."""
+"""The features of the server (names of `ServerFeature` in wandb's protocol)."""
 
 FIELDS = {
     "Artifact": "aliases historyStep tags ttlDurationSeconds ttlIsInherited",

@@ -1,4 +1,4 @@
-"""The HTTP side: it reads requests, spoils some, and has the backend do the others."""
+"""The HTTP side: it reads requests, lets some fail, and gives others to the backend."""
 
 import gzip
 import json
@@ -32,10 +32,10 @@ class Handler(BaseHTTPRequestHandler):
     server: "Server"
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing: the tests' output is not the place."""
+        """Log nothing, because it would clutter the output of tests."""
 
     def do_GET(self) -> None:
-        """Downloads, and where they are, which is what W&B's page asks first."""
+        """Downloads, and their URLs, which W&B's page requests first."""
         url = urlsplit(self.path)
         if "redirect=false" in url.query:
             self._send(Answer.json({"url": self.server.backend.url + url.path}))
@@ -57,7 +57,7 @@ class Handler(BaseHTTPRequestHandler):
                 self._serve("file_stream")
 
     def do_OPTIONS(self) -> None:
-        """A browser asks whether a page from elsewhere may ask."""
+        """The preflight request of a browser for a page of another origin."""
         self._send(Answer(204, b""))
 
     def _serve(self, kind: str) -> None:

@@ -1,4 +1,4 @@
-"""What the loopback server remembers: runs, artifacts, and the bytes of files."""
+"""The data of the loopback server: runs, artifacts, and the bytes of files."""
 
 import base64
 import hashlib
@@ -13,16 +13,16 @@ from loopback.graphql import GraphQLError
 
 
 class NotFoundError(LookupError):
-    """Nothing of that name was uploaded or committed."""
+    """There is no upload or version of that name."""
 
 
 def now() -> str:
-    """The time as W&B writes it."""
+    """The time in W&B's form."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def global_id(kind: str, number: int) -> str:
-    """An id as W&B makes them: base64 of `<kind>:<number>`."""
+    """An id in W&B's form: base64 of `<kind>:<number>`."""
     return base64.b64encode(f"{kind}:{number}".encode()).decode()
 
 
@@ -310,7 +310,7 @@ class Store:
         return version
 
     def put_file(self, version: Version, path: str, data: bytes) -> None:
-        """Keep an uploaded file, if it is what was announced."""
+        """Keep an uploaded file, if it has the announced content."""
         announced = self.expected.get((version.id, path))
         if md5(data) != announced:
             raise ValueError(

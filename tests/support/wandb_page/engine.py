@@ -2,9 +2,9 @@
 
     python engine.py < asked.json > answer.json
 
-What is asked is a list of `[entity, project, collection, commit, path]`; the answer has
-for each of them `rows`, `types` by column, and `images` by column: for each cell its
-layers, as the engine has them, and the files that do not open.
+The input is a list of `[entity, project, collection, commit, path]`. For each of them
+the output has `rows`, `types` by column, and `images` by column: the engine's layers
+of each cell, and the files that do not open.
 """
 
 import json
@@ -24,7 +24,7 @@ context_state._eager_mode.set(False)
 
 
 def read(entity, project, collection, commit, path):
-    """What the engine makes of one table."""
+    """Reads one table by the engine."""
     place = artifact_wandb.WeaveWBArtifactURI(collection, commit, entity, project)
     artifact = artifact_wandb.WandbArtifact(collection, uri=place)
     found = tables._get_table_like_awl_from_file(artifact.path_info(path))
@@ -40,7 +40,7 @@ def read(entity, project, collection, commit, path):
 
 
 def image(artifact, cell):
-    """The layers of an image, and the files of it that do not open."""
+    """The layers of an image, and its files that do not open."""
     cell = cell if isinstance(cell, dict) else vars(cell)
     boxes = {name: found for name, found in (cell["boxes"] or {}).items() if found}
     masks = {name: mask for name, mask in (cell["masks"] or {}).items() if mask}
@@ -58,7 +58,7 @@ def image(artifact, cell):
 
 
 def opened(artifact, path):
-    """Why the file of an image does not open; None if it does."""
+    """The reason why the file of an image does not open; None if it opens."""
     try:
         found = artifact.path_info(path)
         PIL.Image.open(found.artifact.path(found.path)).load()
@@ -68,7 +68,7 @@ def opened(artifact, path):
 
 
 def main():
-    """Answers all that is asked."""
+    """Reads all tables of the input."""
     with wandb_api.from_environment():
         json.dump([read(*asked) for asked in json.load(sys.stdin)], out)
 

@@ -28,7 +28,7 @@ def python() -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache / "wandb-eval-tests" / digest
     with _locked(folder.with_suffix(".lock")):
-        # Written last, so that an environment that is half made is made again.
+        # Written last, so that an incomplete environment is made again.
         done, found = folder / "done", folder / "bin" / "python"
         if not done.exists():
             shutil.rmtree(folder, ignore_errors=True)

@@ -16,8 +16,8 @@ from wandb_page.reading import weave_environment
 
 SERVER = Path(__file__).parent / "server.py"
 NOWHERE_ELSE = "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"
-SECONDS = 120  # At most, until a table is drawn.
-STILL = 2.0  # Seconds without a change: it is drawn.
+SECONDS = 120  # The longest wait until a table is drawn.
+STILL = 2.0  # Seconds without a change after which the table counts as drawn.
 
 _WATCH = """
 window.asked = 0;
@@ -63,9 +63,9 @@ class Pages:
 
         Args:
             expression: W&B's expression for its rows.
-            width: Of the page, in pixels.
-            height: Of the page, in pixels.
-            large: Whether rows are large, rather than as high as they are at first.
+            width: The width of the page, in pixels.
+            height: The height of the page, in pixels.
+            large: Whether rows are large, instead of their initial height.
 
         Returns:
             The picture, of shape `(height, width, 3)`, RGB.
@@ -82,7 +82,7 @@ class Pages:
         return self._opened.window()
 
     def _wait(self) -> None:
-        """Waits until the page asks for nothing, and looks the same for a while."""
+        """Waits until the page sends no requests, and does not change for a while."""
         end = time.monotonic() + SECONDS
         seen, since = None, time.monotonic()
         while time.monotonic() < end:
@@ -102,8 +102,8 @@ def pages(url: str, home: Path) -> Iterator[Pages]:
     """W&B's pages of the tables on a loopback server.
 
     Args:
-        url: Where the server is.
-        home: A folder for what weave downloads.
+        url: The address of the server.
+        home: A folder for the downloads of weave.
 
     Raises:
         NotInstalledError: The page can't be installed.

@@ -1,4 +1,4 @@
-"""Tables as W&B's query engine reads them."""
+"""Reads tables by W&B's query engine."""
 
 import json
 import os
@@ -12,16 +12,16 @@ ENGINE = Path(__file__).parent / "engine.py"
 
 
 def read(url: str, asked: list[list[str]], home: Path) -> list[dict[str, Any]]:
-    """What W&B's engine makes of tables on a loopback server; see `engine`.
+    """Reads tables on a loopback server by W&B's engine; see `engine`.
 
     Args:
-        url: Where the server is.
+        url: The address of the server.
         asked: The tables, each as `[entity, project, collection, commit, path]`.
-        home: A folder for what the engine downloads.
+        home: A folder for the downloads of the engine.
 
     Raises:
         NotInstalledError: The engine can't be installed.
-        RuntimeError: It does not read them.
+        RuntimeError: The engine can't read the tables.
     """
     done = subprocess.run(
         [python(), "-I", str(ENGINE)],
@@ -38,7 +38,7 @@ def read(url: str, asked: list[list[str]], home: Path) -> list[dict[str, Any]]:
 
 
 def weave_environment(url: str, home: Path) -> dict[str, str]:
-    """The environment variables with which weave knows nothing but that server."""
+    """The environment variables with which weave knows only that server."""
     ours = ("WANDB_", "WEAVE_")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     return kept | {
