@@ -1,8 +1,8 @@
-"""Makes the pictures of reports in docs/images, of what the three examples log.
+"""Makes the pictures of reports in docs/images, from the runs of the three examples.
 
     uv run docs/screenshots.py [FOLDER]
 
-It runs the examples, which takes minutes, unless FOLDER has their runs already, one in
+It runs the examples, which takes minutes, unless FOLDER already has their runs, one in
 `classify`, one in `detect` and one in `segment`. It needs chromium and chromium-driver.
 """
 
@@ -33,7 +33,7 @@ SEGMENTATION = """
 document.querySelectorAll(".thumb")[3].click();
 """
 PICTURES = {
-    # name: the example, what is done on its page, dark
+    # name: the example, the actions on its page, dark
     "classification": ("classify", CLASSIFICATION, False),
     "confusion": ("classify", "document.querySelector('#charts').scrollIntoView()", 0),
     "detection": ("detect", DETECTION, False),
@@ -42,7 +42,7 @@ PICTURES = {
 
 
 def record(folder: Path) -> None:
-    """Runs the examples, each with a folder of its own for its run."""
+    """Runs the examples, each with a separate folder for its run."""
     for name in ("classify", "detect", "segment"):
         own = folder / name
         own.mkdir(parents=True)
@@ -52,7 +52,7 @@ def record(folder: Path) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Writes the pictures, and says how large they are."""
+    """Writes the pictures, and prints their sizes."""
     with tempfile.TemporaryDirectory() as scratch, browser.browser() as opened:
         folder = Path(arguments[0] if arguments else scratch)
         if not arguments:
@@ -72,7 +72,7 @@ def main(arguments: list[str]) -> None:
 
 
 def save(pixels: np.ndarray, path: Path) -> None:
-    """Saves a picture; with 256 colours, if that is needed for its size."""
+    """Saves a picture; with 256 colours, if it would be too large otherwise."""
     image = PIL.Image.fromarray(pixels)
     image.save(path, optimize=True)
     if path.stat().st_size >= MOST_BYTES:

@@ -1,4 +1,4 @@
-"""What the site needs beyond mkdocs.yml: where its pages are, and doctests as code."""
+"""Extends mkdocs.yml: the places of the pages of the site, and doctests as code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DOCTEST = re.compile(r"^>>> .*(?:\n.+)*", re.MULTILINE)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Lays out the pages as they lie in the repository: so links are right in both."""
+    """Places the pages as in the repository, so that links are right in both."""
     for file in list(files):
         if file.src_dir == config.docs_dir:
             files.remove(file)
@@ -36,7 +36,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 class Doctests(griffe.Extension):
     """Shows the examples in docstrings as code.
 
-    They begin at the margin, as Keras' do; to Markdown, `>>>` would be a quotation.
+    They begin at the margin, as in Keras; in Markdown, `>>>` would be a quotation.
     """
 
     def on_instance(self, *, obj: griffe.Object, **kwargs: Any) -> None:

@@ -2,8 +2,8 @@
 
     uv run docs/wandb_screenshots.py [FOLDER]
 
-FOLDER is as for `screenshots.py`, and so is what it needs. The page is the one that W&B
-published in the package weave in 2024; it gets an environment of its own.
+FOLDER and the requirements are those of `screenshots.py`. The page is the one that W&B
+published in the package weave in 2024; it gets a separate environment.
 """
 
 import shutil
@@ -28,7 +28,7 @@ TABLES = {
 
 
 def main(arguments: list[str]) -> None:
-    """Writes the pictures, and says how large they are."""
+    """Writes the pictures, and prints their sizes."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(arguments[0] if arguments else scratch)
         if not arguments:
@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> None:
             runs = {}
             for example, _ in TABLES.values():
                 (run,) = (folder / example / "wandb").glob("offline-run-*")
-                # A copy: a run that was sent is not sent again.
+                # A copy, because a run that was sent is not sent again.
                 sync_run(shutil.copytree(run, home / run.name))
                 runs[example] = run.name.rpartition("-")[2]
             with pages(server.url, home) as page:

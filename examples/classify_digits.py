@@ -1,8 +1,8 @@
 """Watch a small CNN learn to read handwritten digits, epoch by epoch.
 
 Trains on scikit-learn's digits (8x8 pixels, real handwriting) for five epochs, which
-takes less than a minute on two cores, and logs what the model predicts after each one.
-It needs no account: W&B runs offline, and the last lines say how to send the run later.
+takes less than a minute on two cores, and logs the predictions after each epoch. It
+needs no account: W&B runs offline, and the last lines show how to send the run later.
 
     uv run examples/classify_digits.py
 """
@@ -40,7 +40,7 @@ def build_model() -> keras.Model:
 
 
 def most_confused(callback: WandbClassificationEvalCallback) -> list[str]:
-    """The three pairs of classes that are confused most often, in words."""
+    """Describes the three pairs of classes that are confused most often."""
     metrics = callback.evaluation.metrics
     return [
         f"{NAMES[pair.actual]} taken for {NAMES[pair.predicted]} (times: {pair.count})"
@@ -49,7 +49,7 @@ def most_confused(callback: WandbClassificationEvalCallback) -> list[str]:
 
 
 def hardest(callback: WandbClassificationEvalCallback) -> list[str]:
-    """The three samples that the model gets most wrong, in words."""
+    """Describes the three samples that the model gets most wrong."""
     found = callback.evaluation.hardest
     names = ("label", "pred", "score", "loss")
     rows = zip(found.index, *(found.scores[name] for name in names), strict=True)
@@ -60,7 +60,7 @@ def hardest(callback: WandbClassificationEvalCallback) -> list[str]:
 
 
 def main() -> None:
-    """Trains, and says what was logged."""
+    """Trains, and prints a summary."""
     keras.utils.set_random_seed(0)
     images, labels = load_digits(return_X_y=True)
     images = (images.reshape(-1, 8, 8, 1) / 16).astype("float32")

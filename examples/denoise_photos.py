@@ -1,8 +1,8 @@
-"""Watch a small CNN learn to take the noise out of photographs.
+"""Watch a small CNN learn to remove noise from photographs.
 
 Trains on windows of scikit-learn's two sample photographs, which takes about a minute
-on two cores, and logs what the model makes of them after each epoch. It needs no
-account: W&B runs offline, and the last lines say how to send the run later.
+on two cores, and logs the predicted images after each epoch. It needs no account: W&B
+runs offline, and the last lines show how to send the run later.
 
     uv run examples/denoise_photos.py
 """
@@ -42,7 +42,7 @@ def with_noise(images: np.ndarray, seed: int) -> np.ndarray:
 
 
 def build_model() -> keras.Model:
-    """A small CNN that puts out the input, less the noise that it finds."""
+    """A small CNN that subtracts the predicted noise from the input."""
     images = keras.Input((SIZE, SIZE, 3))
     x = images
     for _ in range(3):
@@ -52,7 +52,7 @@ def build_model() -> keras.Model:
 
 
 def main() -> None:
-    """Trains, and says what was logged."""
+    """Trains, and prints a summary."""
     keras.utils.set_random_seed(0)
     photos = load_sample_images().images
     halves = [photo.shape[1] * 2 // 3 for photo in photos]

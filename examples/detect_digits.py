@@ -1,9 +1,9 @@
 """Watch a small detector learn to find handwritten digits on photographs.
 
-The detector is anchor-free, as CenterNet is (https://arxiv.org/abs/1904.07850): for
-each cell of 8x8 pixels it says which digit has its middle there, and how far the
-digit's box reaches. It trains for about two minutes on two cores. W&B runs offline, so
-no account is needed; a picture of what it finds is saved as well.
+The detector is anchor-free, like CenterNet (https://arxiv.org/abs/1904.07850): for each
+cell of 8x8 pixels it predicts the digit whose middle is there, and the extent of the
+digit's box. It trains for about two minutes on two cores. W&B runs offline, so no
+account is needed; a picture of the predicted boxes is saved, too.
 
     uv run examples/detect_digits.py
 """
@@ -37,7 +37,7 @@ EVERY_N_EPOCHS = 2
 
 
 def build_model() -> keras.Model:
-    """From images to cells: ten scores and four distances for each."""
+    """A CNN that predicts ten scores and four distances for each cell."""
 
     def block(x, filters, strides=1):
         x = layers.Conv2D(filters, 3, strides, padding="same", use_bias=False)(x)
@@ -50,7 +50,7 @@ def build_model() -> keras.Model:
     x = block(block(x, 64, strides=2), 64)
     for _ in range(2):
         x = layers.Add()([x, block(block(x, 64), 64)])
-    # Almost every cell is empty: begin with scores of one in a hundred.
+    # Almost every cell is empty, so the initial scores are one in a hundred.
     rare = keras.initializers.Constant(-4.6)
     scores = layers.Conv2D(NUM_CLASSES, 1, bias_initializer=rare)(block(x, 64))
     distances = layers.Conv2D(4, 1)(block(x, 64))
@@ -58,12 +58,12 @@ def build_model() -> keras.Model:
 
 
 def encode(scenes: Scenes) -> np.ndarray:
-    """Boxes as the cells that the model should put out.
+    """Converts boxes to the cells that the model should predict.
 
     Returns:
-        float32 array of shape `(scenes, rows, columns, 15)`: how near the middle of a
-        digit of each class is (1 in its cell), the logarithms of the distances to the
-        left, upper, right and lower side in cells, and whether there is a box at all.
+        float32 array of shape `(scenes, rows, columns, 15)`: the proximity to the
+        middle of a digit of each class (1 in its cell), the logarithms of the distances
+        to the left, upper, right and lower side in cells, and whether there is a box.
     """
     rows, columns = np.mgrid[: GRID[0], : GRID[1]]
     x, y = columns + 0.5, rows + 0.5
@@ -83,7 +83,7 @@ def encode(scenes: Scenes) -> np.ndarray:
 
 
 def loss(y_true, y_pred):
-    """Focal loss for the scores, L1 for the distances where there is a box."""
+    """Focal loss for the scores, and L1 for the distances in cells with a box."""
     near, wanted = y_true[..., :NUM_CLASSES], y_true[..., NUM_CLASSES:-1]
     has_box = y_true[..., -1:]
     logits, distances = y_pred[..., :NUM_CLASSES], y_pred[..., NUM_CLASSES:]
@@ -150,7 +150,7 @@ def save_contact_sheet(model: keras.Model, scenes: Scenes, path: Path) -> None:
 def in_words(
     callback: WandbDetectionEvalCallback, history: dict[str, list[float]]
 ) -> list[str]:
-    """How many predictions are wrong in which way, and the hardest scenes."""
+    """Describes the errors of predictions, and the hardest scenes."""
     kinds = [*ERROR_TYPES[1:], "missed"]
     counts = (f"{kind} {history[f'eval/errors/{kind}'][-1]}" for kind in kinds)
     hardest = ", ".join(map(str, callback.evaluation.hardest.index[:5]))
@@ -158,7 +158,7 @@ def in_words(
 
 
 def main() -> None:
-    """Trains, and says what was logged."""
+    """Trains, and prints a summary."""
     keras.utils.set_random_seed(0)
     train = make_scenes(4000, "train")
     held_out = make_scenes(200, "held_out")
@@ -185,7 +185,7 @@ def main() -> None:
         )
         folder = os.path.relpath(run.settings.sync_dir)
 
-    # What the callback measures is in the logs of `fit`.
+    # The metrics of the callback are in the logs of `fit`.
     epochs = range(EVERY_N_EPOCHS - 1, EPOCHS, EVERY_N_EPOCHS)
     figures = dict(zip(epochs, history.history["eval/AP50"], strict=True))
     sheet = Path(__file__).parent / "out" / "detect_digits.png"

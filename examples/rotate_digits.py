@@ -1,9 +1,9 @@
-"""Watch a small CNN learn by which angle a handwritten digit is rotated.
+"""Watch a small CNN learn the angle of rotated handwritten digits.
 
 Trains on scikit-learn's digits (8x8 pixels, real handwriting), enlarged and rotated by
--60 to 60 degrees, which takes less than a minute on two cores, and logs what the model
-predicts after each epoch. It needs no account: W&B runs offline, and the last lines say
-how to send the run later.
+-60 to 60 degrees, which takes less than a minute on two cores, and logs the predictions
+after each epoch. It needs no account: W&B runs offline, and the last lines show how to
+send the run later.
 
     uv run examples/rotate_digits.py
 """
@@ -24,7 +24,7 @@ from wandb_eval.regression import WandbRegressionEvalCallback
 EPOCHS = 5
 SIZE = 24
 LARGEST = 60
-ROUND = (0, 1, 8)  # Digits whose angle is hard to see, for anyone.
+ROUND = (0, 1, 8)  # Digits whose angle is hard to see.
 
 
 def rotated_digits() -> tuple[np.ndarray, np.ndarray]:
@@ -60,7 +60,7 @@ def build_model() -> keras.Model:
 
 
 def main() -> None:
-    """Trains, and says what was logged."""
+    """Trains, and prints a summary."""
     keras.utils.set_random_seed(0)
     images, angles = rotated_digits()
     num_val = len(images) // 4

@@ -25,7 +25,7 @@ CLASS_NAMES = [str(digit) for digit in range(10)]
 IMAGE_SIZE = (96, 128)  # height, width
 DIGIT_HEIGHTS = (20, 44)  # pixels, before the digit is cropped to its ink
 DIGITS_PER_SCENE = (0.05, 0.2, 0.25, 0.25, 0.25)  # chances of 0, 1, 2, 3 and 4
-TRAIN_HEIGHT = 0.7  # the part of each photograph that training sees
+TRAIN_HEIGHT = 0.7  # the part of each photograph for training
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ def make_scenes(count: int, split: Split = "train", seed: int = 0) -> Scenes:
     """Draws scenes of zero to four digits whose ink does not overlap.
 
     Args:
-        count: How many scenes to draw.
-        split: `"train"` or `"held_out"`: which digits and backgrounds to use.
+        count: The number of scenes to draw.
+        split: The split of the digits and backgrounds: `"train"` or `"held_out"`.
         seed: The same seed gives the same scenes.
 
     Returns:
@@ -101,8 +101,8 @@ def load_split_digits(split: Split) -> tuple[np.ndarray, np.ndarray]:
         split: `"train"` (three quarters of the digits) or `"held_out"` (the others).
 
     Returns:
-        The digits, float32 of shape (n, 8, 8) from 0 (paper) to 1 (ink), and which
-        digits they are, int64 of shape (n,).
+        The digits, float32 of shape (n, 8, 8) from 0 (paper) to 1 (ink), and their
+        labels, int64 of shape (n,).
 
     Raises:
         ValueError: `split` is neither of the two.

@@ -2,7 +2,7 @@
 
 Eleven classes: the background and ten digits. It trains for about two minutes on two
 cores. W&B runs offline, so no account is needed; a picture of images, true masks,
-predicted masks and where they disagree is saved as well.
+predicted masks and their differences is saved, too.
 
     uv run examples/segment_digits.py
 """
@@ -33,10 +33,10 @@ EVERY_N_EPOCHS = 2
 
 
 def build_model() -> keras.Model:
-    """A U-Net (https://arxiv.org/abs/1505.04597) that puts out logits.
+    """A U-Net (https://arxiv.org/abs/1505.04597) that predicts logits.
 
-    To them it adds those of its coarsest level, as FCNs do
-    (https://arxiv.org/abs/1411.4038): so it learns sooner which digit is where.
+    It adds the logits of its coarsest level, like FCNs
+    (https://arxiv.org/abs/1411.4038), to learn the places of digits sooner.
     """
 
     def block(x, filters, strides=1):
@@ -60,10 +60,10 @@ def build_model() -> keras.Model:
 
 
 def loss(y_true, y_pred):
-    """Cross-entropy: whether a pixel is of a digit, and if so, of which one.
+    """Cross-entropy for digit or background, and for the class of a digit.
 
-    The second part is a mean over the pixels of digits alone: these are few, and in a
-    mean over all pixels they would hardly count.
+    The second part is a mean over only the pixels of digits, because these are few, and
+    would hardly count in a mean over all pixels.
     """
     labels = ops.cast(y_true, "int32")
     is_digit = ops.cast(labels > 0, "float32")
@@ -79,7 +79,7 @@ def loss(y_true, y_pred):
 
 
 def save_contact_sheet(model: keras.Model, scenes: Scenes, path: Path) -> None:
-    """Saves six scenes: image, truth, prediction, and where they disagree."""
+    """Saves six scenes: image, truth, prediction, and their differences."""
     several = [i for i, labels in enumerate(scenes.labels) if len(labels) > 1][:6]
     predicted = model.predict(scenes.images[several], verbose=0).argmax(axis=-1)
     scale = 3
@@ -102,7 +102,7 @@ def save_contact_sheet(model: keras.Model, scenes: Scenes, path: Path) -> None:
 
 
 def in_words(callback: WandbSegmentationEvalCallback) -> list[str]:
-    """The scenes that the model gets most wrong, and the class that is worst there."""
+    """Describes the scenes that the model gets most wrong, and their worst class."""
     found = callback.evaluation.hardest
     scores = zip(
         found.index, found.scores["mean_iou"], found.scores["worst_class"], strict=True
@@ -114,7 +114,7 @@ def in_words(callback: WandbSegmentationEvalCallback) -> list[str]:
 
 
 def main() -> None:
-    """Trains, and says what was logged."""
+    """Trains, and prints a summary."""
     keras.utils.set_random_seed(0)
     train = make_scenes(3000, "train")
     held_out = make_scenes(200, "held_out")
@@ -137,7 +137,7 @@ def main() -> None:
         history = model.fit(train.images, train.masks, 16, EPOCHS, callbacks=[callback])
         folder = os.path.relpath(run.settings.sync_dir)
 
-    # What the callback measures is in the logs of `fit`.
+    # The metrics of the callback are in the logs of `fit`.
     epochs = range(EVERY_N_EPOCHS - 1, EPOCHS, EVERY_N_EPOCHS)
     figures = dict(zip(epochs, history.history["eval/mean_iou"], strict=True))
     sheet = Path(__file__).parent / "out" / "segment_digits.png"
