@@ -1,4 +1,4 @@
-"""What is trained in the benchmark: data, and models whose predictions are known."""
+"""The trainings of the benchmark: data, and models with known predictions."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def photographs(count: int, size: int) -> NDArray[np.uint8]:
     """Cuts windows out of scikit-learn's two sample photographs.
 
     Each image has its number in the first two values of its first pixel, so that a
-    model can know which one it is given.
+    model can recognize it.
 
     Args:
-        count: How many.
-        size: Height and width they are scaled to, by averaging.
+        count: The number of windows.
+        size: The height and width to which they are scaled, by averaging.
 
     Returns:
         Array of shape `(count, size, size, 3)`.
@@ -44,7 +44,7 @@ def photographs(count: int, size: int) -> NDArray[np.uint8]:
 
 
 def truth(task: str, count: int, size: int) -> Any:
-    """The targets of so many images: labels, a dictionary of boxes, or masks."""
+    """The targets of the images: labels, a dictionary of boxes, or masks."""
     rng = np.random.default_rng(1)
     classes = NUM_CLASSES[task]
     if task == "classification":
@@ -67,7 +67,7 @@ def truth(task: str, count: int, size: int) -> Any:
 
 
 class Lookup(keras.layers.Layer):
-    """Puts out what it holds for each image, by the number in the first pixel.
+    """Returns stored outputs for each image, by the number in the first pixel.
 
     Args:
         content: Arrays by name; the first axis is the number of the image.
@@ -89,7 +89,7 @@ class Lookup(keras.layers.Layer):
         self.hold(content)
 
     def hold(self, content: dict[str, NDArray[Any]]) -> None:
-        """Replaces what it holds."""
+        """Replaces the stored outputs."""
         for name, values in content.items():
             self.content[name].assign(values)
 
@@ -112,17 +112,17 @@ class Untrained(keras.Model):  # type: ignore[misc]
 
 
 class Case:
-    """A task with validation data, and a model with predictions that are never wrong.
+    """A task with validation data, and a model whose predictions are nearly right.
 
-    The predictions are the truth with some noise, other ones in each epoch.
+    The predictions are the truth with some noise, which differs in each epoch.
 
     Args:
         task: One of `TASKS`.
-        count: How many images.
-        size: Their height and width.
-        realistic: Whether predicting costs what it does in real life: the images go
-            through a MobileNetV2, or, for segmentation, through a small U-Net. Else it
-            costs next to nothing.
+        count: The number of images.
+        size: The height and width of the images.
+        realistic: Whether predicting takes realistic time: the images go through a
+            MobileNetV2, or, for segmentation, through a small U-Net. Otherwise it takes
+            almost no time.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class Case:
             outputs = outputs["scores"]
         self.model = Untrained(images, outputs)
         self.model.compile()
-        # Tracing the graph is nobody's time.
+        # No side is charged for tracing the graph.
         self.model.predict_on_batch(self.x[:BATCH_SIZE])
         if count % BATCH_SIZE:
             self.model.predict_on_batch(self.x[: count % BATCH_SIZE])
@@ -174,7 +174,7 @@ class Case:
             scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
             return {"scores": scores.astype(np.float32)}
         if self.task == "detection":
-            # Each true box is found two or three times, more or less well.
+            # Two or three predictions of different quality find each true box.
             which = np.arange(_PREDICTED_BOXES) % _TRUE_BOXES
             boxes, labels = self.y["boxes"][:, which], self.y["labels"][:, which]
             noise = rng.normal(scale=0.01 * self.size, size=boxes.shape)
@@ -189,7 +189,7 @@ class Case:
 
 
 def mobile_net(images: Any, channels: int) -> Any:
-    """A MobileNetV2 of random weights, of shape `(batch, channels)`."""
+    """The outputs of a random MobileNetV2, of shape `(batch, channels)`."""
     layers = keras.layers
     x = layers.Rescaling(1 / 127.5, offset=-1)(images)
     x = keras.applications.MobileNetV2(
@@ -199,7 +199,7 @@ def mobile_net(images: Any, channels: int) -> Any:
 
 
 def u_net(images: Any, channels: int) -> Any:
-    """A U-Net of four levels, of shape `(batch, height, width, channels)`."""
+    """The outputs of a U-Net of four levels, `(batch, height, width, channels)`."""
     layers = keras.layers
 
     def convolution(x: Any, filters: int) -> Any:

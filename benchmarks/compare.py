@@ -1,13 +1,13 @@
-"""Compares how long training waits for our callbacks, and for W&B's own class.
+"""Compares the time that training waits for our callbacks and for W&B's own class.
 
     uv run benchmarks/compare.py                        # in under ten minutes
     uv run benchmarks/compare.py --parts sweep memory   # some minutes more
     uv run benchmarks/compare.py --parts scale          # COCO, ImageNet, Cityscapes
-    uv run benchmarks/compare.py --parts fit            # what an epoch takes longer
+    uv run benchmarks/compare.py --parts fit            # additional time of an epoch
     uv run benchmarks/compare.py --parts slices         # the search for weak slices
     uv run benchmarks/compare.py --render               # writes README.md
 
-README.md says what is measured, and how.
+README.md describes the measurements.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ _PACKAGES = (
 
 
 class Bench:
-    """What the parts measure with: processes of their own, and a backend.
+    """The means of measuring of all parts: fresh processes, and a backend.
 
-    A process is forked from one that has imported everything and done nothing else:
-    importing takes longer than most measurements.
+    A process is forked from one that has only imported all modules, because importing
+    takes longer than most measurements.
 
     Args:
-        url: Where the loopback backend is.
-        processes: Runs each call in a fresh process.
+        url: The address of the loopback backend.
+        processes: The pool that runs each call in a fresh process.
         args: The command line.
     """
 
@@ -66,13 +66,13 @@ class Bench:
         self._processes = processes
 
     def call(self, module: str, function: str, *args: Any, **kwargs: Any) -> Any:
-        """Calls a function of a module of the benchmark in a process of its own."""
+        """Calls a function of a module of the benchmark in a separate process."""
         return self._processes.submit(
             call_here, module, function, *args, **kwargs
         ).result()
 
     def measure(self, task: str, side: str, **what: Any) -> dict[str, float]:
-        """`measure.measure`."""
+        """Calls `measure.measure`."""
         figures: dict[str, float] = self.call(
             "measure", "measure", self.url, task, side, **what
         )
@@ -84,7 +84,7 @@ class Bench:
         return figures
 
     def fit(self, row: str, backend: str) -> dict[str, float]:
-        """`fit.measure_fit` by an interpreter of its own, for its backend of Keras."""
+        """Calls `fit.measure_fit` in a new interpreter, with its backend of Keras."""
         command = [sys.executable, str(HERE / "fit.py"), self.url, row]
         if self.args.tiny:
             command.append("--tiny")
@@ -100,18 +100,18 @@ class Bench:
 
 
 def call_here(module: str, function: str, *args: Any, **kwargs: Any) -> Any:
-    """TensorFlow is imported only in the process that this is called in."""
+    """Calls a function in this process, the only one that imports TensorFlow."""
     return getattr(importlib.import_module(module), function)(*args, **kwargs)
 
 
 def compare(bench: Bench) -> dict[str, Any]:
-    """All sides of all tasks, taking turns."""
+    """Measures all sides of all tasks, taking turns."""
     args = bench.args
     sides = ("wandb", "ours", "ours jpg", "drop-in", "shipped")
     runs: dict[str, Any] = {task: {side: [] for side in sides} for task in args.tasks}
     for repeat in range(args.repeats):
         for task, side in itertools.product(args.tasks, sides):
-            # The ratios to be reached are those of the first three.
+            # The target ratios are those of the first three sides.
             if repeat == 0 or args.full or side not in ("drop-in", "shipped"):
                 figures = bench.measure(task, side, **_size(args))
                 runs[task][side].append(figures)
@@ -119,7 +119,7 @@ def compare(bench: Bench) -> dict[str, Any]:
 
 
 def metrics(bench: Bench) -> dict[str, Any]:
-    """What we ship, on models that cost what they do in real life."""
+    """Measures the shipped callbacks on models with realistic costs."""
     args = bench.args
     what = {**_size(args), "images": max(1, args.images * 2 // 5), "realistic": True}
     what["epochs"] *= 3
@@ -136,7 +136,7 @@ def metrics(bench: Bench) -> dict[str, Any]:
 
 
 def sweep(bench: Bench) -> list[dict[str, Any]]:
-    """Numbers of images, and sizes."""
+    """Measures different numbers and sizes of images."""
     args = bench.args
     points = [(100, 224), (500, 224), (2000, 224), (500, 64), (500, 128), (500, 512)]
     return [
@@ -158,7 +158,7 @@ def sweep(bench: Bench) -> list[dict[str, Any]]:
 
 
 def memory(bench: Bench) -> dict[str, Any]:
-    """Sixty epochs."""
+    """Measures memory over sixty epochs."""
     args = bench.args
     return {
         task: {
@@ -170,7 +170,7 @@ def memory(bench: Bench) -> dict[str, Any]:
 
 
 def scale(bench: Bench) -> dict[str, Any]:
-    """The sizes of COCO, ImageNet and Cityscapes, and drawing samples of 50,000."""
+    """Measures the sizes of COCO, ImageNet and Cityscapes, and drawing of samples."""
     args = bench.args
     rows: dict[str, Any] = {
         row: {side: [] for side in sides}
@@ -201,11 +201,11 @@ def scale(bench: Bench) -> dict[str, Any]:
 
 _MOST_REPEATS = 3
 _LONG = 3
-"""Seconds; what takes longer is measured once."""
+"""Seconds; measurements that take longer are done only once."""
 
 
 def fit(bench: Bench) -> dict[str, Any]:
-    """Whole trainings with and without the callback, each row in a process."""
+    """Measures whole trainings with and without the callback, each row in a process."""
     results = {}
     for row, backend in bench.call("fit", "backends").items():
         if row.partition(",")[0] in bench.args.tasks:
@@ -220,7 +220,7 @@ def fit(bench: Bench) -> dict[str, Any]:
 
 
 def slices(bench: Bench) -> dict[str, Any]:
-    """The search for weak slices, and the properties that it is made by."""
+    """Measures the search for weak slices, and the properties of images."""
     most = round(100_000 * max(bench.args.shares))
     counts = (most // 10, most)
     return {
@@ -248,7 +248,7 @@ MEASURE = {
 
 
 def machine() -> dict[str, str]:
-    """What it is measured on."""
+    """The machine and the versions of packages."""
     processor = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else ():
@@ -263,7 +263,7 @@ def machine() -> dict[str, str]:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measures the parts, and keeps and prints each of them."""
+    """Measures the parts, and saves and prints each of them."""
     load = os.getloadavg()[0]
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     os.environ["PYTHONPATH"] = str(HERE)
@@ -294,10 +294,10 @@ def run(args: argparse.Namespace) -> None:
 
 @contextlib.contextmanager
 def _temporary_folder() -> Iterator[None]:
-    """Where all files are, until everything is measured.
+    """Keeps all files in one folder until everything is measured.
 
-    On ext4, making a file takes ten times as long where others were deleted in the last
-    five minutes: a side would wait for what the side before it has left behind.
+    On ext4, making a file takes ten times as long if others were deleted in the last
+    five minutes: the files of one side would slow down the next side.
     """
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TMPDIR"] = folder
@@ -305,7 +305,7 @@ def _temporary_folder() -> Iterator[None]:
 
 
 def render(out: Path) -> None:
-    """Writes what was measured into README.md, between the marks of each part."""
+    """Writes the results into README.md, between the marks of each part."""
     readme = HERE / "README.md"
     text = readme.read_text()
     for part in MEASURE:

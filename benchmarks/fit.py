@@ -1,6 +1,6 @@
 """One row of the part `fit`: trainings with and without a callback, in turn.
 
-It has a process and a backend of Keras of its own, and prints JSON.
+It has a separate process and backend of Keras, and prints JSON.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _CALLBACKS: dict[str, Any] = {
 
 
 def small_network(images: Any, channels: int) -> Any:
-    """Two convolutions, of shape `(batch, channels)`."""
+    """The outputs of two convolutions, of shape `(batch, channels)`."""
     layers = keras.layers
     x = layers.Rescaling(1 / 255)(images)
     for filters in (16, 32):
@@ -53,7 +53,7 @@ def query_network(images: Any, channels: int) -> Any:
 
 
 class Detector(keras.Model):  # type: ignore[misc]
-    """Learns from a dictionary of boxes, somehow."""
+    """A model with a simple loss for a dictionary of boxes."""
 
     def compute_loss(
         self,
@@ -63,7 +63,7 @@ class Detector(keras.Model):  # type: ignore[misc]
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        """The mean of how far boxes are off."""
+        """The mean error of the boxes."""
         size = self.input_shape[1]
         boxes = keras.ops.sigmoid(y_pred[:, : y["boxes"].shape[1], :4])
         return keras.ops.mean(keras.ops.abs(boxes - y["boxes"] / size))
@@ -71,14 +71,14 @@ class Detector(keras.Model):  # type: ignore[misc]
 
 @dataclass(frozen=True)
 class Row:
-    """What is trained.
+    """The training of a row.
 
     Attributes:
         task: One of `cases.TASKS`.
         backend: The backend of Keras.
-        images: How many there are in the validation data.
-        size: Their height and width.
-        network: Makes the outputs, as logits.
+        images: The number of images in the validation data.
+        size: The height and width of the images.
+        network: The function that makes the outputs, as logits.
         as_dataset: Whether the validation data is a `tf.data.Dataset`.
         most: The most that the callback may add, as a share of the validation.
     """
@@ -123,11 +123,11 @@ def backends() -> dict[str, str]:
 
 
 class Clock(keras.callbacks.Callback):  # type: ignore[misc]
-    """Notes when its hooks are called: once before our callback, once after it.
+    """Records the times of its hooks, once before our callback, once after it.
 
-    A validation and a prediction end with their last batch, here: behind their hooks
-    TensorFlow now and then waits for a thread that tunes `tf.data`, until that wakes by
-    itself: 0.63, 1.27, 2.55 s and so on after they began.
+    Here, a validation and a prediction end with their last batch: after their hooks,
+    TensorFlow sometimes waits for a thread that tunes `tf.data`, until the thread wakes
+    up by itself: 0.63, 1.27, 2.55 s and so on after they began.
     """
 
     def __init__(self) -> None:
@@ -163,8 +163,8 @@ class Trainings:
     """Trains a model of a row, again and again.
 
     Args:
-        row: What is trained.
-        epochs: For how many epochs each time.
+        row: The row.
+        epochs: The number of epochs of each training.
     """
 
     def __init__(self, row: Row, epochs: int) -> None:
@@ -174,7 +174,7 @@ class Trainings:
         x = photographs(row.images, row.size)
         y = truth(row.task, row.images, row.size)
         self.data: Any = (x, y)
-        # An epoch is one step: training takes as long with a callback as without.
+        # An epoch is one step, so training takes the same time with a callback.
         self._train = x[:8], keras.tree.map_structure(lambda leaf: leaf[:8], y)
         if row.as_dataset:
             import tensorflow as tf
@@ -202,16 +202,16 @@ class Trainings:
 
         Args:
             side: `"without"` a callback; `"with"` one; or `"alone"`, with one and
-                without a validation by `fit`, so that it predicts itself.
-            epochs: For how many epochs, if not as always.
+                without a validation by `fit`, so that the callback predicts itself.
+            epochs: The number of epochs. `None` for that of the constructor.
 
         Returns:
-            Seconds of each epoch: `epoch`, of `fit`'s `validation` in it until its
-            last batch, and of `hook`, our `on_epoch_end`.
+            The seconds of each `epoch`, of `fit`'s `validation` in it until its last
+            batch, and of `hook`, our `on_epoch_end`.
         """
         first, last = Clock(), Clock()
         ours = [] if side == "without" else [self._new_callback()]
-        # A data set is batched already, and Keras wants no size then.
+        # For a data set, which is already batched, Keras takes no batch size.
         sizes = {} if self.row.as_dataset else {"validation_batch_size": BATCH_SIZE}
         self.model.fit(
             *self._train,
@@ -230,7 +230,7 @@ class Trainings:
         }
 
     def predict(self) -> float:
-        """Seconds that Keras takes to predict all batches of the validation data."""
+        """The seconds that Keras takes to predict the validation data."""
         clock = Clock()
         start = time.perf_counter()
         size = None if self.row.as_dataset else BATCH_SIZE
@@ -246,7 +246,7 @@ class Trainings:
         return _CALLBACKS[task](self.data, names, batch_size=BATCH_SIZE, **more)
 
     def _decode(self, outputs: Any) -> dict[str, Any]:
-        """Boxes out of logits: of each query that of its best class."""
+        """Converts logits to boxes: for each query, the box of its best class."""
         boxes = self.row.size / (1 + np.exp(-outputs[..., :4]))
         low, high = boxes[..., :2], boxes[..., 2:]
         corners = [np.minimum(low, high), np.maximum(low, high) + 1]
@@ -263,15 +263,15 @@ def measure_fit(url: str, row: Row, epochs: int, repeats: int) -> dict[str, floa
     """Measures a row.
 
     Args:
-        url: Where the loopback backend is.
+        url: The address of the loopback backend.
         row: The row.
-        epochs: How many a training has. The first one is left out.
-        repeats: How often each training is done, in turn.
+        epochs: The number of epochs of a training. The first one is left out.
+        repeats: The number of trainings of each side, in turn.
 
     Returns:
-        Medians of seconds: the validation of `fit` `without` the callback and `with`
-        it, the `hook` of it, `alone` where it predicts itself, and Keras' `predict`;
-        and how much longer the `first` epoch is with it.
+        The medians of seconds: the validation of `fit` `without` the callback and
+        `with` it, its `hook`, `alone` if it predicts itself, and Keras' `predict`; and
+        the additional time of the `first` epoch with it.
     """
     trainings = Trainings(row, epochs)
     sides = ("without", "with", "alone")
@@ -279,7 +279,7 @@ def measure_fit(url: str, row: Row, epochs: int, repeats: int) -> dict[str, floa
     predicting = []
     home = tempfile.mkdtemp()  # `compare.run` deletes it, when all is measured.
     os.environ.update(wandb_environment(url, Path(home)))
-    trainings.train("without", epochs=1)  # What is traced for all of them.
+    trainings.train("without", epochs=1)  # Traces what all of them use.
     trainings.predict()
     for _ in range(repeats):
         for side in sides:
@@ -304,7 +304,7 @@ def measure_fit(url: str, row: Row, epochs: int, repeats: int) -> dict[str, floa
 
 
 def main() -> None:
-    """Reads the command line, and prints what was measured as JSON."""
+    """Reads the command line, and prints the results as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("url", help="where the loopback backend is")
     parser.add_argument("row", choices=ROWS)

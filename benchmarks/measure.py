@@ -23,8 +23,8 @@ from loopback.environment import wandb_environment
 from wandb_eval.engine.evaluation.collector import Collector
 from wandb_eval.engine.evaluation.evaluator import Evaluator
 
-# What wandb imports when it is first needed, in this order. It takes W&B's class some
-# seconds of its first hook, once in a process.
+# The modules that wandb imports at their first use, in this order. They take some
+# seconds of the first hook of W&B's class, once in a process.
 _LATE_MODULES = (
     "wandb.apis.public",
     "wandb.sdk.artifacts._internal_artifact",
@@ -38,7 +38,7 @@ _LATE_MODULES = (
 
 
 def _import_late_modules() -> float:
-    """Imports them: seconds."""
+    """Imports them, and returns the seconds."""
     start = time.perf_counter()
     for name in _LATE_MODULES:
         importlib.import_module(name)
@@ -58,18 +58,18 @@ def measure(
     epochs: int,
     realistic: bool = False,
 ) -> dict[str, float]:
-    """Trains with the callback of one side, and says what it took.
+    """Trains with the callback of one side, and measures times, data and memory.
 
-    Call it in a fresh process, which it leaves with W&B's environment.
+    Call it in a fresh process, because it changes the environment.
 
     Args:
-        url: Where the loopback backend is. It is made to forget what it had.
+        url: The address of the loopback backend, whose data it deletes.
         task: One of `cases.TASKS`.
         side: One of `sides.SIDES`.
-        images: How many.
-        size: Their height and width.
-        epochs: For how many epochs to train.
-        realistic: Whether predicting costs what it does in real life.
+        images: The number of images.
+        size: The height and width of the images.
+        epochs: The number of epochs.
+        realistic: Whether predicting takes realistic time.
 
     Returns:
         The figures, by name.
@@ -79,7 +79,7 @@ def measure(
     server.reset()
     long = epochs >= 10
     if long:
-        gc.freeze()  # What is there by now need not be looked through every time.
+        gc.freeze()  # Garbage collection skips the objects that exist already.
     home = tempfile.mkdtemp()  # `compare.run` deletes it, when all is measured.
     os.environ.update(wandb_environment(url, Path(home)))
     start = _cpu_seconds()
@@ -101,18 +101,18 @@ def measure(
 
 
 class Watch:
-    """Takes the times of a callback's hooks, and of what is done in them.
+    """Measures the times of a callback's hooks and of the calls in them.
 
-    A fresh process has one at most, for it changes methods of classes.
+    A process can have only one, because it changes methods of classes.
 
     Args:
         callback: The callback.
-        model: The model that it will predict with.
+        model: The model that the callback predicts with.
         collect: Whether to collect garbage after each epoch.
 
     Attributes:
         callback: The callback.
-        resident: Memory of this process after each epoch, in MB.
+        resident: The memory of this process after each epoch, in MB.
     """
 
     def __init__(self, callback: Any, model: Any, collect: bool = False) -> None:
@@ -139,7 +139,7 @@ class Watch:
                 self._add_up(owner, name, clock)
 
     def _time(self, owner: Any, name: str, add: Callable[[float], None]) -> None:
-        """Gives the seconds of each call of a method to `add`, less the predicting."""
+        """Passes the seconds of each call to `add`, without those of predicting."""
         method = getattr(owner, name)
 
         def timed(*args: Any, **kwargs: Any) -> Any:
@@ -177,12 +177,13 @@ class Watch:
         setattr(owner, name, timed)
 
     def figures(self) -> dict[str, float]:
-        """Seconds that training waited for the callback, beyond predicting.
+        """The seconds that training waited for the callback, without predicting.
 
-        `epoch` is the median of all epochs but the first, `whole_epoch` the same with
-        the predicting. Of these epochs, too, are `predicting`; `scoring`, which is in
-        `beside`: what our thread beside the predicting takes of a core; and `after`:
-        what this process takes of the cores when all is predicted and looked at.
+        `epoch` is the median of all epochs except the first, and `whole_epoch` is the
+        same with predicting. The others are medians of these epochs, too: `predicting`;
+        `beside`, the CPU time of our thread while the model predicts, which includes
+        `scoring`; and `after`, the CPU time of this process after predicting and
+        scoring.
         """
         spent = self._spent
         epochs = spent["on_epoch_end"]
@@ -210,7 +211,7 @@ class Watch:
 
 
 def _transfers(server: Loopback, run_id: str) -> dict[str, float]:
-    """What was sent and fetched; per epoch: the median of all epochs but the first."""
+    """The sent and fetched data; per epoch, the median of all epochs but the first."""
     uploads, downloads = server.uploads(kind=None), server.downloads(kind=None)
     data = [item for item in uploads if item.collection == "val"]
     versions = server.versions(f"run_{run_id}_pred")
@@ -223,7 +224,7 @@ def _transfers(server: Loopback, run_id: str) -> dict[str, float]:
         "versions": sum(version.state == "COMMITTED" for version in versions),
         "uploaded_files": len(uploads),
         "uploaded_bytes": sum(item.size for item in uploads),
-        # Without manifests, which have the local path of each file in them.
+        # Without manifests, which contain the local path of each file.
         "artifact_bytes": server.upload_bytes(),
         "data_files": len(data),
         "data_bytes": sum(item.size for item in data if item.kind == "artifact"),
@@ -235,7 +236,7 @@ def _transfers(server: Loopback, run_id: str) -> dict[str, float]:
 
 
 def _cpu_seconds() -> float:
-    """Of this process, its threads, and its children that have ended."""
+    """The CPU time of this process, its threads, and its children that have ended."""
     usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
@@ -247,7 +248,7 @@ def _resident() -> float:
 
 
 def _slope(memory: list[float]) -> float:
-    """How much an epoch adds, after the first third of them."""
+    """The memory that an epoch adds, after the first third of the epochs."""
     later = memory[len(memory) // 3 :]
     return float(np.polyfit(np.arange(len(later)), later, 1)[0])
 

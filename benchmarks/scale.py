@@ -42,7 +42,7 @@ ROWS: dict[str, tuple[type[Any], dict[str, type[sides.Side]]]] = {
 
 
 def sides_of(task: str) -> dict[str, list[str]]:
-    """The sides of each row that is of a task."""
+    """The sides of each row of a task."""
     return {row: list(s) for row, (scale, s) in ROWS.items() if scale.task == task}
 
 
@@ -52,18 +52,18 @@ def measure_scale(row: str, side: str, share: float) -> dict[str, Any]:
     Args:
         row: One of `ROWS`.
         side: One of its sides.
-        share: How much of the full size.
+        share: The share of the full size.
 
     Returns:
-        `count`, how many samples; `batches` and `end`, the seconds that batches took,
-        and what comes after the last one; `memory`, the peak in MB, above what there
-        was with the model and one batch of data.
+        `count`, the number of samples; `batches` and `end`, the seconds of the batches,
+        and of the work after the last one; `memory`, the peak in MB, above that of the
+        model and one batch of data.
     """
     make, makers = ROWS[row]
     scale = make()
     count = max(1, round(scale.count * share))
     with wandb.init(mode="disabled", settings=_SILENT):
-        # What is imported, traced or made at the first batch is in no figure.
+        # The first batch, which imports, traces and allocates, is not measured.
         first = makers[side](scale)
         first.update(*first.prepare(*next(scale.batches(1))))
         measured = makers[side](scale)
@@ -86,15 +86,15 @@ def measure_scale(row: str, side: str, share: float) -> dict[str, Any]:
 
 
 def measure_drawing(kind: str, count: int, repeats: int = 3) -> dict[str, float]:
-    """Measures what drawing samples adds to walking images of 64x64.
+    """Measures the time of drawing samples, and of iterating, for images of 64x64.
 
     Args:
-        kind: `"tf.data"`, or `"arrays"`, which are walked by reading each batch once.
-        count: How many images.
-        repeats: How often each is done, in turn.
+        kind: `"tf.data"` or `"arrays"`, which are iterated by reading each batch once.
+        count: The number of images.
+        repeats: The number of repetitions of each, in turn.
 
     Returns:
-        `walk` and `draw`, medians of the seconds.
+        `walk` and `draw`, the medians of the seconds.
     """
     rng = np.random.default_rng(6)
     x = rng.integers(0, 256, (count, 64, 64, 3), np.uint8)
@@ -128,9 +128,9 @@ def measure_drawing(kind: str, count: int, repeats: int = 3) -> dict[str, float]
 
 
 def _restart_peak() -> float:
-    """Has the peak of memory be that from now on: the memory there is, in MB."""
+    """Resets the peak of memory, and returns the current memory, in MB."""
     gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)  # What was let go of would hide what is needed.
+    ctypes.CDLL(None).malloc_trim(0)  # Freed memory would hide new allocations.
     Path("/proc/self/clear_refs").write_text("5")
     return _megabytes("VmRSS")
 

@@ -1,7 +1,7 @@
 """Invented validation data and outputs of the sizes of COCO, ImageNet and Cityscapes.
 
-They are made batch by batch, the same ones for every side: all of them at once would be
-in the memory that is measured.
+They are made batch by batch, and are the same for every side: all batches at once would
+be in the memory that is measured.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 Batch = tuple[Any, Any, Any]
-"""x, y, and the outputs of the model."""
+"""x, y and the outputs of the model."""
 
 
 class CocoScale:
     """COCO val2017: 5,000 images of 640x480, 80 classes, 100 predictions an image.
 
-    An image has up to 16 true boxes, some of them crowds; each is predicted a few
-    times, more or less well, and the other predictions are anywhere. Some classes are
-    more frequent than others.
+    An image has up to 16 true boxes, some of them crowds. Each has a few predictions of
+    different quality, and the other predictions are anywhere. Some classes are more
+    frequent than others.
     """
 
     task = "detection"
@@ -32,7 +32,7 @@ class CocoScale:
     _most, _predictions = 16, 100
 
     def batches(self, count: int) -> Iterator[Batch]:
-        """Yields the batches of so many images."""
+        """Yields batches with `count` images in total."""
         for number, size in enumerate(_sizes(count, self.batch_size)):
             yield self._batch(np.random.default_rng([3, number]), size)
 
@@ -84,7 +84,7 @@ class ImageNetScale:
     num_classes = 1_000
 
     def batches(self, count: int) -> Iterator[Batch]:
-        """Yields the batches of so many samples."""
+        """Yields batches with `count` samples in total."""
         for number, size in enumerate(_sizes(count, self.batch_size)):
             rng = np.random.default_rng([4, number])
             labels = rng.integers(0, self.num_classes, size)
@@ -103,13 +103,13 @@ class CityscapesScale:
     num_classes = 19
     size = 1024, 2048
     step = 1
-    """How many pixels are one of the outputs, along each axis."""
+    """The number of pixels for each pixel of the outputs, along each axis."""
 
     def __init__(self) -> None:
         self._images = [self._image(np.random.default_rng([5, n])) for n in range(2)]
 
     def batches(self, count: int) -> Iterator[Batch]:
-        """Yields so many images, which are two ones in turn."""
+        """Yields `count` images, which are two images in turn."""
         x = np.broadcast_to(np.uint8(0), (1, *self.size, 3))
         for number in range(count):
             yield x, *self._images[number % 2]
@@ -125,12 +125,12 @@ class CityscapesScale:
 
 
 class QuarterCityscapesScale(CityscapesScale):
-    """The same, with outputs of a quarter of the height and width."""
+    """Cityscapes with outputs of a quarter of the height and width."""
 
     step = 4
 
 
 def _sizes(count: int, batch_size: int) -> list[int]:
-    """How many samples each batch has."""
+    """The number of samples of each batch."""
     rest = [count % batch_size] if count % batch_size else []
     return [batch_size] * (count // batch_size) + rest

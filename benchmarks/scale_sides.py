@@ -1,7 +1,7 @@
-"""Who measures at scale: our callbacks, and public implementations of the same numbers.
+"""The sides at scale: our callbacks, and public implementations of the same numbers.
 
-A side gets batches, and computes numbers, which the tests of the packages compare. What
-`prepare` does is in no figure.
+A side gets batches, and computes numbers, which the tests of the packages compare. The
+time of `prepare` is not measured.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ _CALLBACKS = {
 
 
 class Side:
-    """What is given batches, and gives numbers.
+    """An implementation that computes numbers from batches.
 
     Args:
-        scale: What is measured.
+        scale: The data.
     """
 
     def __init__(self, scale: Any) -> None:
         self.scale = scale
 
     def prepare(self, x: Any, y: Any, outputs: Any) -> Any:
-        """What the side is given of a batch."""
+        """Converts a batch to the form that the side takes."""
         return y, outputs
 
     def update(self, y: Any, outputs: Any) -> None:
@@ -54,10 +54,10 @@ class Side:
 
 
 class Ours(Side):
-    """What the callback of the task does with a batch, and for the metrics at the end.
+    """The callback of the task: its work on each batch, and on the metrics at the end.
 
-    That is more than the numbers of the others: scores of each sample, calibration,
-    confusion matrices, kinds of errors, tables and charts.
+    It does more than the other sides: scores of each sample, calibration, confusion
+    matrices, kinds of errors, tables and charts.
     """
 
     def __init__(self, scale: Any) -> None:
@@ -76,7 +76,7 @@ class Ours(Side):
         self._metrics = self._callback.new_metrics()
 
     def prepare(self, x: Any, y: Any, outputs: Any) -> Any:
-        """A batch as the walk through the validation data hands it on."""
+        """Converts a batch as in the iteration over validation data."""
         return self._callback.unpack_batch((x, y))[1], outputs
 
     def update(self, y: Any, outputs: Any) -> None:
@@ -86,7 +86,7 @@ class Ours(Side):
         self._callback.score_samples(truth, predictions)
 
     def compute(self) -> None:
-        """The numbers, charts and tables."""
+        """Computes the numbers, charts and tables."""
         self._metrics.compute()
 
 
@@ -174,7 +174,7 @@ class ScikitLearn(Side):
         self._outputs.append(outputs)
 
     def compute(self) -> None:
-        """The numbers of ours, but those of calibration."""
+        """Computes the numbers of `Ours`, except for calibration."""
         y, scores = np.concatenate(self._y), np.concatenate(self._outputs)
         found, labels = scores.argmax(axis=1), range(self.scale.num_classes)
         metrics.confusion_matrix(y, found, labels=labels)
@@ -208,7 +208,7 @@ class NumpyMasks(Side):
             self._counts += counts.reshape(classes, classes)
 
     def compute(self) -> None:
-        """Mean IoU."""
+        """Computes the mean IoU."""
         right = self._counts.diagonal()
         union = self._counts.sum(axis=0) + self._counts.sum(axis=1) - right
         (right[union > 0] / union[union > 0]).mean()

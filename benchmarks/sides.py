@@ -68,7 +68,7 @@ def make(side: str, case: Case) -> keras.callbacks.Callback:
 
 
 def _documented(base: type, case: Case, **options: Any) -> keras.callbacks.Callback:
-    """A subclass as W&B documents it; predictions in batches, as from a data loader."""
+    """Makes a subclass as in W&B's documentation, with predictions in batches."""
     class_labels = dict(enumerate(case.names))
     classes = wandb.Classes(
         [{"id": label, "name": name} for label, name in class_labels.items()]

@@ -1,6 +1,6 @@
-"""How long the search for weak slices takes, and the properties of images.
+"""The time of the search for weak slices, and of the properties of images.
 
-Run in a process of its own by the part `slices` of compare.py.
+The part `slices` of compare.py runs it in a separate process.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PROPERTIES, CLASSES = 12, 10
 
 
 def data(samples: int) -> dict[str, Any]:
-    """Errors of samples, 12 properties that have nothing to do with them, classes."""
+    """Errors of samples, 12 independent properties, and classes."""
     rng = np.random.default_rng(0)
     classes = rng.integers(0, CLASSES, samples)
     properties = {f"p{i}": rng.normal(size=samples) for i in range(PROPERTIES)}
@@ -27,7 +27,7 @@ def data(samples: int) -> dict[str, Any]:
 
 
 def measure_search(samples: int) -> dict[str, float]:
-    """Seconds of one core, and the megabytes that arrays take at most."""
+    """Measures the seconds of one core, and the peak of memory of arrays in MB."""
     from wandb_eval.engine.slices.search import find_weak_slices
 
     find_weak_slices(**data(300))
@@ -43,7 +43,7 @@ def measure_search(samples: int) -> dict[str, float]:
 
 
 def measure_properties(images: int, size: int) -> dict[str, float]:
-    """Milliseconds an image: the properties in threads, and MobileNetV2's `predict`."""
+    """Measures milliseconds per image of properties, and of MobileNetV2's `predict`."""
     import cv2
     import keras
 

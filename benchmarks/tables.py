@@ -1,4 +1,4 @@
-"""What was measured, as tables in Markdown."""
+"""The results as tables in Markdown."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-# What is to be reached: W&B's seconds divided by ours.
+# The targets: W&B's seconds divided by ours.
 _RATIOS = {
     "classification": {"begin": 4, "begin, jpg": 10, "epoch": 2},
     "detection": {"begin": 4, "begin, jpg": 10, "epoch": 5},
@@ -16,7 +16,7 @@ _RATIOS = {
 _MAX_GROWTH = 0.5
 _MAX_SHARES = 0.15, 0.1
 _MAX_SHIPPED = 0.4
-# Times per image may differ by so much and be called linear.
+# The largest ratio of times per image that is called linear.
 _TOLERANCE = 1.15
 
 _AT_SCALE: dict[str, dict[str, float]] = {
@@ -28,7 +28,7 @@ _AT_SCALE: dict[str, dict[str, float]] = {
 _MAX_DRAWING = 1.1
 _MAX_PASS = 1.05
 _BUSY = 0.5
-"""The load of a machine from which on figures are not to be trusted."""
+"""The load of a machine above which figures are not reliable."""
 
 _COLUMNS = {
     "begin, s": ("begin", 1, 2),
@@ -55,7 +55,7 @@ def medians(runs: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def ratios(runs: dict[str, Any]) -> list[list[str]]:
-    """What is to be reached, what was measured, and whether it is enough."""
+    """The targets, the results, and whether the results reach the targets."""
     rows = []
     for task, sides in runs.items():
         middle = {side: medians(repeats) for side, repeats in sides.items()}
@@ -107,7 +107,7 @@ def _compare(content: dict[str, Any]) -> str:
 
 
 def _shipped(middle: dict[tuple[str, str], dict[str, float]]) -> list[str]:
-    """What training waits for `shipped`, where something is to be reached."""
+    """The waiting times of training for `shipped`, for tasks with a target."""
     figures = middle.get(("detection", "shipped"))
     if figures is None:
         return []
@@ -142,7 +142,7 @@ def _metrics(content: dict[str, Any]) -> str:
 
 
 def _work(figures: dict[str, float]) -> float:
-    """What an epoch takes beside the predicting and after it."""
+    """The CPU time of an epoch during and after predicting."""
     return figures["beside"] + figures["after"]
 
 
@@ -212,7 +212,7 @@ def _memory(content: dict[str, Any]) -> str:
 
 
 def in_all(figures: dict[str, float]) -> float:
-    """Seconds for batches and what comes after them."""
+    """The seconds of the batches and of the work after them."""
     return figures["batches"] + figures["end"]
 
 
@@ -272,7 +272,7 @@ def _scale(content: dict[str, Any]) -> str:
 
 
 def _exponent(counts: Sequence[float], values: Sequence[float]) -> str:
-    """The slope of a line through the logarithms; 1 is linear, 0 does not grow."""
+    """The slope of a line through the logarithms; 1 is linear, 0 is constant."""
     if len(set(counts)) < 2 or min(values) <= 0:
         return ""
     logs = ([math.log(value) for value in each] for each in (counts, values))
@@ -338,7 +338,7 @@ def _said(reached: bool) -> str:
 
 
 def _at_most(value: float, most: float, form: str = ".3g") -> list[str]:
-    """What was measured, what is to be reached, and whether it is."""
+    """The result, the target, and whether the result reaches the target."""
     floor = f"{most:.0%}" if form.endswith("%") else f"{most}"
     return [f"{value:{form}}", f"at most {floor}", _said(value <= most)]
 
