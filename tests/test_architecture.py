@@ -220,6 +220,28 @@ def test_no_module_and_no_class_has_too_much_code(path):
             assert code_lines(text, node) <= MOST_LINES_OF_A_CLASS, node.name
 
 
+def descriptions(path):
+    """The first lines of docstrings, and of the descriptions in their sections."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Expr(value=ast.Constant(value=str(text))):
+                yield text.partition("\n")[0]
+                yield from re.findall(r"^ +\*{0,2}\w+: (.+)", text, re.MULTILINE)
+                yield from re.findall(r"^ +(?:Returns|Yields):\n +(.+)", text, re.M)
+
+
+def test_docstrings_name_nouns():
+    """They say "The number of classes.", and not "How many classes there are."."""
+    asking = re.compile(r"(What|How|Which|Who|Whose|Where)\b")
+    found = [
+        f"{module_of(path)}: {line}"
+        for path in SOURCES
+        for line in descriptions(path)
+        if asking.match(line)
+    ]
+    assert found == []
+
+
 def test_nothing_patches_the_path_of_imports():
     for folder in ("docs", "benchmarks", "examples"):
         for path in sorted((ROOT / folder).rglob("*.py")):

@@ -1,4 +1,4 @@
-"""A short run of the benchmark: what is sent and fetched, never how long it takes."""
+"""A short run of the benchmark: the data sent and fetched, never the times."""
 
 import json
 import os
@@ -25,7 +25,7 @@ ERROR_LAYERS = {"classification": 0, "detection": 0, "segmentation": IMAGES}
 
 
 def run(out: Path, part: str, *options: str) -> dict[str, Any]:
-    """What a part measures, and what is printed of it."""
+    """The results of a part, and its output."""
     done = subprocess.run(
         [sys.executable, COMPARE, "--parts", part, *options, "--out", out],
         env={k: v for k, v in os.environ.items() if not k.startswith("WANDB_")},

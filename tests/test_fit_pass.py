@@ -92,7 +92,7 @@ def _offline(loopback):
 
 
 def by_ourselves(batch_size=32, **options):
-    """What the evaluation is without the pass of `fit`, in the same training."""
+    """The evaluation without the pass of `fit`, in the same training."""
     evaluation = Evaluation(one_pass=False, batch_size=batch_size)
     model, history = train(evaluation, **options)
     return evaluation, model, history

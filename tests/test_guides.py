@@ -48,7 +48,7 @@ TASKS = ["classification", "detection", "segmentation", "regression", "image_to_
 
 @pytest.mark.parametrize("part", ["core", "engine", *TASKS])
 def test_all_say_in_the_same_words_how_to_install(part):
-    """What a release changes is in these words, and nowhere else."""
+    """A release changes only these words."""
     folders = {"core": [], "engine": ["engine"]}.get(part, ["engine", part])
     more = "".join(f" ./packages/{folder}" for folder in folders)
     command = f'pip install "./packages/core[tensorflow]"{more}'

@@ -22,7 +22,7 @@ NUM_HARDEST = 5
 
 
 class Shifting(keras.Model):
-    """Finds others hard in each epoch: what it puts out depends on `epoch`."""
+    """A model whose outputs, and so its hardest samples, depend on `epoch`."""
 
     def __init__(self):
         super().__init__()
@@ -85,7 +85,7 @@ def hardest_of(loopback, run_id):
 
 
 def sent(loopback):
-    """How often each image was sent."""
+    """The number of times that each image was sent."""
     return Counter(
         upload.path for upload in loopback.uploads() if upload.path.endswith(".png")
     )

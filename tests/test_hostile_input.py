@@ -33,7 +33,7 @@ BOXES = {
 
 
 class Detector(keras.Model):
-    """Puts out the same box for each image."""
+    """Returns the same box for each image."""
 
     def call(self, x):
         one = keras.ops.sum(keras.ops.cast(x, "float32"), axis=(1, 2))[:, :1] * 0 + 1
@@ -166,7 +166,7 @@ FUZZ = settings(
 
 
 def assert_error_of_ours(error):
-    """It says something, and it is raised in this project, not deep in another."""
+    """It has a message, and is raised in this project, not deep in another."""
     assert isinstance(error, (ValueError, TypeError, wandb.Error)), repr(error)
     assert len(str(error)) > 20
     assert re.search(r"Received|`|must|expected|named", str(error)), str(error)

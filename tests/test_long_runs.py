@@ -36,7 +36,7 @@ def assert_resolves(loopback, version):
 
 
 def staged_files():
-    """What waits in W&B's staging folder."""
+    """The files in W&B's staging folder."""
     folder = Path(os.environ["WANDB_DATA_DIR"]) / "artifacts" / "staging"
     return [path for path in folder.rglob("*") if path.is_file()]
 

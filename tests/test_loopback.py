@@ -232,7 +232,7 @@ def test_a_failed_run_is_seen(server: Loopback) -> None:
 
 
 def test_offline_runs_can_be_synced(server: Loopback, sync: Sync) -> None:
-    """Of one run, wandb-core may send what refers to an artifact before that."""
+    """In one run, wandb-core may send a reference before the artifact it refers to."""
     source = table_artifact()
     with wandb.init(mode="offline") as first:
         first.log_artifact(source)

@@ -1,4 +1,4 @@
-"""What W&B's page needs to show our tables: on the tables that runs record."""
+"""The requirements of W&B's page, on the tables that runs record."""
 
 import json
 

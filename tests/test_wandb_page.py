@@ -71,7 +71,7 @@ def newest_tables(server: Loopback, run: str) -> list[tuple[Version, str]]:
 
 
 def address(version: Version, path: str) -> list[str]:
-    """Where the engine finds a table."""
+    """The address of a table for the engine."""
     return [ENTITY, PROJECT, version.collection, version.commit_hash, path]
 
 
@@ -172,7 +172,7 @@ def test_the_engine_reads_each_table_as_a_plain_one(tables):
 
 
 def faults(cells, ours, column):
-    """What the engine loses of a column's images, and which files do not open."""
+    """The parts of a column's images that the engine loses, and files not opened."""
     if not any(isinstance(cell, dict) for cell in cells):
         return
     for cell, seen in zip(cells, ours["images"].get(column, []), strict=True):

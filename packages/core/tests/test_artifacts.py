@@ -1,4 +1,4 @@
-"""What is in the artifacts, what was sent for it, and that it is what wandb writes."""
+"""The content of artifacts, against that of stock wandb, and the data sent for it."""
 
 import io
 import json
@@ -443,7 +443,7 @@ def nameless(table):
 
 
 def stock_json(table):
-    """What stock wandb writes for a table: its JSON, and its media by path."""
+    """The JSON and the artifact that stock wandb writes for a table."""
     artifact = wandb.Artifact("stock", type="dataset")
     entry = artifact.add(table, "stock")
     with open(entry.local_path) as file:

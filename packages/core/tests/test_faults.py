@@ -1,4 +1,4 @@
-"""What fails while training runs: nothing ends the training, or is lost in silence."""
+"""Failures during training: none ends the training, and none is lost in silence."""
 
 import contextlib
 import functools

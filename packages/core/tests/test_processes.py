@@ -1,4 +1,4 @@
-"""Which process logs."""
+"""The process that logs."""
 
 import json
 import sys

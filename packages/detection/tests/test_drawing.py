@@ -74,7 +74,7 @@ def photo(height=64, width=96):
 
 
 def colored(image, label):
-    """Where an image has the colour of a class."""
+    """The pixels that have the colour of a class."""
     return (image == class_color(label)).all(axis=-1)
 
 

@@ -1,4 +1,4 @@
-"""What the callbacks of all tasks share, with a task of the tests' own."""
+"""The common behavior of the callbacks of all tasks, with a task for the tests."""
 
 import gc
 import math

@@ -1,4 +1,4 @@
-"""What tells data from other data, and samples from each other."""
+"""The identity of data and of samples."""
 
 import keras
 import ml_dtypes

@@ -1,4 +1,4 @@
-"""How samples are learned, against the whole record of what happened."""
+"""The learning of samples, against the complete record of their scores."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Where OpenCV can't be imported, the error says what to do."""
+"""The error has advice if OpenCV can't be imported."""
 
 import ast
 import os

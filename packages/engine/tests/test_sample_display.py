@@ -1,4 +1,4 @@
-"""What a table shows of samples that are images, text, or anything else."""
+"""The cells of samples that are images, text, or anything else."""
 
 import keras
 import numpy as np
@@ -118,7 +118,7 @@ def test_depth_is_shown_as_an_image(loopback):
 
 @pytest.fixture
 def said(monkeypatch):
-    """What is warned of, as if nothing had been said before."""
+    """The warnings to the user, as if none had been shown before."""
     texts = []
 
     def termwarn(text, repeat=True, **kwargs):

@@ -338,7 +338,7 @@ def test_wrong_arguments(changed, message):
 
 
 def meets(text, values):
-    """Which samples meet a condition, read from its words alone."""
+    """Whether each sample meets a condition, read from its words alone."""
     _, word, limit = text.split(" ", 2)
     if limit == "missing":
         return np.array([value is None or str(value) == "nan" for value in values])

@@ -542,7 +542,7 @@ def test_samples_do_not_keep_batches_alive(kind):
 
 
 def test_batches_are_let_go_while_drawing():
-    """Of a long data set there is never more than a few batches in memory."""
+    """Memory never holds more than a few batches of a long data set."""
     alive, most = set(), 0
 
     class Array(np.ndarray):

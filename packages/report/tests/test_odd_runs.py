@@ -126,7 +126,7 @@ def pairs_of(all_places, every):
 
 
 def written(run, path):
-    """What a page of a run has for its script: JSON, and not an element's end."""
+    """The data for the script of a page: JSON that can't end an element."""
     page = Page()
     page.add(run)
     text = write_page(page, path).read_text("utf-8")

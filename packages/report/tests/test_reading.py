@@ -1,4 +1,4 @@
-"""What is read of runs, and how it is written; without a browser."""
+"""Reading runs and writing pages, without a browser."""
 
 import html.parser
 import json

@@ -66,9 +66,10 @@ def curve_charts(
     """Charts of the curves of all classes, and the thresholds of the best F1.
 
     Args:
-        labels: Of shape `(samples,)`, or `(samples, num_classes)` of 0 and 1 where a
-            sample may have several classes.
-        probabilities: Of shape `(samples, num_classes)`, or `(samples, 1)`.
+        labels: Class ids of shape `(samples,)`, or, with `multi_label`, zeros and ones
+            of shape `(samples, num_classes)`.
+        probabilities: Probabilities of shape `(samples, num_classes)`, or `(samples,
+            1)`.
         class_names: The name of each class.
 
     Returns:

@@ -97,11 +97,12 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         num_hardest: The number of the hardest samples to show. 0 for none.
         one_pass: Whether to take the outputs from the validation of `fit`, where it
             validates on the same data. `False` always predicts the data once more.
-        monitor: The name of a number in the logs of `fit` (`"val_loss"`), or of one
-            that is logged here (`"eval/accuracy"`), that says which version is best.
+        monitor: The name of the number that determines the best version: one in the
+            logs of `fit` (`"val_loss"`), or one that is logged here
+            (`"eval/accuracy"`).
         mode: `"min"`, `"max"`, or `"auto"`, which infers the direction from the
             compiled metric of that name, or from the name.
-        in_logs: Which numbers go into the `logs` of `fit`: a list of names
+        in_logs: The numbers for the `logs` of `fit`: a list of names
             (`["ece", "brier"]`), `"all"`, or `None` for the task's headline numbers.
             Numbers that `monitor` or another callback of the `fit` uses are always
             there.

@@ -148,7 +148,7 @@ class MulticlassMasks:
         )
 
     def new_metrics(self, warns: bool) -> Metrics:
-        """What is measured over all of the data."""
+        """The metrics over all of the data."""
         return _ExclusiveMetrics(
             self._names, self._ignore_index, self._boundary_iou, warns
         )
@@ -253,7 +253,7 @@ class MultiLabel:
         }
 
     def new_metrics(self, warns: bool) -> Metrics:
-        """What is measured over all of the data."""
+        """The metrics over all of the data."""
         return _HotMetrics(self._names)
 
     def score(self, truth: Any, predictions: Any) -> SampleScores:

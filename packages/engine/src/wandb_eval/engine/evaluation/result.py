@@ -42,7 +42,8 @@ class Evaluation:
         hardest: The samples that the model gets most wrong, the hardest first.
         suspects: The samples whose target may be wrong, where the task can tell.
         scores: The scores of all samples, by column, in their order.
-        learning: How the model learned each sample; `None` where samples change places.
+        learning: The course of learning of each sample; `None` if samples change
+            places.
         not_finite: The number of samples whose outputs are NaN or infinite, as far as
             the task tells it by a `difficulty` of NaN.
         fingerprint: The identity of the data, with the number of samples.

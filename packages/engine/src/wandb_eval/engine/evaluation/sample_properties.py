@@ -22,10 +22,10 @@ from wandb_eval.engine.slices.properties import image_properties, varying
 from wandb_eval.engine.threads import map_in_threads
 
 ImageOf = Callable[[Any], NDArray[np.uint8] | None]
-"""Returns the image that is shown of a sample; `None` if it is no image."""
+"""Returns the shown image of a sample; `None` if the sample is not an image."""
 
 MOST_HELD, MOST_HELD_OF_ONE = 60, 3
-"""How many samples with problems are held to be shown: in all, and of one problem."""
+"""The number of samples with problems to show: in total, and of one problem."""
 
 _DIGITS = 6
 

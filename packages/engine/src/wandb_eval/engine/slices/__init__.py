@@ -1,1 +1,1 @@
-"""Where a model fails: properties of samples, and slices of them that are weak."""
+"""The weaknesses of a model: properties of samples, and weak slices of samples."""
