@@ -48,7 +48,7 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
 
     When training begins, it logs a table of validation samples: `idx` (the place in
     the validation data), `image`, `label`. After each epoch it logs a version of
-    predictions: for these samples, and in a table of its own for the hardest of all
+    predictions: for these samples, and in a separate table for the hardest of all
     samples, `epoch`, `idx`, `image`, `label`, `pred`, `score` (the probability of
     `pred`), `correct`, `loss` (cross-entropy, in nats), and the `top_k` classes with
     their probabilities, as text. A third table has the scores of every sample, without

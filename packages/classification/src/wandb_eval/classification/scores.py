@@ -191,7 +191,7 @@ def by_sample(labels: Labels, scores: Scores, class_names: list[str]) -> SampleS
 
 
 def named(classes: NDArray[Any], class_names: list[str]) -> list[Any]:
-    """The name of each sample's class; with `multi_label`, the list of its names.
+    """The name of each sample's class; a list of names, if it may have several.
 
     >>> named(np.array([1, 0]), ["cat", "dog"])
     ['dog', 'cat']

@@ -140,7 +140,7 @@ def _as_columns(matches: BatchMatch, first: int) -> Floats:
 
 
 def _countable(image: Ints, predicted: Detections) -> Ints | slice:
-    """The index of the predictions that COCO counts: the 100 best of a class and image.
+    """Selects the predictions that COCO counts: the 100 best of a class in an image.
 
     Args:
         image: The place of the image of each prediction, in ascending order.

@@ -11,7 +11,7 @@ from wandb_eval.detection.detections import Detections
 from wandb_eval.engine import at_least
 
 MAX_BOXES = 100
-"""The highest number of boxes in a layer of predictions, the highest scores first."""
+"""The most boxes that a layer of predictions has: those with the highest scores."""
 
 
 def box_layer(

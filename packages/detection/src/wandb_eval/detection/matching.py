@@ -271,9 +271,9 @@ def assign(predictions: Ints, true: Ints, num_true: int) -> tuple[Ints, Ints]:
     """Assigns each prediction, one after the other, the best true box that is free.
 
     All predictions propose to their best true box at once. A box rejects all but the
-    first prediction, and those propose to their next best box. Because all boxes have
-    the same order of predictions, the result is that of assigning one after the other
-    (Gale and Shapley 1962).
+    first prediction, and rejected predictions propose to their next best box. All boxes
+    have the same order of predictions, so the result is that of assigning one after the
+    other (Gale and Shapley 1962).
 
     Args:
         predictions: The prediction of each pair that may match. The pairs of the first

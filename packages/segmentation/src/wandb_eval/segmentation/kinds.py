@@ -169,7 +169,7 @@ class MulticlassMasks:
         return _cells(scores, self.COLUMNS)
 
     def present(self, mask: Any) -> list[str]:
-        """The names of what is in a mask."""
+        """The names of the classes in a mask."""
         shown = self._layers.truth(mask)
         ids = np.flatnonzero(np.bincount(shown.ravel()))
         return [self._layers.names[int(index)] for index in ids]
@@ -270,7 +270,7 @@ class MultiLabel:
         return _cells(scores, self.COLUMNS)
 
     def present(self, mask: Any) -> list[str]:
-        """The names of what is in a mask."""
+        """The names of the classes in a mask."""
         there = mask.any(axis=(0, 1))
         return [name for name, here in zip(self._names, there, strict=True) if here]
 

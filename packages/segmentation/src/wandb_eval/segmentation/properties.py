@@ -14,7 +14,7 @@ MECHANICAL = ("num_classes", "contours")
 part of small regions."""
 
 MOST_PIXELS = 128
-"""The highest side of a mask, in pixels; larger masks are thinned out."""
+"""The longest side of a mask, in pixels; larger masks are thinned out."""
 
 _RARE_SHARE = 0.05
 _MOST_RARE = 4
