@@ -77,7 +77,7 @@ def _kind(cell: Any) -> Any:
     """Returns the properties that determine the type of a cell; `None` if unknown."""
     if type(cell) in _PLAIN:
         return type(cell)
-    if type(cell) is list and all(type(item) in _PLAIN for item in cell):
+    if type(cell) is list and _PLAIN.issuperset(map(type, cell)):
         return list, tuple(map(type, cell))
     if type(cell) is wandb.Image:
         boxes = tuple(
@@ -109,34 +109,32 @@ def table_json(table: wandb.Table, artifact: wandb.Artifact) -> dict[str, Any]:
 
     wandb checks for every number and string whether it is a tensor of a framework.
     """
-    plain = is_plain(table.data)
-    if len(table.data) > wandb.Table.MAX_ARTIFACT_ROWS or (
-        not plain
-        and any(
+    rows, width = table.data, len(table.columns)
+    cells = list(itertools.chain.from_iterable(rows))
+    others = [i for i in range(width) if not is_plain(cells[i::width])]
+    if (
+        len(rows) > wandb.Table.MAX_ARTIFACT_ROWS
+        or len(cells) != len(rows) * width
+        or any(
             isinstance(cell, (np.ndarray, datetime.date))
-            for row in table.data
-            for cell in row
+            for i in others
+            for cell in cells[i::width]
         )
     ):
         # Arrays go into a file of their own, and times become numbers.
         return dict(table.to_json(artifact))
     header = copy.copy(table)
     header.data = []
-    content = {**header.to_json(artifact), "nrows": len(table.data)}
-    content["data"] = (
-        table.data
-        if plain
-        else [
-            [cell if _is_json(cell) else _json_helper(cell, artifact) for cell in row]  # type: ignore[no-untyped-call]
-            for row in table.data
-        ]
-    )
-    return content
+    if others:
+        rows = list(map(list, rows))
+    for i, row in itertools.product(others, rows):
+        if not _is_json(row[i]):
+            row[i] = _json_helper(row[i], artifact)  # type: ignore[no-untyped-call]
+    return {**header.to_json(artifact), "nrows": len(rows), "data": rows}
 
 
-def is_plain(rows: Sequence[Sequence[Any]]) -> bool:
+def is_plain(cells: Sequence[Any]) -> bool:
     """Whether all cells are plain values of JSON, such as numbers and strings."""
-    cells = list(itertools.chain.from_iterable(rows))
     numbers = [cell for cell in cells if type(cell) is float]
     # A sum is quick, and finite only if all numbers are.
     finite = math.isfinite(sum(numbers)) or all(map(math.isfinite, numbers))
@@ -145,7 +143,7 @@ def is_plain(rows: Sequence[Sequence[Any]]) -> bool:
 
 def _is_json(cell: Any) -> bool:
     if type(cell) is list:
-        return all(map(_is_json, cell))
+        return is_plain(cell) or all(map(_is_json, cell))
     if type(cell) is float:
         return math.isfinite(cell)  # wandb writes null for NaN.
     return type(cell) in _PLAIN
