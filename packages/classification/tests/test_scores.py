@@ -9,7 +9,6 @@ from sklearn import metrics
 
 from wandb_eval.classification.scores import (
     at_least,
-    check_threshold,
     in_top_k,
     score_batch,
 )
@@ -109,12 +108,6 @@ def test_a_score_is_at_the_threshold_that_it_equals(dtype, threshold):
 def test_the_threshold_is_not_for_classes_that_exclude_each_other():
     scores = score_batch(np.array([0]), np.array([[0.6, 0.4]]), threshold=0.9)
     assert scores.pred.tolist() == [0]
-
-
-@pytest.mark.parametrize("threshold", [-0.1, 1.1, np.nan, True, "0.5", None])
-def test_what_is_no_threshold(threshold):
-    with pytest.raises(ValueError, match="`threshold` must be a number of 0 to 1"):
-        check_threshold(threshold)
 
 
 def test_a_sigmoid_for_each_of_the_classes_of_which_one_is_right():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from wandb_eval.engine import at_least
+from wandb_eval.engine.kit.thresholds import check_threshold
 
 THRESHOLDS = [round(i / 100, 2) for i in range(101)]
 
@@ -26,3 +27,14 @@ def test_shapes_and_what_is_no_score():
 
 def test_integers_are_compared_as_numbers():
     assert at_least(np.array([0, 1, 2]), 0.5).tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, np.nan, True, "0.5", None])
+def test_values_that_are_no_threshold(threshold):
+    with pytest.raises(ValueError, match="`limit` must be a number of 0 to 1"):
+        check_threshold("limit", threshold)
+
+
+@pytest.mark.parametrize("threshold", [0, np.float32(0.25), 1])
+def test_a_threshold_is_a_float(threshold):
+    assert type(check_threshold("limit", threshold)) is float

@@ -18,7 +18,6 @@ from wandb_eval.classification.metrics import ClassificationMetrics
 from wandb_eval.classification.scores import (
     as_text,
     by_sample,
-    check_threshold,
     named,
     of_all_classes,
     score_batch,
@@ -41,6 +40,7 @@ from wandb_eval.engine import (
     listed,
     name_classes,
 )
+from wandb_eval.engine.kit.thresholds import check_threshold
 
 
 class WandbClassificationEvalCallback(WandbTaskEvalCallback):
@@ -129,7 +129,7 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
         self.class_names = check_class_names(class_names)
         self.from_logits = check_from_logits(from_logits)
         self.multi_label = multi_label
-        self.threshold = check_threshold(threshold)
+        self.threshold = check_threshold("threshold", threshold)
         self.top_k = top_k
         columns = ["epoch", "idx", "image", "label", "pred", "score", "correct", "loss"]
         super().__init__(

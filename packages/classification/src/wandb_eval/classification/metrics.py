@@ -20,13 +20,13 @@ from wandb_eval.classification.labels import (
 )
 from wandb_eval.classification.scores import (
     Scores,
-    check_threshold,
     highest_loss,
     in_top_k,
     of_all_classes,
     score_batch,
 )
 from wandb_eval.engine import charts
+from wandb_eval.engine.kit.thresholds import check_threshold
 
 _OF_NO_CLASS = -1
 """The predicted class of samples whose outputs are not numbers."""
@@ -103,7 +103,7 @@ class ClassificationMetrics:
         self.top_k = top_k
         self.from_logits = from_logits
         self.multi_label = multi_label
-        self.threshold = check_threshold(threshold)
+        self.threshold = check_threshold("threshold", threshold)
         self.left_out = 0
         self._labels: list[Labels] = []
         self._predictions: list[Labels] = []

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wandb_eval.classification.labels import Labels, Probabilities
-from wandb_eval.core.arguments import is_number
 from wandb_eval.engine import SampleScores, at_least, listed
 
 _NOT_A_NUMBER = "NaN"
@@ -148,19 +147,6 @@ def in_top_k(labels: Labels, probabilities: Probabilities, k: int) -> NDArray[np
     before = (others > of_label) | (higher_id & (others == of_label))
     hits[unsure] = np.count_nonzero(before, axis=1) < k
     return np.asarray(hits)
-
-
-def check_threshold(threshold: Any) -> float:
-    """Returns a threshold of probabilities as a `float`.
-
-    Raises:
-        ValueError: If it is not a number between 0 and 1.
-    """
-    if not (is_number(threshold) and 0 <= threshold <= 1):
-        raise ValueError(
-            f"`threshold` must be a number of 0 to 1. Received: {threshold!r}"
-        )
-    return float(threshold)
 
 
 def by_sample(labels: Labels, scores: Scores, class_names: list[str]) -> SampleScores:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import wandb
 
-from wandb_eval.core.arguments import is_number
 from wandb_eval.detection.coco import CocoEvaluation
 from wandb_eval.detection.detections import Detections, Floats, Ints
 from wandb_eval.detection.error_costs import error_costs
@@ -16,6 +15,7 @@ from wandb_eval.detection.matching import CROWD, ERROR_TYPES, BatchMatch, ImageM
 from wandb_eval.detection.ranking import Ranking
 from wandb_eval.detection.score_curves import ScoreCurve, score_curves
 from wandb_eval.engine import charts, check_class_names
+from wandb_eval.engine.kit.thresholds import check_threshold
 
 _OVER_SCORE = {"precision": "Precision", "recall": "Recall", "f1": "F1"}
 
@@ -82,15 +82,9 @@ class DetectionMetrics:
         iou_threshold: float = 0.5,
         score_threshold: float = 0.3,
     ) -> None:
-        if not (is_number(iou_threshold) and 0 < iou_threshold <= 1):
-            raise ValueError(
-                "`iou_threshold` must be above 0 and at most 1. "
-                f"Received: {iou_threshold!r}"
-            )
-        if not (is_number(score_threshold) and 0 <= score_threshold <= 1):
-            raise ValueError(
-                f"`score_threshold` must be from 0 to 1. Received: {score_threshold!r}"
-            )
+        check_threshold("score_threshold", score_threshold)
+        if not check_threshold("iou_threshold", iou_threshold):
+            raise ValueError("`iou_threshold` must be above 0. Received: 0")
         self.class_names = list(class_names)
         self.iou_threshold = iou_threshold
         self.score_threshold = score_threshold

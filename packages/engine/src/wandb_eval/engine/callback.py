@@ -52,11 +52,12 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
     the numbers. The run's summary has the best number and its epoch, as
     `eval/best_<number>` and `eval/best_epoch`.
 
-    Properties of all samples, such as the brightness of images, are columns of
-    `scores`. When training ends, and in `evaluate`, slices of samples are searched on
-    which the model does provably worse: they are in the table `weak_slices`, in
-    `weak_slices` of the callback, and the strongest is in the log. The first version
-    has the table `data_problems`, if there are samples of equal content, or blank ones.
+    Properties of all samples, such as the brightness of images, are columns of `scores`
+    in the best and the last version. When training ends, and in `evaluate`, slices of
+    samples are searched on which the model does provably worse: they are in the table
+    `weak_slices`, in `weak_slices` of the callback, and the strongest is in the log.
+    The first version has the table `data_problems`, if there are samples of equal
+    content, or blank ones.
 
     `history` has all numbers of the training as lists, by their keys, like that of
     Keras' `History`; `history["eval/epoch"]` are the epochs that were evaluated. Where

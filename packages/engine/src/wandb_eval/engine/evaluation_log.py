@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import wandb
+from numpy.typing import NDArray
 
 from wandb_eval.core import WandbEvalCallback, add_rows
 from wandb_eval.core.arguments import is_number
@@ -148,7 +149,7 @@ class EvaluationLog:
         if is_last and moment.batch is None:
             extra = extra | self._summary(evaluation)
         extra = extra | self._weak_slices.tables(evaluation, ends=ends)
-        tables = self._tables(evaluation, is_kept=is_best or is_last)
+        tables = self._tables(evaluation, is_kept=is_best or is_last or ends)
         shown = {k: v for k, v in extra.items() if isinstance(v, wandb.Table)}
         digest = evaluation.fingerprint.hexdigest()
         metadata: dict[str, Any] = {
@@ -231,7 +232,9 @@ class EvaluationLog:
                 tables[name] = wandb.Table(columns=list(columns))
                 self.add_predictions(tables[name], samples)
         if evaluation.scores and (evaluation.num_samples <= MOST_SCORES or is_kept):
-            tables["scores"] = _scores_table(evaluation)
+            tables["scores"] = _scores_table(
+                evaluation, evaluation.properties if is_kept else {}
+            )
         return tables
 
 
@@ -245,7 +248,9 @@ def unlabelled_metadata(task: EvalTask) -> dict[str, Any]:
     return {"unlabelled": layers} if layers else {}
 
 
-def _scores_table(evaluation: Evaluation) -> wandb.Table:
+def _scores_table(
+    evaluation: Evaluation, properties: Mapping[str, NDArray[Any]]
+) -> wandb.Table:
     """Makes the table of the scores of all samples, with their learning, if known."""
     checksums = evaluation.fingerprint.samples.tolist()
     columns: dict[str, Sequence[Any]] = {
@@ -254,7 +259,7 @@ def _scores_table(evaluation: Evaluation) -> wandb.Table:
     }
     if evaluation.learning is not None:
         columns |= evaluation.learning.columns()
-    columns |= score_columns(evaluation.properties, {**columns, "content": None})
+    columns |= score_columns(properties, {**columns, "content": None})
     columns |= {"content": [f"{checksum:016x}" for checksum in checksums]}
     table = wandb.Table(columns=list(columns), allow_mixed_types=True)
     add_rows(table, list(map(list, zip(*columns.values(), strict=True))))

@@ -11,7 +11,7 @@ import wandb
 from numpy.typing import NDArray
 
 from wandb_eval.core import with_layers
-from wandb_eval.core.arguments import check_bool, is_integer, is_number
+from wandb_eval.core.arguments import check_bool, is_integer
 from wandb_eval.engine import (
     NOT_BATCHED,
     Batch,
@@ -29,6 +29,7 @@ from wandb_eval.engine import (
     listed,
     name_classes,
 )
+from wandb_eval.engine.kit.thresholds import check_threshold
 from wandb_eval.segmentation.advice import (
     advice,
     check_ids,
@@ -151,10 +152,7 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
             raise ValueError(
                 f"`ignore_index` must be an integer or None. Received: {ignore_index!r}"
             )
-        if not (is_number(threshold) and 0 < threshold < 1):
-            raise ValueError(
-                f"`threshold` must be a number between 0 and 1. Received: {threshold!r}"
-            )
+        check_threshold("threshold", threshold)
         check_bool("multi_label", multi_label)
         check_bool("boundary_iou", boundary_iou)
         if multi_label and (ignore_index is not None or boundary_iou):

@@ -66,8 +66,8 @@ class EvalArtifact(wandb.Artifact):
         """Adds the table and all the media in it."""
         content = json_dumps_safer(table_json(table, self)).encode()
         file = self.folder.store(content, "", ".table.json")
-        entry = file.entry()
-        entry.path = LogicalPath(type(table).with_suffix(table_name))
+        path = LogicalPath(type(table).with_suffix(table_name))
+        entry = file.entry.model_copy(update={"path": path})
         self.manifest.add_entry(entry)
         table._artifact_target = None
         table._set_artifact_target(self, entry.path)
@@ -86,10 +86,10 @@ class EvalArtifact(wandb.Artifact):
             if entry is not None:
                 self.found.append(local_path)
         if entry is None and local_path in self.folder.files:
-            entry = self.folder.files[local_path].entry()
+            entry = self.folder.files[local_path].entry
         if entry is None:
             return None
-        self.manifest.add_entry(entry)
+        self.manifest.entries[entry.path] = entry  # `add_entry` copies the path.
         self._added_local_paths[local_path] = entry
         return str(entry.path)
 
@@ -142,9 +142,7 @@ class EvalArtifact(wandb.Artifact):
         name = LogicalPath(name or os.path.basename(local_path))
         head, _, file_name = name.rpartition("/")
         file = self.folder.store(content, head, "." + file_name.partition(".")[2])
-        entry = file.entry()
-        if not is_tmp:
-            entry.path = name
+        entry = file.entry if is_tmp else file.entry.model_copy(update={"path": name})
         self.manifest.add_entry(entry)
         self._added_local_paths[local_path] = entry
         return entry

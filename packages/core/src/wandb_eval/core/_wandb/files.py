@@ -42,8 +42,9 @@ class StoredFile:
     sha256: str
     size: int
 
+    @functools.cached_property
     def entry(self) -> ArtifactManifestEntry:
-        """Returns the file as an entry of an artifact's manifest."""
+        """The file as an entry of manifests, which artifacts share."""
         return ArtifactManifestEntry(
             path=LogicalPath(self.name),
             digest=self.digest,
@@ -198,7 +199,7 @@ class RunFolders:
         for folder in self._all:
             file = folder.files.get(path)
             if file is not None and file.name.startswith("media/"):
-                return file.entry()
+                return file.entry
         return None
 
 

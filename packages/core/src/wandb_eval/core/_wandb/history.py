@@ -210,7 +210,7 @@ def _bind_to_run(table: wandb.Table, run: wandb.Run, key: str) -> None:
     which others may clear in long trainings.
     """
     shown: Any = table._to_table_json(warn=False)
-    if not is_plain(shown["data"]):
+    if not all(map(is_plain, shown["data"])):
         shown = _numpy_arrays_to_lists(shown)
     content = json_dumps_safer(shown)
     suffix = ".table.json"

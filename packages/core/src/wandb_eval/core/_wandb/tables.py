@@ -27,13 +27,13 @@ def add_rows(table: wandb.Table, rows: Iterable[Sequence[Any]]) -> None:
         table: The table.
         rows: The cells of each row. The table keeps lists without copying them.
     """
-    rows = list(rows)
-    new = _rows_with_new_kinds(rows, len(table.columns))
-    for i, row in enumerate(rows):
-        if new is None or i in new:
-            table.add_data(*row)
-        else:
-            table.data.append(row if type(row) is list else list(row))
+    rows = [row if type(row) is list else list(row) for row in rows]
+    start = 0
+    for i in _rows_with_new_kinds(rows, len(table.columns)):
+        table.data.extend(rows[start:i])
+        table.add_data(*rows[i])
+        start = i + 1
+    table.data.extend(rows[start:])
 
 
 def infer_types(table: wandb.Table) -> None:
@@ -52,10 +52,10 @@ def infer_types(table: wandb.Table) -> None:
         types[name] = column._column_types.params["type_map"][name]
 
 
-def _rows_with_new_kinds(rows: list[Sequence[Any]], width: int) -> set[int] | None:
-    """Returns the rows with a cell of a new kind; `None` for all rows."""
-    if any(len(row) != width for row in rows):
-        return None
+def _rows_with_new_kinds(rows: list[list[Any]], width: int) -> Sequence[int]:
+    """Returns the places of rows with a cell of a new kind."""
+    if not rows or set(map(len, rows)) != {width}:
+        return range(len(rows))
     new: set[int] = {0}
     # `zip(*rows)` would burden the garbage collector with an iterator for each row.
     cells = list(itertools.chain.from_iterable(rows))
@@ -67,7 +67,7 @@ def _rows_with_new_kinds(rows: list[Sequence[Any]], width: int) -> set[int] | No
         kinds = list(map(type if classes <= _PLAIN else _kind, column))
         new.update(i for i, kind in enumerate(kinds) if kind is None)
         new.update(map(kinds.index, set(kinds)))
-    return new
+    return sorted(new)
 
 
 _PLAIN = frozenset((bool, int, float, str, type(None)))
@@ -77,7 +77,7 @@ def _kind(cell: Any) -> Any:
     """Returns the properties that determine the type of a cell; `None` if unknown."""
     if type(cell) in _PLAIN:
         return type(cell)
-    if type(cell) is list and all(type(item) in _PLAIN for item in cell):
+    if type(cell) is list and _PLAIN.issuperset(map(type, cell)):
         return list, tuple(map(type, cell))
     if type(cell) is wandb.Image:
         boxes = tuple(
@@ -109,43 +109,41 @@ def table_json(table: wandb.Table, artifact: wandb.Artifact) -> dict[str, Any]:
 
     wandb checks for every number and string whether it is a tensor of a framework.
     """
-    plain = is_plain(table.data)
-    if len(table.data) > wandb.Table.MAX_ARTIFACT_ROWS or (
-        not plain
-        and any(
+    rows, width = table.data, len(table.columns)
+    cells = list(itertools.chain.from_iterable(rows))
+    others = [i for i in range(width) if not is_plain(cells[i::width])]
+    if (
+        len(rows) > wandb.Table.MAX_ARTIFACT_ROWS
+        or len(cells) != len(rows) * width
+        or any(
             isinstance(cell, (np.ndarray, datetime.date))
-            for row in table.data
-            for cell in row
+            for i in others
+            for cell in cells[i::width]
         )
     ):
         # Arrays go into a file of their own, and times become numbers.
         return dict(table.to_json(artifact))
     header = copy.copy(table)
     header.data = []
-    content = dict(header.to_json(artifact))
-    content["nrows"] = len(table.data)
-    content["data"] = (
-        table.data
-        if plain
-        else [
-            [cell if _is_json(cell) else _json_helper(cell, artifact) for cell in row]  # type: ignore[no-untyped-call]
-            for row in table.data
-        ]
-    )
-    return content
+    if others:
+        rows = list(map(list, rows))
+    for i, row in itertools.product(others, rows):
+        if not _is_json(row[i]):
+            row[i] = _json_helper(row[i], artifact)  # type: ignore[no-untyped-call]
+    return {**header.to_json(artifact), "nrows": len(rows), "data": rows}
 
 
-def is_plain(rows: Sequence[Sequence[Any]]) -> bool:
+def is_plain(cells: Sequence[Any]) -> bool:
     """Whether all cells are plain values of JSON, such as numbers and strings."""
-    cells = list(itertools.chain.from_iterable(rows))
-    return _PLAIN.issuperset(map(type, cells)) and all(
-        map(math.isfinite, (cell for cell in cells if type(cell) is float))
-    )
+    numbers = [cell for cell in cells if type(cell) is float]
+    # A sum is quick, and finite only if all numbers are.
+    finite = math.isfinite(sum(numbers)) or all(map(math.isfinite, numbers))
+    return finite and _PLAIN.issuperset(map(type, cells))
 
 
 def _is_json(cell: Any) -> bool:
     if type(cell) is list:
-        return all(map(_is_json, cell))
+        return is_plain(cell) or all(map(_is_json, cell))
     if type(cell) is float:
         return math.isfinite(cell)  # wandb writes null for NaN.
     return type(cell) in _PLAIN

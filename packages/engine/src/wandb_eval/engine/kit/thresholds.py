@@ -1,4 +1,4 @@
-"""Compares scores with thresholds."""
+"""Checks thresholds, and compares scores with them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,23 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from wandb_eval.core.arguments import is_number
+
+
+def check_threshold(name: str, value: Any) -> float:
+    """Checks that an argument is a number of 0 to 1, and returns it as a `float`.
+
+    Args:
+        name: The name of the argument.
+        value: The argument.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if not (is_number(value) and 0 <= value <= 1):
+        raise ValueError(f"`{name}` must be a number of 0 to 1. Received: {value!r}")
+    return float(value)
 
 
 def at_least(scores: NDArray[Any], threshold: float) -> NDArray[np.bool_]:
