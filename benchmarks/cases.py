@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.datasets import load_sample_images
 
-TASKS = ("classification", "detection", "segmentation")
+TASKS = ("classification", "detection", "segmentation", "regression", "image_to_image")
 BATCH_SIZE = 50
 NUM_CLASSES = {"classification": 10, "detection": 20, "segmentation": 21}
 _TRUE_BOXES, _PREDICTED_BOXES = 8, 20
@@ -44,8 +44,13 @@ def photographs(count: int, size: int) -> NDArray[np.uint8]:
 
 
 def truth(task: str, count: int, size: int) -> Any:
-    """The targets of the images: labels, a dictionary of boxes, or masks."""
+    """The targets of the images: labels, boxes in a dictionary, masks, numbers, images."""
     rng = np.random.default_rng(1)
+    if task == "regression":
+        return rng.uniform(0, 100, count).astype(np.float32)
+    if task == "image_to_image":
+        # Upside down: equal pictures would be sent once, as one file.
+        return photographs(count, size)[:, ::-1].astype(np.float32) / 255
     classes = NUM_CLASSES[task]
     if task == "classification":
         return rng.integers(0, classes, count)
@@ -129,7 +134,8 @@ class Case:
         self, task: str, count: int, size: int, realistic: bool = False
     ) -> None:
         self.task, self.count, self.size = task, count, size
-        self.names = [f"class {number}" for number in range(NUM_CLASSES[task])]
+        classes = NUM_CLASSES.get(task, 0)
+        self.names = [f"class {number}" for number in range(classes)]
         self.x = photographs(count, size)
         self.y = truth(task, count, size)
         images = keras.Input((size, size, 3), dtype="uint8")
@@ -138,15 +144,16 @@ class Case:
         if task == "segmentation":
             outputs = keras.ops.one_hot(outputs["masks"], len(self.names))
         if realistic:
-            network = u_net if task == "segmentation" else mobile_net
-            features = 1e-6 * network(images, len(self.names))
+            per_pixel = task in ("segmentation", "image_to_image")
+            channels = len(self.names) or (3 if per_pixel else 1)
+            features = 1e-6 * (u_net if per_pixel else mobile_net)(images, channels)
             if task == "detection":
                 outputs["boxes"] += features[:, None, :4]
-            elif task == "classification":
-                outputs["scores"] += features
-            else:
+            elif task == "segmentation":
                 outputs += features
-        if task == "classification":
+            else:
+                outputs["scores"] += features
+        if task not in ("detection", "segmentation"):
             outputs = outputs["scores"]
         self.model = Untrained(images, outputs)
         self.model.compile()
@@ -184,6 +191,12 @@ class Case:
                 "labels": np.where(wrong, 0, labels).astype(np.int32),
                 "scores": rng.uniform(0.35, 1, labels.shape).astype(np.float32),
             }
+        if self.task == "regression":
+            noise = rng.normal(scale=5, size=self.count)
+            return {"scores": (self.y + noise).astype(np.float32)[:, None]}
+        if self.task == "image_to_image":
+            noise = rng.normal(scale=0.05, size=self.y.shape[1:])
+            return {"scores": np.clip(self.y + noise.astype(np.float32), 0, 1)}
         step = max(1, self.size // 100)
         return {"masks": np.roll(self.y, step * (epoch + 1), axis=(1, 2))}
 

@@ -33,7 +33,7 @@ from typing import Any
 import tables
 
 HERE = Path(__file__).parent
-TASKS = ("classification", "detection", "segmentation")
+TASKS = ("classification", "detection", "segmentation", "regression", "image_to_image")
 _PACKAGES = (
     "wandb",
     "keras",

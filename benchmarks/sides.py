@@ -24,6 +24,9 @@ from wandb.integration.keras import WandbEvalCallback as StockEvalCallback
 from wandb_eval.classification import WandbClassificationEvalCallback
 from wandb_eval.core import WandbEvalCallback
 from wandb_eval.detection import WandbDetectionEvalCallback
+from wandb_eval.engine import map_to_image, range_to_image
+from wandb_eval.image_to_image import WandbImageToImageEvalCallback
+from wandb_eval.regression import WandbRegressionEvalCallback
 from wandb_eval.segmentation import WandbSegmentationEvalCallback
 
 SIDES = ("wandb", "drop-in", "ours", "ours jpg", "measuring", "shipped")
@@ -32,6 +35,8 @@ _READY = {
     "classification": WandbClassificationEvalCallback,
     "detection": WandbDetectionEvalCallback,
     "segmentation": WandbSegmentationEvalCallback,
+    "regression": WandbRegressionEvalCallback,
+    "image_to_image": WandbImageToImageEvalCallback,
 }
 
 
@@ -56,9 +61,10 @@ def make(side: str, case: Case) -> keras.callbacks.Callback:
             super().log_pred_table(*args, **{**options, "more_tables": {}})
 
     shipped = side == "shipped"
+    names = {"class_names": case.names} if case.names else {}
     return (_READY[case.task] if shipped else Reduced)(
         (case.x, case.y),
-        class_names=case.names,
+        **names,
         num_samples=None,
         batch_size=BATCH_SIZE,
         image_format="jpg" if side == "ours jpg" else "png",
@@ -169,11 +175,45 @@ def _documented(base: type, case: Case, **options: Any) -> keras.callbacks.Callb
                     accuracy = float((pred == case.y[idx]).mean())
                     self.pred_table.add_data(epoch, row[0], image, row[2], accuracy)
 
-    tasks = {
-        "classification": (Classification, "label", "pred"),
-        "detection": (Detection, "num_boxes", "num_predictions"),
-        "segmentation": (Segmentation, "classes", "pixel_accuracy"),
+    class Regression(base):  # type: ignore[misc]
+        def add_ground_truth(self, logs: Any = None) -> None:
+            for idx, (image, target) in enumerate(zip(case.x, case.y, strict=True)):
+                self.data_table.add_data(idx, wandb.Image(image), float(target))
+
+        def add_model_predictions(self, epoch: int, logs: Any = None) -> None:
+            table = self.data_table_ref
+            for start in range(0, case.count, BATCH_SIZE):
+                batch = case.x[start : start + BATCH_SIZE]
+                preds = self.model.predict_on_batch(batch)[:, 0].tolist()
+                for idx, pred in enumerate(preds, start):
+                    row = table.data[idx]
+                    self.pred_table.add_data(epoch, row[0], row[1], row[2], pred)
+
+    class ImageToImage(base):  # type: ignore[misc]
+        def add_ground_truth(self, logs: Any = None) -> None:
+            for idx, (image, target) in enumerate(zip(case.x, case.y, strict=True)):
+                cells = wandb.Image(image), wandb.Image(range_to_image(target, 0, 1))
+                self.data_table.add_data(idx, *cells)
+
+        def add_model_predictions(self, epoch: int, logs: Any = None) -> None:
+            table = self.data_table_ref
+            for start in range(0, case.count, BATCH_SIZE):
+                batch = case.x[start : start + BATCH_SIZE]
+                preds = self.model.predict_on_batch(batch)
+                for idx, pred in enumerate(preds, start):
+                    errors = np.abs(pred - case.y[idx])
+                    image = wandb.Image(range_to_image(pred, 0, 1))
+                    error = wandb.Image(map_to_image(errors.mean(axis=-1), 0, 0.25))
+                    cells = image, error, float(errors.mean())
+                    self.pred_table.add_data(epoch, *table.data[idx][:3], *cells)
+
+    tasks: dict[str, tuple[type, str, list[str]]] = {
+        "regression": (Regression, "target", ["predicted"]),
+        "image_to_image": (ImageToImage, "target", ["prediction", "error", "mae"]),
+        "classification": (Classification, "label", ["pred"]),
+        "detection": (Detection, "num_boxes", ["num_predictions"]),
+        "segmentation": (Segmentation, "classes", ["pixel_accuracy"]),
     }
-    task, truth, prediction = tasks[case.task]
+    task, truth, predictions = tasks[case.task]
     data_columns = ["idx", "image", truth]
-    return task(data_columns, ["epoch", *data_columns, prediction], **options)
+    return task(data_columns, ["epoch", *data_columns, *predictions], **options)

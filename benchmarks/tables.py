@@ -12,6 +12,8 @@ _RATIOS = {
     "classification": {"begin": 4, "begin, jpg": 10, "epoch": 2},
     "detection": {"begin": 4, "begin, jpg": 10, "epoch": 5},
     "segmentation": {"begin": 4, "begin, jpg": 10, "epoch": 5},
+    "regression": {"begin": 4, "begin, jpg": 10, "epoch": 2},
+    "image_to_image": {"begin": 4, "begin, jpg": 10, "epoch": 2},
 }
 _MAX_GROWTH = 0.5
 _MAX_SHARES = 0.15, 0.1

@@ -13,15 +13,23 @@ pytestmark = [pytest.mark.slow, pytest.mark.tensorflow, pytest.mark.once]
 
 COMPARE = Path(__file__).parents[1] / "benchmarks" / "compare.py"
 IMAGES, EPOCHS = 12, 3
-TASKS = ("classification", "detection", "segmentation")
+TASKS = ("classification", "detection", "segmentation", "regression", "image_to_image")
 # Beside the images: the table, and names of classes where there are layers.
 DATA_FILES = {
     "classification": IMAGES + 1,
     "detection": IMAGES + 2,
     "segmentation": 2 * IMAGES + 2,
+    "regression": IMAGES + 1,
+    "image_to_image": 2 * IMAGES + 1,
 }
-EPOCH_FILES = {"classification": 1, "detection": 1, "segmentation": IMAGES + 1}
-ERROR_LAYERS = {"classification": 0, "detection": 0, "segmentation": IMAGES}
+EPOCH_FILES = {
+    "classification": 1,
+    "detection": 1,
+    "segmentation": IMAGES + 1,
+    "regression": 1,
+    "image_to_image": 2 * IMAGES + 1,
+}
+ERROR_LAYERS = {**dict.fromkeys(TASKS, 0), "segmentation": IMAGES}
 
 
 def run(out: Path, part: str, *options: str) -> dict[str, Any]:

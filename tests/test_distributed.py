@@ -148,6 +148,12 @@ def test_two_processes_of_jax(loopback, other):
     )
     assert_logged(loopback, chief)
     assert worker["weights"] == chief["weights"]
+    # The process with the run finds the weak slices of all of the data.
+    [version] = loopback.versions(f"run_{chief['run']}_planted_pred")
+    [row] = loopback.rows(version, "weak_slices")
+    assert len(set(row["index"]) & set(range(0, 320, 10))) >= 30
+    assert len(row["index"]) <= 35
+    assert (chief["weak_slices"], worker["weak_slices"]) == ([row["slice"]], [])
 
 
 @pytest.mark.slow

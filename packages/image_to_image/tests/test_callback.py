@@ -68,6 +68,78 @@ def test_what_a_run_has(loopback):
         assert len(own) <= 2 * (4 + 2) + 2 * 2
 
 
+class Counted(keras.utils.PyDataset):
+    """Batches of two, and how many were read."""
+
+    def __init__(self, x, y):
+        super().__init__()
+        self.x, self.y, self.reads = x, y, 0
+
+    @property
+    def num_batches(self):
+        return len(self.x) // 2
+
+    def __getitem__(self, place):
+        self.reads += 1
+        part = slice(2 * place, 2 * place + 2)
+        return self.x[part], self.y[part]
+
+
+def test_one_pass_also_within_epochs_of_a_run_whose_server_fails(loopback, warned):
+    clean = np.random.default_rng(0).random((20, SIZE, SIZE, 1), dtype=np.float32)
+    batches = Counted(clean, clean)
+    loopback.fail("CreateArtifact", collection="val", status=503)
+    with wandb.init(project="photos") as run:
+        callback = WandbImageToImageEvalCallback(
+            batches, num_samples=4, num_hardest=2, every_n_batches=3
+        )
+        model = keras.Sequential([keras.layers.Dense(1)])
+        model.compile("adam", "mse")
+        model.fit(
+            *(clean, clean),
+            batch_size=4,  # Five batches an epoch.
+            epochs=2,
+            verbose=0,
+            validation_data=batches,
+            callbacks=[callback],
+        )
+    [message] = warned
+    assert "ground truth could not be logged" in message
+    versions = loopback.versions(f"run_{run.id}_pred")
+    found = [(one.metadata["epoch"], one.metadata["batch"]) for one in versions]
+    assert found == [(0, 3), (0, None), (1, 3), (1, None)]
+    # One to draw samples, one within each epoch, one of `fit` after it; some are peeks.
+    assert batches.reads < 6 * batches.num_batches
+    # Error maps are files of each version, with their scale.
+    [row, *_] = loopback.rows(versions[-1], "eval_data")
+    assert row["error"]["caption"].startswith("Mean absolute error: 0 (dark) to 0.25")
+    assert loopback.resolve(versions[-1], row["error"]["path"]).startswith(b"\x89PNG")
+
+
+@pytest.fixture
+def channels_first():
+    before = keras.config.image_data_format()
+    keras.config.set_image_data_format("channels_first")
+    yield
+    keras.config.set_image_data_format(before)
+
+
+@pytest.mark.usefixtures("channels_first")
+def test_channels_first(tmp_path):
+    rng = np.random.default_rng(0)
+    noisy, clean = rng.random((2, 3, 3, 12, 14), dtype=np.float32)
+    with offline_run(tmp_path):
+        callback = WandbImageToImageEvalCallback((noisy, clean), on_error="raise")
+        numbers = callback.evaluate(Identity())
+        [row, *_] = rows_of(callback.pred_table)
+        shown = [np.asarray(row[name].image) for name in ("target", "prediction")]
+    assert numbers["eval/mae"] == pytest.approx(abs(noisy - clean).mean(), rel=1e-5)
+    assert numbers["eval/psnr_input"] == pytest.approx(numbers["eval/psnr"], rel=1e-5)
+    for image, array in zip(shown, (clean, noisy), strict=True):
+        expected = 255 * np.moveaxis(array[0], 0, -1)
+        np.testing.assert_allclose(image, expected, atol=0.51)
+
+
 @pytest.mark.parametrize(
     ("value_range", "channels", "colored"),
     [((0, 1), 1, False), ((0, 80), 1, True), ((0, 1), 3, True)],

@@ -68,7 +68,8 @@ def test_what_a_run_has(loopback, data):
         assert row["difficulty"] == pytest.approx(expected, rel=1e-4, abs=1e-4)
     assert callback.evaluation.hardest.index[0] == WRONG
     learned = callback.evaluation.learning.columns()
-    assert len(learned["mean_error"]) == len(learned["error_spread"]) == len(y)
+    assert len(learned["mean_scaled_error"]) == len(learned["scaled_error_spread"])
+    assert len(learned["mean_scaled_error"]) == len(y)
 
     versions = loopback.versions(f"run_{run.id}_pred")
     assert len(versions) == EPOCHS
@@ -91,13 +92,59 @@ def test_a_wrong_target_is_the_first_suspect(loopback, data):
     [first, *_] = rows_of(table)
     assert first["idx"] == WRONG
     assert first["error"] < 0
-    assert first["mean_error"] < 0
+    assert first["mean_scaled_error"] < 0
 
 
 def _with_rows(callback):
     found = callback.evaluation.suspects
     rows = callback.ground_truth_rows(found, [None] * len(found))
     return dataclasses.replace(callback.evaluation, suspects=found.with_rows(rows))
+
+
+class Counted(keras.utils.PyDataset):
+    """Batches of four, and how many were read."""
+
+    def __init__(self, x, y):
+        super().__init__()
+        self.x, self.y, self.reads = x, y, 0
+
+    @property
+    def num_batches(self):
+        return len(self.x) // 4
+
+    def __getitem__(self, place):
+        self.reads += 1
+        part = slice(4 * place, 4 * place + 4)
+        return self.x[part], self.y[part]
+
+
+def test_one_pass_also_within_epochs_of_a_run_whose_server_fails(
+    loopback, warned, data
+):
+    batches = Counted(*data)
+    loopback.fail("CreateArtifact", collection="val", status=503)
+    with wandb.init(project="ages") as run:
+        callback = WandbRegressionEvalCallback(
+            batches, num_samples=4, num_hardest=2, every_n_batches=3
+        )
+        trained = model()
+        trained.compile("adam", "mse")
+        trained.fit(
+            *data,
+            batch_size=8,  # Five batches an epoch.
+            epochs=2,
+            verbose=0,
+            validation_data=batches,
+            callbacks=[callback],
+        )
+    [message] = warned
+    assert "ground truth could not be logged" in message
+    versions = loopback.versions(f"run_{run.id}_pred")
+    found = [(one.metadata["epoch"], one.metadata["batch"]) for one in versions]
+    assert found == [(0, 3), (0, None), (1, 3), (1, None)]
+    assert all("eval/mae" in one.metadata or "mae" in one.metadata for one in versions)
+    # One to draw samples, one within each epoch, one of `fit` after it; some are peeks.
+    assert batches.reads < 6 * batches.num_batches
 
 
 def test_several_targets_of_numbers_without_names(loopback):

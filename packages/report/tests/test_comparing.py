@@ -197,6 +197,39 @@ def test_weak_slices_of_a():
     assert found.differences["correct"].by_slice["dark"].difference == 0.34
 
 
+def test_weak_slices_of_the_last_version_serve_the_best_one():
+    order = np.random.default_rng(0).permutation(400)
+    content = [f"{i // 2:x}" for i in range(400)]  # Each there twice.
+    best = scores(RIGHT_A, ["cat"] * 400, content=content)
+    last = scores(RIGHT_B[order], ["cat"] * 400, content=[content[i] for i in order])
+    dark = {int(i) // 2 for i in order[:100]}
+    index = [i for i, one in enumerate(order.tolist()) if one // 2 in dark]
+    weak = {"weak_slices": {"slice": ["dark"], "index": [index]}}
+    same, other = {"data_fingerprint": "ab"}, {"data_fingerprint": "cd"}
+    b = record(scores(RIGHT_B, ["cat"] * 400), same)
+    for metadata, lines in ((same, 1), (other, 0), ({}, 0)):
+        a = record_versions(
+            (best, same, ["epoch_1", "best"], None),
+            (last, {**metadata, "x": 1}, ["epoch_2", "latest"], weak),
+        )
+        found = compare(a, b)
+        by_slice = found.differences["correct"].by_slice
+        assert len(by_slice) == lines
+        [note] = [note for note in found.notes if "weak slices" in note.lower()]
+        if lines:
+            here = [2 * pair + i for pair in sorted(dark) for i in (0, 1)]
+            changes = RIGHT_B[here].astype(int) - RIGHT_A[here]
+            assert by_slice["dark"].num_samples == len(here)
+            assert by_slice["dark"].difference == pytest.approx(changes.mean())
+            assert note == f"The weak slices are those of {a_name(found)}, epoch_2."
+        else:
+            assert "epoch_2 are not compared: it was evaluated on other data" in note
+
+
+def a_name(found):
+    return found.a[0].partition(",")[0]
+
+
 HOSTILE = {
     "no idx": ({"correct": [True]}, "no column `idx`"),
     "no rows": ({"idx": [], "correct": []}, "no rows"),

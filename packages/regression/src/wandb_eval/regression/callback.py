@@ -42,7 +42,8 @@ class WandbRegressionEvalCallback(WandbTaskEvalCallback):
     <name>` and the signed error (`error`; for several targets `error <name>`), and
     `difficulty`: the mean of |error| over the standard deviations of the targets. A
     third table, without images, has the scores of every sample, and the course of its
-    error: `mean_error` and `error_spread`, in standard deviations.
+    error over the epochs: `mean_scaled_error` and `scaled_error_spread`, in standard
+    deviations of the targets, while `error` is in the units of its target.
 
     Over all of the validation data it measures `eval/mae`, `eval/rmse`, `eval/r2`,
     `eval/median_ae`, `eval/max_error`, `eval/bias` (the mean signed error),
@@ -203,7 +204,7 @@ class WandbRegressionEvalCallback(WandbTaskEvalCallback):
         if learning is None or not len(suspects):
             return {}
         columns = columns_of(self._names)
-        means = learning.columns()["mean_error"]
+        means = learning.columns()["mean_scaled_error"]
         rows = [
             [*row[:2], *(suspects.scores[name][i] for name in columns), means[index]]
             for i, (row, index) in enumerate(
@@ -211,5 +212,5 @@ class WandbRegressionEvalCallback(WandbTaskEvalCallback):
             )
         ]
         shown_as = self.data_table_columns[1]
-        names = ["idx", shown_as, *columns, "mean_error"]
+        names = ["idx", shown_as, *columns, "mean_scaled_error"]
         return {"suspect_targets": charts.table(names, rows)}

@@ -15,8 +15,8 @@ from wandb_eval.engine import check_single, number_array, to_numpy
 Numbers = NDArray[np.float64]
 
 _RESERVED = {
-    *("batch", "class", "content", "difficulty", "epoch", "error", "error_spread"),
-    *("idx", "image", "input", "least_error", "mean_error"),
+    *("batch", "class", "content", "difficulty", "epoch", "error", "idx", "image"),
+    *("input", "least_error", "mean_scaled_error", "scaled_error_spread"),
 }
 
 

@@ -46,7 +46,8 @@ def compare(
     """Compares two evaluations of the same samples, and tests for chance.
 
     It reads only the tables `scores` of the best version of each run, or of the last
-    version if none is the best. For right and wrong, the intervals of 95 % are those of
+    version if none is the best, and the weak slices of A, which the last version has.
+    For right and wrong, the intervals of 95 % are those of
     Bonett and Price, or, for 1,000 samples or more, those of Zou and Donner. For other
     numbers they are those of a paired bootstrap.
 
@@ -84,6 +85,7 @@ def compare(
     """
     tables = [[read_scores(run, name) for run in _listed(side)] for side in (a, b)]
     side_a, side_b, notes = match(*tables, on_shared=on_shared)
+    notes += tables[0][0].notes
     names = names_of_numbers([*side_a.columns, *side_b.columns])
     if not names:
         raise ValueError(

@@ -38,7 +38,7 @@ class Side:
         names: The runs with their versions.
         columns: The columns of each run.
         index: The index of each sample in the data of the first run.
-        weak_slices: The indices of the samples in each weak slice of the first run.
+        weak_slices: The indices of the samples in the weak slices of the first run.
     """
 
     names: list[str]

@@ -32,6 +32,9 @@ SLICE_NAME, SLICE_INDEX = "slice", "index"
 
 _TABLE = ".table.json"
 
+_Columns = Mapping[str, list[Any]]
+_Slices = Mapping[str, list[Any]]
+
 
 @dataclass(frozen=True)
 class ScoreTable:
@@ -41,13 +44,15 @@ class ScoreTable:
         name: The name of the run and the version.
         columns: The cells of each column, in the order of the rows.
         metadata: The metadata of the version.
-        weak_slices: For each weak slice of the version, the indices of its samples.
+        weak_slices: For each weak slice, the indices of its samples.
+        notes: Sentences on weak slices of another version.
     """
 
     name: str
     columns: Mapping[str, list[Any]]
     metadata: Mapping[str, Any]
     weak_slices: Mapping[str, list[Any]]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,9 @@ def read_scores(
 ) -> ScoreTable:
     """Reads the scores of the best version of a run, of the last, or of a named one.
 
+    Weak slices are found once, when the training ends. For a version without them, they
+    are those of the last version that has them, if its data is the same.
+
     Args:
         run: A run, as an argument of `compare`.
         evaluation: The `name` of the callback, if a run has several.
@@ -81,18 +89,79 @@ def read_scores(
     """
     place, alias = _split(run)
     name, versions = _versions(place)
+    versions = list(versions)
     version = _choose(versions, alias, evaluation, place)
     where = f"{name}, {version.label}"
     columns = _table(version, SCORES, where)
     assert columns is not None
-    slices = _table(version, WEAK_SLICES, where) or {}
-    names, index = slices.get(SLICE_NAME, []), slices.get(SLICE_INDEX, [])
-    weak = {
-        str(one): list(found)
-        for one, found in zip(names, index, strict=False)
-        if isinstance(found, list)
+    others = [v for v in versions if v.artifact == version.artifact]
+    weak, notes = _weak_slices(name, version, columns, others)
+    return ScoreTable(where, columns, version.metadata, weak, notes)
+
+
+def _weak_slices(
+    name: str, version: _Version, columns: _Columns, others: Iterable[_Version]
+) -> tuple[_Slices, tuple[str, ...]]:
+    """Reads the weak slices of a version, or else the last ones, with notes on these.
+
+    Args:
+        name: The name of the run.
+        version: The version.
+        columns: Its scores.
+        others: The versions of the evaluation, the newest first.
+    """
+    for other in (version, *others):
+        where = f"{name}, {other.label}"
+        table = _table(other, WEAK_SLICES, where)
+        if table is None:
+            continue
+        names, index = table.get(SLICE_NAME, []), table.get(SLICE_INDEX, [])
+        slices = {
+            str(one): list(found)
+            for one, found in zip(names, index, strict=False)
+            if isinstance(found, list)
+        }
+        if other is version:
+            return slices, ()
+        places = _same_samples(other, where, version, columns)
+        if places is None:
+            return {}, (
+                f"The weak slices of {where} are not compared: it was evaluated on "
+                f"other data than {version.label}, or does not say on which.",
+            )
+        moved = {
+            one: [places[i] for i in found if isinstance(i, int) and i in places]
+            for one, found in slices.items()
+        }
+        return moved, (f"The weak slices are those of {where}.",)
+    return {}, ()
+
+
+def _same_samples(
+    other: _Version, where: str, version: _Version, columns: _Columns
+) -> Mapping[int, int] | None:
+    """Returns the index of each sample of another version; `None` for other data.
+
+    The nth one of equal samples has the index of the nth one here.
+    """
+    data = version.metadata.get(FINGERPRINT)
+    if data is None or data != other.metadata.get(FINGERPRINT):
+        return None
+    theirs = _table(other, SCORES, where) or {}
+    contents, their_contents = (
+        list(map(str, table.get(CONTENT, []))) for table in (columns, theirs)
+    )
+    if not contents or sorted(contents) != sorted(their_contents):
+        return None
+    groups: dict[str, list[int]] = {}
+    for index, content in zip(columns.get(INDEX, []), contents, strict=False):
+        groups.setdefault(content, []).append(index)
+    found = {content: iter(group) for content, group in groups.items()}
+    return {
+        index: next(found[content])
+        for index, content in zip(theirs.get(INDEX, []), their_contents, strict=False)
+        if isinstance(index, int) and content in found
     }
-    return ScoreTable(where, columns, version.metadata, weak)
 
 
 def _split(run: Any) -> tuple[str, str | None]:

@@ -114,7 +114,7 @@ class LearnedNumbers:
     >>> learning.update(np.array([[-1.0], [2.0]]))
     >>> learning.update(np.array([[0.5], [1.0]]))
     >>> columns = learning.columns()
-    >>> columns["mean_error"], columns["error_spread"]
+    >>> columns["mean_scaled_error"], columns["scaled_error_spread"]
     ([-0.25, 1.5], [0.75, 0.5])
     >>> learning.stayed(0, np.array([[0.5], [1.0]]))
     array([0., 1.])
@@ -177,6 +177,6 @@ class LearnedNumbers:
         mean = self._sum / count
         variance = np.maximum(self._squares / count - mean**2, 0)
         return {
-            "mean_error": mean.mean(axis=1).tolist(),
-            "error_spread": np.sqrt(variance).mean(axis=1).tolist(),
+            "mean_scaled_error": mean.mean(axis=1).tolist(),
+            "scaled_error_spread": np.sqrt(variance).mean(axis=1).tolist(),
         }

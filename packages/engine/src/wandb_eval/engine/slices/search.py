@@ -14,14 +14,17 @@ The method:
 - Errors are permuted within strata. The largest standardized gap of all slices in each
   permutation shows how large the largest gap is by chance alone (max-T: Westfall and
   Young 1993, Resampling-Based Multiple Testing). One threshold holds for all slices.
-- There are many more small slices than large ones, and more pairs than single
-  properties, so the largest gap by chance is nearly always that of a small pair. Before
-  gaps are compared, each one is reduced by the largest gap that as many separate slices
-  of its kind have by chance, sqrt(2 log(number)) (Dümbgen and Spokoiny 2001, Multiscale
-  Testing of Qualitative Hypotheses). So a pair has to earn its second property.
+- If few samples are wrong, large gaps of small slices are more probable by chance than
+  those of large ones, because the sums are skewed. Standardized gaps are converted to
+  normal ones by their exact skewness over the permutations (as a gamma distribution:
+  Mielke and Berry 2007, Permutation Methods; its cube root: Wilson and Hilferty 1931).
+- There are many more pairs than single conditions, so the largest gap by chance is
+  nearly always that of a pair. Before gaps are compared, each one is reduced by the
+  threshold that slices of its kind have alone, with a fixed share of the probability of
+  an error. So a pair has to earn its second property, and the search for pairs hardly
+  hides a weak single condition.
 - The lower bound of a gap is the value at which a test of "the gap is this large"
-begins
-  to reject, with the variance for that gap, as in score intervals (Miettinen and
+  begins to reject, with the variance for that gap, as in score intervals (Miettinen and
   Nurminen 1985): the pooled variance for no gap, that of a model with the gap for the
   observed gap, and an interpolation in between. So the bound is above 0 if, and only
   if, the slice passes the threshold. It also holds if errors scatter more in the slice.
@@ -32,7 +35,6 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -44,12 +46,16 @@ MIN_SAMPLES = 300
 """With fewer samples, only very large gaps can be told from chance."""
 
 _LEAST_SAMPLES, _LEAST_SHARE = 30, 0.02
+_SHARES = 0.4, 0.6
+"""The shares of single conditions and of pairs in the probability of an error."""
+
 _MOST_COVERED = 0.5
 _NEARLY_AS_STRONG, _NEARLY_THE_SAME = 0.9, 0.6
 _BLOCK = 2**21
 """The number of values in an array of permuted errors: 16 MB."""
 
 _STRATA_BLOCK = 256
+_LEAST_SKEWNESS = 1e-5
 
 
 @dataclass(frozen=True)
@@ -68,8 +74,8 @@ class WeakSlice:
             difference of `error` and `error_elsewhere`.
         at_least: A lower bound of the gap. With the requested confidence (95 %), the
             bounds of all slices hold at once, so they hold for the selected slices.
-        p_value: The probability that the largest gap of all slices is this large, in
-            standard errors, by chance alone.
+        p_value: The probability that the strongest one of all slices is this strong by
+            chance alone.
         mechanical: Whether the error depends on one of the properties by its definition
             (as F1 does on the number of objects), so that the model is not at fault.
     """
@@ -173,12 +179,10 @@ def find_weak_slices(
         else codes_of("strata", _take(strata, index))
     )
     search = _Search(slices, errors[index], codes, least)
-    rng = np.random.default_rng(seed)
-    maxima = search.maxima(num_permutations, rng)
-    threshold = _threshold(maxima, confidence)
+    search.permute(num_permutations, confidence, np.random.default_rng(seed))
     return [
-        search.weak_slice(number, index, maxima, threshold, mechanical)
-        for number in search.strongest(threshold, min_gap, max_slices)
+        search.weak_slice(number, index, mechanical)
+        for number in search.strongest(min_gap, max_slices)
     ]
 
 
@@ -210,6 +214,7 @@ class _Gaps:
         contrast: The effective number of samples: in a stratum of n samples, m of them
             in the slice, m * (n - m) / n. The gap is `excess / contrast`.
         variance: The exact variance of `excess` over all permutations within strata.
+        skewness: The exact skewness of `excess` over all permutations.
     """
 
     counts: Floats
@@ -217,25 +222,28 @@ class _Gaps:
     excess: Floats
     contrast: Floats
     variance: Floats
+    skewness: Floats
 
-    def strengths(self, least: float, handicaps: Floats) -> Floats:
-        """Returns gaps in standard errors, less their handicaps.
+    def scores(self, least: float) -> Floats:
+        """Returns the normal scores of gaps.
 
         Args:
             least: The smallest number of samples. Slices with fewer samples, or with
                 too little contrast, have -inf.
-            handicaps: The handicap of each slice.
         """
         enough = (self.counts >= least) & (self.contrast >= least / 2)
         enough &= self.variance > 1e-9 * self.contrast * self.variance.max(initial=0)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(
-                enough, self.excess / np.sqrt(self.variance) - handicaps, -np.inf
-            )
+            scores = _to_normal(self.excess / np.sqrt(self.variance), self.skewness)
+        return np.where(enough, scores, -np.inf)
 
 
 class _Search:
-    """The gaps of all slices, and their distribution by chance."""
+    """The gaps of all slices, and their distribution by chance.
+
+    The strength of a slice is the normal score of its gap, less the handicap of its
+    kind.
+    """
 
     def __init__(
         self, slices: Slices, errors: Floats, strata: NDArray[np.int64], least: float
@@ -245,43 +253,59 @@ class _Search:
         self._strata = strata
         self._least = least
         self._gaps = _measure(slices, errors, strata)
-        self._handicaps = _handicaps(slices, self._gaps.counts / len(errors))
-        self._strengths = self._gaps.strengths(least, self._handicaps)
+        self._scores = self._gaps.scores(least)
+
+    def permute(self, count: int, confidence: float, rng: np.random.Generator) -> None:
+        """Finds handicaps and threshold by permutations of the errors."""
+        maxima = self.maxima(count, rng)
+        handicaps = np.array(
+            [
+                _limit(found, share * (1 - confidence))
+                for found, share in zip(maxima, _SHARES, strict=True)
+            ]
+        )
+        handicaps[~np.isfinite(handicaps)] = 0  # There is no slice of this kind.
+        is_pair = np.arange(self._slices.count) >= self._slices.num_singles
+        self._handicaps = handicaps[is_pair.astype(int)]
+        self._maxima = (maxima - handicaps[:, None]).max(axis=0)
+        self._threshold = _limit(self._maxima, 1 - confidence)
 
     def maxima(self, count: int, rng: np.random.Generator) -> Floats:
-        """Returns the strength of the strongest slice in each permutation."""
-        possible = np.isfinite(self._strengths)
-        scale = np.zeros(len(possible))
-        scale[possible] = 1 / np.sqrt(self._gaps.variance[possible])
-        maxima = np.full(count, -np.inf)
+        """Returns the largest score in each permutation.
+
+        Returns:
+            Scores of shape `(2, count)`: of single conditions, and of pairs.
+        """
+        possible = np.isfinite(self._scores)
+        maxima = np.full((2, count), -np.inf)
         residuals = _centred(self._errors, self._strata)
         size = max(1, _BLOCK // len(residuals))
         for start in range(0, count, size):
             block = slice(start, min(start + size, count))
             permuted = _permuted(residuals, self._strata, block.stop - block.start, rng)
             for place, sums in self._slices.sums(permuted):
-                if possible[place].any():
-                    here = sums * scale[place, None] - self._handicaps[place, None]
-                    here = here[possible[place]]
-                    maxima[block] = np.maximum(maxima[block], here.max(axis=0))
+                kept = possible[place]
+                if kept.any():
+                    deviations = np.sqrt(self._gaps.variance[place][kept, None])
+                    skewness = self._gaps.skewness[place][kept, None]
+                    here = _to_normal(sums[kept] / deviations, skewness).max(axis=0)
+                    kind = int(place.start >= self._slices.num_singles)
+                    maxima[kind, block] = np.maximum(maxima[kind, block], here)
         return maxima
 
-    def strongest(
-        self, threshold: float, min_gap: float, max_slices: int
-    ) -> Iterator[int]:
+    def strongest(self, min_gap: float, max_slices: int) -> Iterator[int]:
         """Yields the slices that pass, without those that repeat a stronger one.
 
         Args:
-            threshold: The threshold of strengths.
             min_gap: The smallest gap that matters, as a share of the error elsewhere.
             max_slices: The largest number of slices to yield.
         """
-        gaps, strengths = self._gaps, self._strengths
+        gaps, strengths = self._gaps, self._scores - self._handicaps
         total = len(self._errors)
         with np.errstate(divide="ignore", invalid="ignore"):
             elsewhere = (self._errors.sum() - gaps.errors) / (total - gaps.counts)
             large = gaps.excess / gaps.contrast >= min_gap * elsewhere
-        left = large & (strengths > threshold)
+        left = large & (strengths > self._threshold)
         covered = np.zeros(total, bool)
         for _ in range(max_slices):
             if not left.any():
@@ -298,22 +322,22 @@ class _Search:
                 rest = _measure(
                     self._slices, self._errors[kept], self._strata[kept], kept
                 )
-                left &= rest.strengths(self._least / 2, self._handicaps) > threshold
+                scores = rest.scores(self._least / 2)
+                left &= scores - self._handicaps > self._threshold
 
     def _simplest(self, strongest: int, left: Mask) -> int:
         """Returns the simplest slice that is nearly as strong and nearly the same."""
-        gaps = self._strengths + self._handicaps
-        least = _NEARLY_AS_STRONG * gaps[strongest]
+        least = _NEARLY_AS_STRONG * self._scores[strongest]
         mask = self._slices.mask(strongest)
         common = self._slices.few_sums(mask.astype(np.float64))[0]
         either = self._gaps.counts + mask.sum() - common
-        near = left & (gaps >= least) & (common >= _NEARLY_THE_SAME * either)
+        near = left & (self._scores >= least) & (common >= _NEARLY_THE_SAME * either)
         return min(
             map(int, np.flatnonzero(near)),
             key=lambda number: (
                 len(self._slices.pick(number)),
                 len(self._slices.text(number)),
-                -self._strengths[number],
+                -self._scores[number],
             ),
         )
 
@@ -321,15 +345,14 @@ class _Search:
         self,
         number: int,
         index: NDArray[np.int64],
-        maxima: Floats,
-        threshold: float,
         mechanical: Collection[str],
     ) -> WeakSlice:
         """Makes the description of a slice."""
         mask = self._slices.mask(number)
         names = self._slices.names(number)
         gap = self._gaps.excess[number] / self._gaps.contrast[number]
-        strength = self._strengths[number]
+        strength = self._scores[number] - self._handicaps[number]
+        as_strong = int((self._maxima >= strength).sum())
         return WeakSlice(
             text=self._slices.text(number),
             properties=names,
@@ -339,15 +362,16 @@ class _Search:
             error=float(self._errors[mask].mean()),
             error_elsewhere=float(self._errors[~mask].mean()),
             gap=float(gap),
-            at_least=self._at_least(number, mask, threshold),
-            p_value=float((1 + (maxima >= strength).sum()) / (1 + len(maxima))),
+            at_least=self._at_least(number, mask),
+            p_value=(1 + as_strong) / (1 + len(self._maxima)),
             mechanical=any(name in mechanical for name in names),
         )
 
-    def _at_least(self, number: int, mask: Mask, threshold: float) -> float:
+    def _at_least(self, number: int, mask: Mask) -> float:
         contrast = self._gaps.contrast[number]
         gap = self._gaps.excess[number] / contrast
-        limit = threshold + self._handicaps[number]
+        score = self._threshold + self._handicaps[number]
+        limit = float(_from_normal(score, self._gaps.skewness[number]))
         inside = _centred(mask.astype(np.float64), self._strata)
         residuals = _centred(self._errors, self._strata) - gap * inside
         samples = len(mask)
@@ -371,14 +395,19 @@ def _measure(
     strata = np.unique(strata, return_inverse=True)[1].reshape(-1)
     sizes = np.bincount(strata).astype(np.float64)
     residuals = _centred(errors, strata)
+    # The unbiased second and third cumulants of each stratum.
     spread = np.bincount(strata, residuals**2) / np.maximum(sizes - 1, 1)
-    counts, sums, excess, variance = slices.few_sums(
-        np.ones(len(errors)), errors, residuals, spread[strata], kept=kept
+    third = np.bincount(strata, residuals**3) * sizes
+    third /= np.maximum((sizes - 1) * (sizes - 2), 1)
+    counts, sums, excess, variance, skewness = slices.few_sums(
+        *(np.ones(len(errors)), errors, residuals, spread[strata], third[strata]),
+        kept=kept,
     )
     contrast = counts.copy()
     for start in range(0, len(sizes), _STRATA_BLOCK):
         block = slice(start, start + _STRATA_BLOCK)
-        weights = np.stack([1 / sizes[block], spread[block] / sizes[block]], axis=1)
+        size = sizes[block]
+        weights = np.stack([1 / size, spread[block] / size, 3 * third[block] / size], 1)
         here = (strata >= start) & (strata < block.stop)
         chosen = kept.copy()
         chosen[kept] = here
@@ -387,23 +416,32 @@ def _measure(
             less = found**2 @ weights
             contrast[place] -= less[:, 0]
             variance[place] -= less[:, 1]
-    return _Gaps(counts, sums, excess, contrast, variance)
+            skewness[place] += found**3 @ (2 * third[block] / size**2) - less[:, 2]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        skewness = np.where(variance > 0, skewness / np.abs(variance) ** 1.5, 0)
+    return _Gaps(counts, sums, excess, contrast, variance, skewness)
 
 
-def _handicaps(slices: Slices, shares: Floats) -> Floats:
-    """Returns the largest gap by chance of as many slices as fit without overlap.
+def _to_normal(deviations: Floats, skewness: Floats) -> Floats:
+    """Converts values in standard deviations to a nearly normal distribution.
 
     Args:
-        slices: The slices.
-        shares: The share of the samples in each slice.
+        deviations: Values of a distribution that is like a shifted gamma distribution.
+        skewness: Its skewness.
     """
-    properties = len(slices.conditions)
-    singles = sum(len(one.texts) for one in slices.conditions)
-    # In pairs, either property may have the smaller share.
-    kinds = np.full(slices.count, properties * (properties - 1.0))
-    kinds[:singles] = properties
-    handicaps: Floats = np.sqrt(2 * np.log(kinds / np.maximum(shares, 1e-9)))
-    return handicaps
+    half = _half(skewness)
+    return (np.cbrt(1 + half * deviations) - 1 + half**2 / 9) * (3 / half)
+
+
+def _from_normal(scores: Floats | float, skewness: Floats | float) -> Floats:
+    """Returns the values of which `_to_normal` makes these scores."""
+    half = _half(skewness)
+    return ((half * scores / 3 + 1 - half**2 / 9) ** 3 - 1) / half
+
+
+def _half(skewness: Floats | float) -> Floats:
+    half = np.asarray(skewness, np.float64) / 2
+    return np.where(np.abs(half) < _LEAST_SKEWNESS, _LEAST_SKEWNESS, half)
 
 
 def _centred(values: Floats, strata: NDArray[np.int64]) -> Floats:
@@ -427,16 +465,13 @@ def _permuted(
     return permuted
 
 
-def _threshold(maxima: Floats, confidence: float) -> float:
-    """Returns a threshold for strengths, from the maxima of the permutations.
+def _limit(maxima: Floats, chance: float) -> float:
+    """Returns the limit above which a value is as probable by chance.
 
-    It is the upper limit of the quantile, because a quantile of few permutations
-    scatters. With more permutations it is lower.
+    A permutation is counted for the data itself, as in `p_value`.
     """
-    count = len(maxima)
-    spread = math.sqrt(count * confidence * (1 - confidence))
-    place = int(count * confidence + NormalDist().inv_cdf(confidence) * spread)
-    return float(np.sort(maxima)[min(max(place, 0), count - 1)])
+    place = math.ceil((len(maxima) + 1) * (1 - chance) - 1e-9) - 1
+    return float(np.sort(maxima)[min(place, len(maxima) - 1)])
 
 
 def _errors(errors: ArrayLike) -> Floats:

@@ -29,6 +29,7 @@ class Slices:
 
     Attributes:
         count: The number of slices.
+        num_singles: The number of slices by one property.
     """
 
     def __init__(self, conditions: Sequence[Conditions]) -> None:
@@ -44,6 +45,7 @@ class Slices:
         ]
         self._ends = np.cumsum([0, *sizes])
         self.count = int(self._ends[-1])
+        self.num_singles = sum(len(one.texts) for one in self.conditions)
 
     def pick(self, number: int) -> Pick:
         """Returns the properties and conditions of a slice."""
