@@ -118,7 +118,9 @@ def test_jax_on_two_devices(loopback):
 
 @pytest.mark.slow
 @pytest.mark.tensorflow
-@pytest.mark.parametrize("other", ["none", "disabled"])
+@pytest.mark.parametrize(
+    "other", ["none", pytest.param("disabled", marks=pytest.mark.once)]
+)
 def test_two_workers_of_tensorflow(loopback, other):
     pytest.importorskip("tensorflow")
     cluster = {"worker": [f"127.0.0.1:{free_port()}" for _ in range(2)]}

@@ -8,6 +8,8 @@ import pytest
 
 import wandb_eval
 
+pytestmark = pytest.mark.any_backend
+
 MODULES = [
     module.name.removeprefix("wandb_eval.")
     for module in pkgutil.walk_packages(wandb_eval.__path__, "wandb_eval.")

@@ -46,6 +46,7 @@ def test_a_page_runs_as_it_stands(loopback, monkeypatch, page):
 TASKS = ["classification", "detection", "segmentation", "regression", "image_to_image"]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("part", ["core", "engine", *TASKS])
 def test_all_say_in_the_same_words_how_to_install(part):
     """A release changes only these words."""

@@ -134,6 +134,7 @@ def train_and_be_killed(mode):
     fit(actions, epochs=5, evaluation=evaluation)
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("mode", ["online", "offline"])
 def test_the_hardest_of_a_process_that_is_killed(loopback, sync, monkeypatch, mode):
     module = sys.modules[__name__]

@@ -8,6 +8,8 @@ import recorded_runs
 from loopback.fixtures import offline_environment
 from wandb_eval.core.offline_log import find_log, read_records
 
+pytestmark = pytest.mark.any_backend
+
 BESIDE_IMAGES = {
     "classify": {"eval_data", "hardest", "val_data", "confused", "suspect_labels"},
     "detect": {"eval_data", "hardest", "val_data", "objects"},

@@ -11,6 +11,8 @@ from scenes import (
 )
 from sklearn.datasets import load_digits, load_sample_images
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(scope="module", params=["train", "held_out"])
 def scenes(request: pytest.FixtureRequest) -> Scenes:

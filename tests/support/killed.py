@@ -60,6 +60,7 @@ def run_and_kill(
     code = _CODE.format(folders=folders, module=file.stem, mode=mode)
     done = subprocess.run(
         [sys.executable, "-c", code],
+        env=os.environ | {"KERAS_BACKEND": "jax"},  # It starts in half the time.
         stdout=subprocess.PIPE,
         text=True,
         timeout=timeout,

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from wandb_eval.classification.calibration import Calibration
 
+pytestmark = pytest.mark.any_backend
+
 
 def expected_calibration_error(confidence, right):
     """Equation 3 of Guo et al. 2017, as torchmetrics computes it (norm="l1")."""

@@ -1,5 +1,6 @@
 """The callback in `fit`: real models that really train, and the real wandb client."""
 
+import functools
 import os
 import re
 
@@ -102,11 +103,24 @@ def classifier(units=3, activation="softmax", loss="sparse_categorical_crossentr
 UNTRAINED = classifier()
 
 
+@functools.cache
+def shared_classifier():
+    """What most tests train, compiled once, and the weights that it starts with."""
+    model = classifier()
+    return model, model.get_weights()
+
+
 def fit(*callbacks, model=None, y=None, x=X, epochs=1, **options):
-    model = model or classifier()
+    if model is None:
+        model, weights = shared_classifier()
+        model.set_weights(weights)
     y = labels() if y is None else y
     options = {"epochs": epochs, "batch_size": 15, "verbose": 0, **options}
-    model.fit(x, y, callbacks=list(callbacks), **options)
+    try:
+        model.fit(x, y, callbacks=list(callbacks), **options)
+    except BaseException:
+        shared_classifier.cache_clear()  # On JAX its weights may be gone.
+        raise
     return model
 
 
@@ -453,6 +467,7 @@ def test_names_may_be_left_out_but_not_be_too_many():
 # --- Cadence and aliases ----------------------------------------------------------
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize(
     ("every", "epochs", "initial", "expected"),
     [
@@ -477,6 +492,7 @@ def test_cadence(every, epochs, initial, expected):
     )
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("before", [False, True])
 @pytest.mark.parametrize(
     ("every", "stop", "expected"), [(3, 3, [2, 3]), (3, 2, [2]), (9, 0, [0])]
@@ -490,6 +506,7 @@ def test_the_last_epoch_is_evaluated_when_training_stops_early(
     assert evaluation.epochs == expected
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("before", [False, True])
 def test_with_keras_early_stopping(before):
     evaluation = Evaluation((X, labels()), num_samples=2, every_n_epochs=100)
@@ -531,6 +548,7 @@ def nothing_logged_before(monkeypatch):
     monkeypatch.setattr(RunLog, "restore", lambda self, key: None)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("monitor", "mode", "best"),
     [

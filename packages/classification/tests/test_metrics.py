@@ -16,6 +16,8 @@ from wandb_eval.classification.calibration import Calibration
 from wandb_eval.classification.curves import class_curves
 from wandb_eval.classification.metrics import Confusion
 
+pytestmark = pytest.mark.any_backend
+
 
 def predictions(seed, samples, classes, digits, absent=0):
     """Labels and probabilities; few digits make ties, some classes never occur."""
@@ -53,6 +55,7 @@ CASES = {
 }
 
 
+@pytest.mark.once
 @settings(max_examples=150, deadline=None)
 @given(case=st.fixed_dictionaries(CASES))
 @pytest.mark.filterwarnings("ignore")
@@ -102,6 +105,7 @@ def test_single_label(case):
         assert precision_recall[names[i]] == expected
 
 
+@pytest.mark.once
 @settings(max_examples=60, deadline=None)
 @given(**{key: CASES[key] for key in ("seed", "samples", "classes", "batch_size")})
 @pytest.mark.filterwarnings("ignore")
@@ -167,6 +171,7 @@ def test_one_hot_labels_are_measured_as_ids():
     assert results["per_class"].data == expected["per_class"].data
 
 
+@pytest.mark.once
 @settings(max_examples=50, deadline=None)
 @given(**{key: CASES[key] for key in ("seed", "samples", "classes", "batch_size")})
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
@@ -399,6 +404,7 @@ def best_f1(truth, scores):
     return min(t for t, value in f1.items() if value == best), best, f1
 
 
+@pytest.mark.once
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), one_unit=st.booleans())
 def test_the_threshold_of_the_best_f1(seed, one_unit):
@@ -426,6 +432,7 @@ def test_the_threshold_of_the_best_f1(seed, one_unit):
             assert value == float(points[threshold])
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_of_equally_good_thresholds_it_is_the_lowest(dtype):
     """Against exact rational numbers; rounded ones choose a higher one now and then."""
@@ -511,6 +518,7 @@ def test_memory_is_that_of_labels_and_predictions():
 # --- Many classes -----------------------------------------------------------------
 
 
+@pytest.mark.once
 def test_what_20_000_classes_cost_depends_on_the_samples():
     rng = np.random.default_rng(0)
     names = [f"class {i}" for i in range(20_000)]

@@ -21,6 +21,7 @@ def predictions(seed, samples, classes, digits):
     return rng.integers(0, classes, samples), outputs / outputs.sum(1, keepdims=True)
 
 
+@pytest.mark.once
 @settings(max_examples=200, deadline=None)
 @given(
     case=st.fixed_dictionaries(

@@ -10,6 +10,7 @@ import PIL.Image
 import pytest
 import wandb
 
+import small_model
 from wandb_eval.core import WandbEvalCallback, with_layers
 from wandb_eval.engine import encode_images, encode_masks
 
@@ -42,16 +43,8 @@ class Rows(WandbEvalCallback):
 
 
 def fit(*callbacks, epochs=1, initial_epoch=0):
-    model = keras.Sequential([keras.layers.Dense(1)])
-    model.compile("sgd", "mse")
-    model.fit(
-        np.ones((2, 1)),
-        np.ones((2, 1)),
-        epochs=epochs,
-        initial_epoch=initial_epoch,
-        verbose=0,
-        callbacks=list(callbacks),
-    )
+    x = np.ones((2, 1))
+    small_model.fit(x, x, *callbacks, epochs=epochs, initial_epoch=initial_epoch)
 
 
 def repeat_ground_truth(callback, epoch):
@@ -106,11 +99,11 @@ def test_online_five_epochs_of_200_images(loopback):
         np.testing.assert_array_equal(np.asarray(image.image), pixels, f"row {idx}")
 
 
-@pytest.mark.parametrize("refusals", [0, 2])
-def test_offline_120_epochs_sync_completely(loopback, sync, refusals):
+@pytest.mark.parametrize(("epochs", "refusals"), [(120, 0), (10, 2)])
+def test_offline_epochs_sync_completely(loopback, sync, epochs, refusals):
     x = images(10)
     with wandb.init(mode="offline") as run:
-        fit(image_callback(x), epochs=120)
+        fit(image_callback(x), epochs=epochs)
     if refusals:
         fault = loopback.fail(
             "CreateArtifact", collection="val", status=503, times=refusals
@@ -119,7 +112,7 @@ def test_offline_120_epochs_sync_completely(loopback, sync, refusals):
     if refusals:
         assert loopback.faulted(fault) == refusals
     versions = loopback.versions(f"run_{run.id}_pred")
-    assert [v.index for v in versions] == list(range(120))
+    assert [v.index for v in versions] == list(range(epochs))
     assert_resolves(loopback, versions)
     assert_resolves(loopback, loopback.versions("val"))
     for epoch, version in enumerate(versions):

@@ -22,6 +22,7 @@ import pytest
 import wandb
 
 import killed
+import small_model
 from killed import uploaded
 from wandb_eval.core import WandbEvalCallback
 from wandb_eval.core._wandb import files as wandb_files
@@ -75,15 +76,9 @@ class After(keras.callbacks.Callback):
 
 
 def fit(*callbacks, epochs=EPOCHS, initial_epoch=0):
-    model = keras.Sequential([keras.layers.Dense(1)])
-    model.compile("sgd", "mse")
-    history = model.fit(
-        np.ones((2, 1)),
-        np.ones((2, 1)),
-        epochs=epochs,
-        initial_epoch=initial_epoch,
-        verbose=0,
-        callbacks=list(callbacks),
+    x = np.ones((2, 1))
+    history = small_model.fit(
+        x, x, *callbacks, epochs=epochs, initial_epoch=initial_epoch
     )
     return len(history.epoch)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import wandb
 
+import small_model
 from wandb_eval.core import WandbEvalCallback
 from wandb_eval.engine import WandbTaskEvalCallback
 
@@ -48,9 +49,7 @@ class LogsWithout(keras.callbacks.Callback):
 
 
 def fit(*callbacks, epochs=5):
-    model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(1)])
-    model.compile("sgd", "mse")
-    model.fit(X, np.zeros(6), epochs=epochs, verbose=0, callbacks=list(callbacks))
+    small_model.fit(X, np.zeros(6), *callbacks, epochs=epochs)
 
 
 @pytest.mark.parametrize("mode", ["online", "offline"])

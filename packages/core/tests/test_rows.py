@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import wandb
 
+import small_model
 from wandb_eval.core import WandbEvalCallback, offline_log
 from wandb_eval.engine import WandbTaskEvalCallback
 
@@ -101,9 +102,7 @@ def compiled():
 
 
 def fit(*callbacks, epochs=3, **options):
-    compiled().fit(
-        X, np.zeros(6), epochs=epochs, verbose=0, callbacks=list(callbacks), **options
-    )
+    small_model.fit(X, np.zeros(6), *callbacks, epochs=epochs, **options)
 
 
 def recorded(run):

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 import wandb
@@ -14,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wandb.proto import wandb_internal_pb2
 
+import small_model
 from wandb_eval.core.offline_log import (
     find_log,
     read_records,
@@ -38,10 +38,8 @@ class Evaluation(WandbTaskEvalCallback):
 
 
 def record():
-    model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(1)])
-    model.compile("sgd", "mse")
     with wandb.init(mode="offline") as run:
-        model.fit(X, np.zeros(6), epochs=3, verbose=0, callbacks=[Evaluation()])
+        small_model.fit(X, np.zeros(6), Evaluation(), epochs=3)
     assert wait_for_exit(run, timeout=60)
     return run
 

@@ -1,5 +1,7 @@
 """The callback in `fit`, with the real wandb client."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -113,18 +115,32 @@ def in_format(corners, name):
     return keras.ops.convert_to_numpy(converted)
 
 
-def fit(*callbacks, model=None, epochs=1, x=None, batch_size=3):
-    model = model or Detector()
+@functools.cache
+def shared_detector():
+    """What most tests train, compiled once."""
+    model = Detector()
     model.compile("sgd")
+    return model
+
+
+def fit(*callbacks, model=None, epochs=1, x=None, batch_size=3):
+    if model is None:
+        model = shared_detector()
+    else:
+        model.compile("sgd")
     x = images() if x is None else x
-    model.fit(
-        x,
-        np.zeros((len(x), 1)),
-        batch_size=batch_size,
-        epochs=epochs,
-        verbose=0,
-        callbacks=list(callbacks),
-    )
+    try:
+        model.fit(
+            x,
+            np.zeros((len(x), 1)),
+            batch_size=batch_size,
+            epochs=epochs,
+            verbose=0,
+            callbacks=list(callbacks),
+        )
+    except BaseException:
+        shared_detector.cache_clear()  # On JAX its weights may be gone.
+        raise
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from wandb_eval.detection import (
 from wandb_eval.detection.rows import nothing_near
 from wandb_eval.engine import class_color
 
+pytestmark = pytest.mark.any_backend
+
 NAMES = ["cat", "dog"]
 LABELS = dict(enumerate(NAMES))
 BOXES = [[8.0, 8.0, 40.0, 40.0], [50.0, 10.0, 90.0, 60.0]]

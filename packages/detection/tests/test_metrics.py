@@ -30,6 +30,8 @@ from wandb_eval.detection.ranking import Ranking
 from wandb_eval.detection.score_curves import score_curves
 from wandb_eval.engine import charts
 
+pytestmark = pytest.mark.any_backend
+
 FORMATS = [
     "xyxy",
     "yxyx",
@@ -147,6 +149,7 @@ def reference(scene):
         return pycocotools_figures(scene)
 
 
+@pytest.mark.once
 @settings(
     max_examples=200,
     deadline=None,
@@ -176,6 +179,7 @@ def test_every_figure_of_coco_equals_that_of_pycocotools(scene, format_1, format
             assert ours[name] == pytest.approx(value, abs=1e-6), name
 
 
+@pytest.mark.once
 def test_figures_of_a_large_scene_equal_those_of_pycocotools():
     # More than 100 predictions of a class in an image: COCO counts the best 100.
     rng = np.random.default_rng(0)
@@ -280,6 +284,7 @@ def slow_confusion_matrix(scene, iou_threshold, score_threshold):
 thresholds = st.sampled_from([0.25, 0.3, 0.5, 0.75, 1.0])
 
 
+@pytest.mark.once
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(scenes, thresholds, st.sampled_from([0.0, 0.3, 0.5, 1.0]))
 def test_confusion_matrix_and_counts_equal_the_slow_ones(
@@ -412,6 +417,7 @@ def slow_best(scene, iou_threshold, labels):
     return best
 
 
+@pytest.mark.once
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(scenes, st.sampled_from([0.25, 0.5, 0.75]), st.integers(0, 50))
 def test_curves_over_the_score_equal_the_slow_ones(scene, iou_threshold, place):
@@ -463,6 +469,7 @@ def random_scene(rng, images=12):
     return scene
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("seed", range(3))
 def test_curves_have_the_precision_of_pycocotools(seed):
     scene = random_scene(np.random.default_rng(seed))
@@ -551,6 +558,7 @@ def average_precisions(scene):
     return reference(scene).eval["precision"][0, :, :, 0, -1].mean(axis=0)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("seed", range(6))
 def test_what_errors_cost_is_ap_of_pycocotools_without_them(seed):
     rng = np.random.default_rng(seed)

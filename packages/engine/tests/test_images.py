@@ -215,6 +215,7 @@ def test_what_models_are_trained_on_can_be_seen(warned, scaling, dtype):
     assert len(warned) == 1
 
 
+@pytest.mark.any_backend
 @settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_pictures_are_seen_whatever_they_were_scaled_by(data):
@@ -620,6 +621,7 @@ def test_tensors_of_the_backend():
         assert to_images([keras.ops.cast(tensor, dtype)])[0].tolist() == [[0, 255]]
 
 
+@pytest.mark.any_backend
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
@@ -658,6 +660,7 @@ def test_any_array_becomes_an_image_or_a_clear_error(data):
         assert len(encode(image, "png")) > 0
 
 
+@pytest.mark.any_backend
 @settings(max_examples=100, deadline=None)
 @given(
     image=st_numpy.arrays(np.uint8, st.tuples(*[st.integers(1, 9)] * 2)),

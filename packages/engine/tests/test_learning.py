@@ -18,6 +18,7 @@ def learned(history, epochs):
     return None
 
 
+@pytest.mark.once
 @settings(max_examples=50, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),

@@ -323,6 +323,7 @@ def test_a_run_in_wandb(loopback, sync):
         compare(folder, f"{ENTITY}/{PROJECT}/nothing")
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_100_000_samples():
     rng = np.random.default_rng(0)

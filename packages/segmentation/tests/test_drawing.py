@@ -6,6 +6,8 @@ import pytest
 from wandb_eval.engine import class_color
 from wandb_eval.segmentation import draw_disagreement, draw_legend, draw_segmentation
 
+pytestmark = pytest.mark.any_backend
+
 NAMES = ["Background", "cat", "dog"]
 
 

@@ -24,6 +24,8 @@ from wandb_eval.segmentation.boundary import BoundaryIou
 from wandb_eval.segmentation.masks import NOT_A_NUMBER
 from wandb_eval.segmentation.thresholds import IouByThreshold
 
+pytestmark = pytest.mark.any_backend
+
 SHAPES = st.tuples(st.integers(1, 4), st.integers(1, 8), st.integers(1, 8))
 CLASS_COUNTS = st.integers(1, 20)
 
@@ -41,6 +43,7 @@ def mask_pairs(draw, shapes=SHAPES, class_counts=CLASS_COUNTS):
     return truth, prediction, num_classes, ignored
 
 
+@pytest.mark.once
 @pytest.mark.filterwarnings("ignore:A single label:UserWarning")
 @settings(deadline=None, max_examples=150)
 @given(mask_pairs())
@@ -99,6 +102,7 @@ def test_mean_iou_equals_that_of_keras(pair):
     assert mean_iou == pytest.approx(float(expected.result()), abs=1e-6)
 
 
+@pytest.mark.once
 @settings(deadline=None, max_examples=50)
 @given(mask_pairs())
 def test_each_image_is_counted_on_its_own(pair):
