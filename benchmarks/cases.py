@@ -44,7 +44,7 @@ def photographs(count: int, size: int) -> NDArray[np.uint8]:
 
 
 def truth(task: str, count: int, size: int) -> Any:
-    """The targets of the images: labels, boxes in a dictionary, masks, numbers, images."""
+    """The targets of the images, such as labels, boxes in a dictionary, and masks."""
     rng = np.random.default_rng(1)
     if task == "regression":
         return rng.uniform(0, 100, count).astype(np.float32)
