@@ -46,7 +46,7 @@ MIN_SAMPLES = 300
 """With fewer samples, only very large gaps can be told from chance."""
 
 _LEAST_SAMPLES, _LEAST_SHARE = 30, 0.02
-_SHARES = 0.4, 0.6
+_SHARES = 0.3, 0.7
 """The shares of single conditions and of pairs in the probability of an error."""
 
 _MOST_COVERED = 0.5
