@@ -1,12 +1,14 @@
-"""Makes the pictures of reports in docs/images, from the runs of the three examples.
+"""Makes the pictures of reports in docs/images, from the runs of examples and a guide.
 
-    uv run docs/screenshots.py [FOLDER]
+    uv run docs/screenshots.py [FOLDER [PICTURE...]]
 
-It runs the examples, which takes minutes, unless FOLDER already has their runs, one in
-`classify`, one in `detect` and one in `segment`. It needs chromium and chromium-driver.
+It runs the examples and the guide on weak slices, which takes minutes, unless FOLDER
+has their runs already, each in a folder of its name in `PROGRAMS`. With names of
+pictures it makes those only. It needs chromium and chromium-driver.
 """
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -32,34 +34,52 @@ document.querySelectorAll(".thumb")[1].click();
 SEGMENTATION = """
 document.querySelectorAll(".thumb")[3].click();
 """
+WEAK = """
+document.querySelector("#weak").scrollIntoView();
+"""
+PROGRAMS = {
+    "classify": "examples/classify_digits.py",
+    "detect": "examples/detect_digits.py",
+    "segment": "examples/segment_digits.py",
+    "rotate": "examples/rotate_digits.py",
+    "denoise": "examples/denoise_photos.py",
+    "weak": "docs/guides/weak-slices.md",
+}
 PICTURES = {
     # name: the example, the actions on its page, dark
     "classification": ("classify", CLASSIFICATION, False),
     "confusion": ("classify", "document.querySelector('#charts').scrollIntoView()", 0),
     "detection": ("detect", DETECTION, False),
     "segmentation": ("segment", SEGMENTATION, True),
+    "regression": ("rotate", "", False),
+    "image-to-image": ("denoise", "", False),
+    "weak-slices": ("weak", WEAK, False),
 }
 
 
-def record(folder: Path) -> None:
-    """Runs the examples, each with a separate folder for its run."""
-    for name in ("classify", "detect", "segment"):
-        own = folder / name
+def run_of(folder: Path, name: str) -> Path:
+    """Returns the folder of a program's run in `folder`, and makes it if it is new."""
+    own = folder / name
+    if not own.exists():
         own.mkdir(parents=True)
         environment = {**os.environ, "WANDB_DIR": str(own), "WANDB_MODE": "offline"}
-        example = ROOT / "examples" / f"{name}_digits.py"
-        subprocess.run([sys.executable, example], check=True, env=environment)
+        program = ROOT / PROGRAMS[name]
+        if program.suffix == ".md":  # The first program of a guide.
+            (code, *_) = re.findall(r"```python\n(.*?)```", program.read_text(), re.S)
+            program = own / "guide.py"
+            program.write_text(code)
+        subprocess.run([sys.executable, program], check=True, env=environment)
+    (run,) = (own / "wandb").glob("offline-run-*")
+    return run
 
 
 def main(arguments: list[str]) -> None:
     """Writes the pictures, and prints their sizes."""
     with tempfile.TemporaryDirectory() as scratch, browser.browser() as opened:
         folder = Path(arguments[0] if arguments else scratch)
-        if not arguments:
-            record(folder)
-        for name, (example, script, dark) in PICTURES.items():
-            (run,) = (folder / example / "wandb").glob("offline-run-*")
-            page = write_report(run, Path(scratch) / f"{example}.html")
+        for name in arguments[1:] or PICTURES:
+            program, script, dark = PICTURES[name]
+            page = write_report(run_of(folder, program), Path(scratch) / "page.html")
             opened.open(page, **SIZE, dark=bool(dark))
             opened.run(script)
             pixels = opened.window()

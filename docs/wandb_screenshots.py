@@ -1,9 +1,10 @@
-"""Makes the pictures of tables on W&B's page in docs/images, of the three examples.
+"""Makes the pictures of tables on W&B's page in docs/images, of the examples.
 
-    uv run docs/wandb_screenshots.py [FOLDER]
+    uv run docs/wandb_screenshots.py [FOLDER [PICTURE...]]
 
-FOLDER and the requirements are those of `screenshots.py`. The page is the one that W&B
-published in the package weave in 2024; it gets a separate environment.
+FOLDER and the names are as for `screenshots.py`, and so is what it needs. The page is
+the one that W&B published in the package weave in 2024; it gets an environment of its
+own.
 """
 
 import shutil
@@ -11,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from screenshots import ROOT, record, save
+from screenshots import ROOT, run_of, save
 
 from loopback import serve
 from loopback.environment import ENTITY, sync_run
@@ -24,6 +25,8 @@ TABLES = {
     "wandb-classification": ("classify", "eval/hardest"),
     "wandb-detection": ("detect", "eval/predictions"),
     "wandb-segmentation": ("segment", "eval/predictions"),
+    "wandb-regression": ("rotate", "eval/hardest"),
+    "wandb-image-to-image": ("denoise", "eval/hardest"),
 }
 
 
@@ -31,19 +34,18 @@ def main(arguments: list[str]) -> None:
     """Writes the pictures, and prints their sizes."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(arguments[0] if arguments else scratch)
-        if not arguments:
-            record(folder)
+        tables = {name: TABLES[name] for name in arguments[1:] or TABLES}
         home = Path(scratch) / "home"
         home.mkdir()
         with serve() as server, wandb_at(server.url, home):
             runs = {}
-            for example, _ in TABLES.values():
-                (run,) = (folder / example / "wandb").glob("offline-run-*")
-                # A copy, because a run that was sent is not sent again.
+            for example, _ in tables.values():
+                run = run_of(folder, example)
+                # A copy: a run that was sent is not sent again.
                 sync_run(shutil.copytree(run, home / run.name))
                 runs[example] = run.name.rpartition("-")[2]
             with pages(server.url, home) as page:
-                for name, (example, table) in TABLES.items():
+                for name, (example, table) in tables.items():
                     where = (
                         f'project("{ENTITY}", "{server.run(runs[example])["project"]}")'
                     )

@@ -247,7 +247,22 @@ def image_to_image(rows: int = 8, versions: int = 2) -> RecordedRun:
             target = np.full((48, 64, 3), 30 * i, np.uint8)
             noisy = rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)
             cells = [made.image(p) for p in (noisy, target, target // 2, noisy // 2)]
-            data.append([epoch, i, *cells, 0.1 * i, 1 - 0.1 * i])
+            error = 0.1 * (i + 1) / (epoch + 1)
+            data.append([epoch, i, *cells, error, 1 - error])
+        made.version(epoch, {"eval_data": (columns, data)})
+    return made.run
+
+
+def regressor(rows: int = 6, versions: int = 2) -> RecordedRun:
+    """A run of one number a sample, with errors on both sides that become less."""
+    made = _Run("angles")
+    columns = ["epoch", "idx", "image", "angle", "predicted angle", "error"]
+    image = made.image(np.full((24, 24, 3), 90, np.uint8))
+    for epoch in range(versions):
+        data = []
+        for i in range(rows):
+            angle, error = 10.0 * i - 30, (-1) ** i * 20.0 / (epoch + 1)
+            data.append([epoch, i, image, angle, angle + error, error])
         made.version(epoch, {"eval_data": (columns, data)})
     return made.run
 

@@ -187,6 +187,9 @@ def test_numbers_without_correct():
     closer = {**signed, "error": [1.0] * 40}
     found = compare(record(signed), record(closer))
     assert found.differences["error"].difference == -1
+    several = {"idx": list(range(40)), "error x": [-2.0] * 40}
+    found = compare(record(several), record({**several, "error x": [1.0] * 40}))
+    assert found.differences["error x"].difference == -1
     assert found.verdict == "better"
 
 

@@ -63,6 +63,8 @@ def test_a_slice_opens_its_samples(run, tmp_path):
         assert page.texts("[role=tab][aria-selected=true]") == ["All samples"]
         assert page.texts(".count b") == ["20"]
         assert page.one('#weak [aria-pressed="true"]').text.startswith("brightness")
+        page.driver.refresh()
+        assert page.texts(".count b") == ["20"]
         page.one(".filters .chip").click()
         assert page.texts(".count b") == ["60"]
         page.choose("#version", "0")

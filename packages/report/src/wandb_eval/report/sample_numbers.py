@@ -41,6 +41,7 @@ _COUNTS = ("true_positives", "false_positives", "false_negatives")
 # Columns on the earlier training, the samples, or the predictions.
 _NO_NUMBERS = {"idx", "epoch", "batch", "content", "learned_in", "forgotten", "label"}
 _NO_NUMBERS |= {"mean_confidence", "confidence_spread"}
+_NO_NUMBERS |= {"mean_scaled_error", "scaled_error_spread"}
 _NO_NUMBERS_BEGIN = ("pred", "num_")
 
 _Columns = Mapping[str, list[Any]]
@@ -101,7 +102,9 @@ def _numbers(columns: _Columns, name: str) -> Floats:
         return np.where(total == 0, 1.0, 2 * right / np.maximum(total, 1))
     values = np.array([as_number(cell) for cell in columns[name]], np.float64)
     values[np.isinf(values)] = np.nan
-    return np.abs(values) if name.endswith("error") else values
+    # Of several targets, a regression has a column `error <target>` each.
+    is_error = name.endswith("error") or name.startswith("error ")
+    return np.abs(values) if is_error else values
 
 
 def rule_of(

@@ -55,13 +55,23 @@ export function arrangeCaptions(frame) {
   for (const one of captions) one.classList.remove("covered");
   const isWrong = (one) => one.textContent.endsWith(")");
   captions.sort((a, b) => b.classList.contains("singled") - a.classList.contains("singled") || isWrong(b) - isWrong(a));
-  const places = captions.map((one) => one.getBoundingClientRect()), taken = [];
+  const bounds = frame.getBoundingClientRect(), taken = [];
+  const places = captions.map((one) => within(one.getBoundingClientRect(), bounds, one.style.translate));
   captions.forEach((one, i) => {
     const at = places[i];
+    one.style.translate = at.translate;
     const isFree = taken.every((other) => at.right <= other.left || at.left >= other.right || at.bottom <= other.top || at.top >= other.bottom);
     one.classList.toggle("covered", !isFree);
     if (isFree) taken.push(at);
   });
+}
+
+// Where a caption lies so that all of it is in the picture.
+function within(at, bounds, before) {
+  const [x, y] = (before || "0px 0px").split(" ").map(parseFloat);
+  const left = Math.max(Math.min(at.left - x, bounds.right - at.width), bounds.left);
+  const top = Math.max(Math.min(at.top - (y || 0), bounds.bottom - at.height), bounds.top);
+  return { left, top, right: left + at.width, bottom: top + at.height, translate: `${left - at.left + x}px ${top - at.top + (y || 0)}px` };
 }
 
 // Shows one box alone, by its key; all boxes without one.

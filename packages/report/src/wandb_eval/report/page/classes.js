@@ -75,7 +75,7 @@ export class ClassView {
       const tile = (row) => {
         const cell = view.picture && view.get(row, view.picture);
         return button(() => this.open(view, rows, rows.indexOf(row)), { class: `thumb tile ${verdict(view.wrong(row))}`, "aria-label": `Open sample ${text(view.key(row))}` },
-          cell ? picture(cell, view.columns.get(view.picture), "") : null, ...linesOf(view, row).map((line) => el("bdi", {}, line)));
+          cell ? picture(cell, view.columns.get(view.picture), "") : null, ...linesOf(view, row).map((line) => el("bdi", { dir: "ltr" }, line)));
       };
       const all = button(() => { const { name } = this; this.close(); this.show(view.name, [kind, name]); }, { "data-kind": kind, disabled: !rows.length }, "show in the table");
       return el("section", { "data-group-of": kind }, el("h3", {}, `${KINDS[kind]} `, el("b", {}, String(rows.length)), " ", all), el("div", { class: "strip" }, ...shown.map(tile)));

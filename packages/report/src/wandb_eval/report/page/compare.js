@@ -1,21 +1,28 @@
 // Two versions, or two runs, side by side: the fixed and the broken samples.
-import { button, el, isNumber, select, text, verdict, words } from "./elements.js";
+import { button, classButton, el, isNumber, isolated, select, text, verdict, words } from "./elements.js";
 import { page, summary, timesOf, viewAt } from "./data.js";
 import { picture } from "./overlays.js";
 
-const AT_ONCE = 60;
-const NO_MEASURES = ["idx", "epoch", "batch", "num_boxes"];
-const LESS_IS_BETTER = /loss|error|false|missed|distance/;
+const AT_ONCE = innerWidth < 640 ? 12 : 60;
+// Columns on the sample, the earlier training or the prediction tell nothing of better and worse.
+const NO_MEASURES = /^(idx|epoch|batch|content|learned_in|forgotten|mean_confidence|confidence_spread|mean_scaled_error|scaled_error_spread|pred.*|num_.*)$/;
+const FIRST_MEASURES = ["f1", "mean_iou", "mean_dice", "pixel_accuracy", "ssim", "psnr", "error", "difficulty", "mae", "rmse", "loss"];
+const LESS_IS_BETTER = /loss|error|false|missed|^wrong|distance|difficulty|^(mae|mse|rmse|median_ae)$/;
+const SIGNED = /^error\b|error$/;
 
 // Measures by which two versions can be compared: whether right first, then numbers.
 export function measuresOf(view) {
-  const numbers = [...view.columns].filter(([name, column]) => column.type === "number" && !NO_MEASURES.includes(name));
+  const { targets } = view;
+  const numbers = [...view.columns].filter(([name, column]) => column.type === "number" && !NO_MEASURES.test(name) && !targets.includes(name));
+  const place = ([name]) => (FIRST_MEASURES.indexOf(name) + FIRST_MEASURES.length + 1) % (FIRST_MEASURES.length + 1);
+  numbers.sort((a, b) => place(a) - place(b));
   return [...(view.rows && view.wrong(0) !== undefined ? ["right or wrong"] : []), ...numbers.map(([name]) => name)];
 }
 
 function valueOf(view, row, measure) {
   if (measure === "right or wrong") return view.wrong(row) === undefined ? null : Number(!view.wrong(row));
-  return view.get(row, measure);
+  const value = view.get(row, measure);
+  return isNumber(value) && SIGNED.test(measure) ? Math.abs(value) : value;
 }
 
 const hasPicture = (view, row) => Number(Boolean(view.picture && view.get(row, view.picture)));
@@ -46,12 +53,26 @@ function truthOf(cell) {
 }
 
 export class Compare {
-  constructor() {
+  constructor({ moved }) {
     const last = page.runs.length - 1;
     const end = (run) => timesOf(page.runs[run]).at(-1)?.time;
     const first = last ? end(0) : timesOf(page.runs[0])[0]?.time;
-    Object.assign(this, { sides: [[0, first], [last, end(last)]], group: null, measure: null, shown: AT_ONCE });
+    Object.assign(this, { moved, usual: [[0, first], [last, end(last)]] });
+    this.restore(null);
     this.box = el("section", { id: "compare", tabindex: -1 });
+  }
+
+  // What was chosen, as texts; nothing where all is as usual.
+  get state() {
+    return this.isChosen ? [...this.sides.map((side) => side.join(" ")), this.measure, this.group] : null;
+  }
+
+  restore(state) {
+    const sides = state?.slice(0, 2).map((side) => side.split(" ").map(Number)) ?? [];
+    const isKnown = ([run, time]) => page.runs[run] && timesOf(page.runs[run]).some((one) => one.time === time);
+    this.isChosen = state?.length === 4 && sides.every(isKnown) && ["better", "worse", "same"].includes(state[3]);
+    const [measure, group] = this.isChosen ? state.slice(2) : [null, null];
+    Object.assign(this, { sides: this.isChosen ? sides : this.usual.slice(), measure, group, shown: AT_ONCE });
   }
 
   view([run, time]) {
@@ -74,9 +95,9 @@ export class Compare {
     const changes = this.measure === "right or wrong" ? ["fixed", "broken"] : ["better", "worse"];
     const names = { better: changes[0], worse: changes[1], same: "unchanged" };
     this.group ??= ["worse", "better", "same"].find((group) => groups[group].length) ?? "worse";
-    const again = (change) => (value) => { change(value); this.shown = AT_ONCE; this.draw(); };
+    const again = (change) => (value) => { change(value); this.isChosen = true; this.shown = AT_ONCE; this.draw(); this.moved(); };
     const sides = page.runs.flatMap((run, i) => timesOf(run).map(({ time, label }) => (
-      [`${i} ${time}`, page.runs.length > 1 ? `${run.name} (${"AB"[i]}), ${label}` : label])));
+      [`${i} ${time}`, page.runs.length > 1 ? `${isolated(run.name)} (${"AB"[i]}), ${label}` : label])));
     const chooser = (side) => select(sides, this.sides[side].join(" "),
       again((value) => { this.sides[side] = value.split(" ").map(Number); }), { "data-side": side });
     const measure = select(measures.map((name) => [name, words(name)]), this.measure,
@@ -99,19 +120,20 @@ export class Compare {
 
   pair(a, b, { a: before, b: after, x, y }) {
     const key = text(b.key(after));
-    const known = (view, row) => ({ cell: view.picture && view.get(row, view.picture), column: view.columns.get(view.picture) });
+    const known = (view, row) => ({ view, row, cell: view.picture && view.get(row, view.answer), column: view.columns.get(view.answer) });
     const side = (view, row, other) => {
       let { cell, column } = known(view, row);
       // The picture of the other version has the same pixels and truth, but other predictions.
-      if (!cell && other.cell) [cell, column] = [truthOf(other.cell), other.column];
+      const name = other.view.picture, still = name && other.view.get(other.row, name);
+      if (!cell && still) [cell, column] = [truthOf(still), other.view.columns.get(name)];
       return el("div", { class: `tile ${verdict(view.wrong(row))}` },
         cell ? picture(cell, column, `sample ${key}, ${view.label}`) : null,
         ...summary(view, row).map((line) => el("span", {}, line)));
     };
-    const label = b.columns.has("label") ? ` · ${text(b.get(after, "label"))}` : "";
+    const label = text(b.get(after, "label"));
     const change = this.measure === "right or wrong" ? "" : `${words(this.measure)} ${text(x)} → ${text(y)}`;
     return el("figure", { class: "pair", "data-key": key },
-      el("figcaption", {}, el("b", {}, `sample ${key}${label}`), el("span", {}, change)),
+      el("figcaption", {}, el("b", {}, `sample ${isolated(key)}`, ...(label ? [" · ", Array.isArray(b.get(after, "label")) ? el("bdi", {}, label) : classButton(label)] : [])), el("span", {}, change)),
       el("div", { class: "sides" }, side(a, before, known(b, after)), side(b, after, known(a, before))));
   }
 }

@@ -1,5 +1,5 @@
 // The data of the page, and functions to search it.
-import { text, verdict, words } from "./elements.js";
+import { isolated, text, verdict, words } from "./elements.js";
 
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
 const media = read("media");
@@ -15,7 +15,7 @@ export const OF_CLASSES = ["label", "pred", "actual", "predicted", "class", "sug
 const LISTS_OF_CLASSES = ["classes", "class_iou", "predicted_classes"];
 const TITLES = { eval_data: "Predictions", predictions: "Predictions", hardest: "Hardest", broken: "Newly broken",
   scores: "All samples", confused: "Confused pairs", objects: "Mistakes, cut out",
-  suspect_labels: "Suspect labels", weak_slices: "Weak slices", data_problems: "Problems of the data", per_class: "Classes", val_data: "Ground truth" };
+  suspect_labels: "Suspect labels", weak_slices: "Weak slices", suspect_targets: "Suspect targets", per_target: "Targets", data_problems: "Problems of the data", per_class: "Classes", val_data: "Ground truth" };
 
 export function titleOf(name) {
   const [base, ...more] = name.split(" (");
@@ -61,6 +61,17 @@ export class View {
 
   get picture() {
     return this.pictures[0];
+  }
+
+  // The column with the image that a model makes, or that has its predictions.
+  get answer() {
+    return this.pictures.find((name) => /predict/.test(name)) ?? this.picture;
+  }
+
+  // The columns with numbers of which there is a prediction, too.
+  get targets() {
+    const isNumber = (name) => this.columns.get(name)?.type === "number";
+    return [...this.columns.keys()].filter((name) => isNumber(name) && isNumber(`predicted ${name}`));
   }
 
   // The identity of a sample.
@@ -165,9 +176,12 @@ export function viewAt(run, table, time) {
     views.set(version, view);
     if (view.columns.has("idx") && !view.picture) {
       const known = picturesAt(run, version.time);
-      const values = Array.from({ length: view.rows }, (_, row) => known.get(view.key(row))?.cell ?? null);
-      const column = known.values().next().value?.column;
-      if (column) view.columns = new Map([["image", { type: "image", values, layers: column.layers }], ...view.columns]);
+      const names = known.values().next().value?.view.pictures ?? [];
+      const cellOf = (there, name) => (names.length > 1 ? there?.view.get(there.row, name) : there?.cell) ?? null;
+      const columns = names.map((name) => [names.length > 1 ? name : "image", { type: "image",
+        values: Array.from({ length: view.rows }, (_, row) => cellOf(known.get(view.key(row)), name)),
+        layers: known.values().next().value.view.columns.get(name).layers }]);
+      view.columns = new Map([...columns, ...view.columns]);
     }
   }
   return views.get(version);
@@ -187,8 +201,8 @@ export function picturesAt(run, time) {
     if (!has || !names.includes("idx") || table.name.includes("objects")) continue;
     const view = new View(run, table, version);
     for (let row = 0; row < view.rows; row += 1) {
-      const cell = view.get(row, view.picture);
-      if (cell) found.set(view.key(row), { cell, column: view.columns.get(view.picture), view, row });
+      const name = view.get(row, view.answer) ? view.answer : view.picture, cell = view.get(row, name);
+      if (cell) found.set(view.key(row), { cell, column: view.columns.get(name), view, row });
     }
   }
   return found;
@@ -198,8 +212,13 @@ export function picturesAt(run, time) {
 export function summary(view, row) {
   const lines = [];
   const mark = { wrong: "✗ ", right: "✓ " }[verdict(view.wrong(row))] ?? "";
-  if (view.columns.has("pred")) lines.push(`${mark}${text(view.get(row, "pred"))}`);
-  const names = ["score", "loss", "missed", "wrong", "errors", "true_positives", "false_positives", "false_negatives", "mean_iou", "mean_dice", "mae", "ssim", "error"];
+  if (view.columns.has("pred")) lines.push(`${mark}${isolated(view.get(row, "pred"))}`);
+  const targets = view.targets;
+  for (const name of targets.slice(0, 2)) {
+    const [truth, found] = [view.get(row, name), view.get(row, `predicted ${name}`)].map(text);
+    lines.push(`${targets.length > 1 ? `${words(name)} ` : ""}${found}${truth === found ? "" : `, not ${truth}`}`);
+  }
+  const names = ["score", "loss", "missed", "wrong", "errors", "true_positives", "false_positives", "false_negatives", "mean_iou", "mean_dice", "mae", "ssim", "error", "difficulty"];
   for (const name of names) {
     const column = view.columns.get(name);
     if (column && column.type !== "image" && lines.length < 3) lines.push(`${words(name)} ${text(view.get(row, name)) || "–"}`);

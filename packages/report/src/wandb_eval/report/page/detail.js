@@ -20,8 +20,8 @@ export class Detail {
   }
 
   // `rows`: those that one steps through.
-  open(view, rows, place) {
-    Object.assign(this, { view, rows, place, time: view.time, single: null });
+  open(view, rows, place, time) {
+    Object.assign(this, { view, rows, place, time: time ?? view.time, single: null });
     this.zoom.whole();
     this.draw();
     if (!this.dialog.open) this.dialog.showModal();
@@ -31,6 +31,9 @@ export class Detail {
   }
 
   close() { if (this.dialog.open) this.dialog.close(); }
+
+  // The time of the open sample, if it is another one than the page's.
+  get then() { return this.dialog.open && this.time !== this.view.time ? String(this.time) : ""; }
 
   // The key of the open sample.
   get sample() { return this.dialog.open ? text(this.view.key(this.rows[this.place])) : ""; }
@@ -131,7 +134,7 @@ export class Detail {
     const opened = this.aside.querySelector("details")?.open ?? false;
     const one = (box) => el("li", {}, button(() => this.pick(box.key), { "data-box": box.key, "aria-pressed": "false" },
       el("bdi", {}, captionOf(box)), el("small", {}, ` ${words(box.layer)}`)));
-    return [el("details", { class: "boxes-list", open: opened }, el("summary", {}, `${boxes.length} boxes: single one out`), el("ul", {}, ...boxes.map(one)))];
+    return [el("details", { class: "boxes-list", open: opened }, el("summary", {}, boxes.length > 1 ? `${boxes.length} boxes: single one out` : "1 box"), el("ul", {}, ...boxes.map(one)))];
   }
 
   strip(key) {
@@ -143,10 +146,10 @@ export class Detail {
       const known = found ?? this.scores(time, key);
       const isNow = time === this.time ? "now" : "";
       if (!known) return el("div", { class: `tile none ${isNow}` }, el("b", {}, label), el("span", {}, "not shown then"));
-      const go = () => { this.time = time; this.draw(); this.dialog.querySelector(`[data-time="${time}"]`)?.focus({ preventScroll: true }); };
+      const go = () => { this.time = time; this.draw(); this.moved(); this.dialog.querySelector(`[data-time="${time}"]`)?.focus({ preventScroll: true }); };
       return button(go, { class: `tile ${verdict(known.view.wrong(known.row))} ${isNow}`, disabled: !found && view.picture !== undefined, "data-time": time, "aria-current": isNow ? "true" : null },
         found ? picture(found.cell, found.column, `sample ${text(key)}, ${label}`) : null,
-        el("b", {}, label), ...summary(known.view, known.row).map((line) => el("bdi", {}, line)));
+        el("b", {}, label), ...summary(known.view, known.row).map((line) => el("bdi", { dir: "ltr" }, line)));
     });
     return el("section", {}, el("h3", {}, "In all versions"), el("div", { class: "strip" }, ...tiles));
   }

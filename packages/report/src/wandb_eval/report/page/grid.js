@@ -1,11 +1,12 @@
 // A grid of images, of which only the visible ones are in the page.
-import { button, el, text, verdict } from "./elements.js";
+import { button, el, isolated, text, verdict, words } from "./elements.js";
 import { summary } from "./data.js";
 import { picture } from "./overlays.js";
 
 export const SIZES = { small: 96, medium: 160, large: 256, huge: 400 };
-const GAP = 10, SPARE_LINES = 1, TEXT_LINES = 44; // Pixels, rows above and below, and pixels of text.
-const MOST_IMAGES = 4; // Side by side.
+const GAP = 10, WIDE_GAP = 24, SPARE_LINES = 1; // Pixels, and rows above and below.
+const LINE_HEIGHT = 17, NAMES_HEIGHT = 18, LETTER_WIDTH = 6.6; // Pixels: of a line of text, of the names of images, of a letter.
+const MOST_IMAGES = 4, MEASURED = 60; // Side by side; and rows of which the texts are measured.
 
 export class Grid {
   constructor({ open }) {
@@ -32,9 +33,18 @@ export class Grid {
     const room = this.box.clientWidth - GAP;
     const wanted = this.size * Math.max(Math.sqrt(ratio), 1);
     this.across = Math.min(wanted * names.length, room - GAP); // Of a tile, with all of its images.
-    this.columns = Math.max(1, Math.round(room / (this.across + GAP)));
-    this.down = Math.round(Math.min(this.across, room / this.columns - GAP) / names.length / ratio);
-    this.step = this.down + TEXT_LINES + GAP;
+    const isSeveral = names.length > 1, gap = isSeveral ? WIDE_GAP : GAP;
+    this.columns = Math.max(1, Math.round(room / (this.across + gap)));
+    const width = (room - GAP - (this.columns - 1) * gap) / this.columns;
+    this.down = Math.round(width / names.length / ratio);
+    // Names that are cut would often be alike.
+    const isLong = rows.slice(0, MEASURED).some((row) => linesOf(view, row).some((line) => line.length * LETTER_WIDTH > width));
+    const below = 2 * LINE_HEIGHT * (isLong ? 2 : 1) + GAP;
+    this.step = this.down + below + (isSeveral ? NAMES_HEIGHT : 0) + GAP;
+    this.tiles.classList.toggle("long", isLong);
+    this.tiles.style.columnGap = `${gap}px`;
+    this.tiles.style.setProperty("--below", `${below}px`);
+    this.tiles.style.setProperty("--names", `${isSeveral ? NAMES_HEIGHT : 0}px`);
     this.lines = Math.ceil(rows.length / this.columns);
     this.space.style.height = `${this.lines * this.step + GAP}px`;
     this.tiles.style.gridTemplateColumns = `repeat(${this.columns}, minmax(0, 1fr))`;
@@ -60,15 +70,15 @@ export class Grid {
 
   tile(row, place, isReached) {
     const { view } = this, key = text(view.key(row)), state = verdict(view.wrong(row));
-    const images = view.pictures.slice(0, MOST_IMAGES).map((name) => {
+    const images = view.pictures.slice(0, MOST_IMAGES).map((name, _, all) => {
       const cell = view.get(row, name);
-      return el("span", { class: "image" }, cell ? picture(cell, view.columns.get(name), "") : null);
+      return el("span", { class: "image" }, cell ? picture(cell, view.columns.get(name), "") : null, all.length > 1 ? el("small", {}, words(name)) : null);
     });
     const lines = linesOf(view, row);
     return button(() => { this.current = place; this.open(place); }, {
       class: `thumb tile ${state}`, tabindex: isReached ? 0 : -1, "data-row": row, "data-place": place,
       "aria-label": `Open sample ${key}${state && `, ${state}`}: ${lines.join(", ")}`,
-    }, el("span", { class: "images" }, ...images), ...lines.map((line) => el("bdi", {}, line)));
+    }, el("span", { class: "images" }, ...images), ...lines.map((line) => el("bdi", { dir: "ltr" }, line)));
   }
 
   key(event) {
@@ -97,9 +107,9 @@ export function linesOf(view, row) {
   const known = summary(view, row);
   if (view.has("label", "pred")) {
     const [label, pred] = [text(view.get(row, "label")), text(view.get(row, "pred"))];
-    return view.wrong(row) ? [`✗ ${pred || "nothing"}`, `not ${label || "nothing"}`] : [`✓ ${label || "nothing"}`, ...known.slice(1, 2)];
+    return view.wrong(row) ? [`✗ ${isolated(pred || "nothing")}`, `not ${isolated(label || "nothing")}`] : [`✓ ${isolated(label || "nothing")}`, ...known.slice(1, 2)];
   }
   if (known.length) return known.slice(0, 2);
   const others = [...view.columns].filter(([name, { type }]) => ["text", "number", "boolean"].includes(type) && name !== "epoch");
-  return others.slice(0, 2).map(([, column]) => text(column.values[row]));
+  return others.slice(0, 2).map(([, column]) => isolated(column.values[row]));
 }

@@ -94,8 +94,11 @@ const choice = (values, key, label) => el("div", { class: "choice", role: "group
 const sizeChoice = choice(Object.keys(SIZES), "size", "Size of images"), viewChoice = choice(["grid", "rows"], "view", "View");
 const exports = el("div", { class: "choice", role: "group", "aria-label": "Export" }, ...["csv", "json"].map((format) => (
   button(() => exported(rows.view, rows.rows, query(), format), { "data-export": format, title: "The indices of these samples" }, format.toUpperCase()))));
+const isNarrow = matchMedia("(max-width: 640px)");
+const filterBox = el("details", { class: "controls", open: !isNarrow.matches }, el("summary", {}, "Filters and layers"), el("div", {}, controls, layerBox));
+isNarrow.addEventListener("change", () => { filterBox.open = !isNarrow.matches; });
 const tablesBox = el("section", { id: "tables", tabindex: -1 },
-  el("h2", {}, "Samples"), tabs, el("div", { class: "controls" }, controls, layerBox),
+  el("h2", {}, "Samples"), tabs, filterBox,
   el("div", { class: "above" }, count, viewChoice, sizeChoice, exports), grid.box, rows.box);
 const skip = el("a", { class: "skip", href: "#tables", onclick: (event) => jump(event, tablesBox.querySelector(".thumb[tabindex='0'], :not([hidden]) > table .thumb") ?? tablesBox) }, "Skip to the samples");
 
@@ -155,7 +158,9 @@ function showRows(table, some) {
 
 // The table that the page opens at, of the samples that are most worth a look.
 function firstTable() {
-  const shown = run().tables.map((table) => viewAt(run(), table, now().time)).map((view) => (view.pictures.length && view.rows ? view.name : ""));
+  const views = run().tables.map((table) => viewAt(run(), table, now().time)).filter((view) => view.rows);
+  const some = views.some((view) => view.pictures.length) ? views.filter((view) => view.pictures.length) : views;
+  const shown = run().tables.map(({ name }) => (some.some((view) => view.name === name) ? name : ""));
   const hardest = shown.findIndex((name) => /(^|\/)hardest( \(|$)/.test(name));
   return Math.max(hardest < 0 ? shown.findIndex(Boolean) : hardest, 0);
 }
@@ -171,12 +176,14 @@ function updateWeak() {
   weakBox.replaceChildren(el("h2", {}, "Where it fails"), weakSlices(slices, { pick: pickSlice, picked: tableNow() && query().slice?.name }));
 }
 
+const queryOf = ({ name, samples }) => ({ name, samples: new Set(samples) });
+
 // A slice was picked: its samples, in the table of all samples that was logged with it.
 function pickSlice(slice) {
   const { place, time } = scoresOf(run(), slice);
   if (place < 0 || !Array.isArray(slice.samples)) return;
   state.table = place;
-  Object.assign(query(), newQuery(), { slice: { name: slice.name, samples: new Set(slice.samples) } });
+  Object.assign(query(), newQuery(), { slice: queryOf(slice) });
   chooseTime(time);
   updateTabs();
   updateTable(true);
@@ -259,7 +266,7 @@ function head() {
     const values = Object.entries(one.config);
     const when = one.started ? new Date(one.started).toLocaleString() : "";
     return el("div", { class: "run" },
-      el("h1", {}, page.runs.length > 1 ? el("span", { class: "letter" }, "AB"[i]) : null, one.name),
+      el("h1", {}, page.runs.length > 1 ? el("span", { class: "letter" }, "AB"[i]) : null, el("bdi", {}, one.name)),
       el("p", {}, [one.project, one.id, when, one.finished ? "" : "not finished"].filter(Boolean).join(" · ")),
       values.length ? el("details", {}, el("summary", {}, "Configuration"), el("table", { class: "config" }, ...values.map(line))) : null);
   });
@@ -270,7 +277,7 @@ function head() {
       el("ul", {}, ...page.left_out.map((line) => el("li", {}, line)))) : null);
 }
 
-const compare = new Compare();
+const compare = new Compare({ moved: () => moved() });
 
 function update() {
   slider.max = Math.max(times().length - 1, 0);
@@ -297,7 +304,7 @@ function moved(isStep = false) {
     run: state.run || "", at: state.place < last ? String(now().time) : "", table: tableNow()?.name, view: state.view === "grid" ? "" : state.view,
     size: state.size === "medium" ? "" : state.size, sort: asked.sort, down: asked.descending ? 1 : "", wrong: asked.wrong ? 1 : "",
     ...Object.fromEntries(TEXTS.map((key) => [key, asked[key]])), ...Object.fromEntries(LISTS.map((key) => [key, list(asked[key])])),
-    side: detail.inStep ? 1 : "", sample: detail.sample, about: classView.name,
+    slice: asked.slice?.name, side: detail.inStep ? 1 : "", sample: detail.sample, then: detail.then, changes: list(compare.state), about: classView.name,
   }, isStep);
 }
 
@@ -325,17 +332,21 @@ function restore(values) {
     const texts = Object.fromEntries(TEXTS.map((key) => [key, values[key] ?? ""]));
     const lists = Object.fromEntries(LISTS.map((key) => [key, listOf(values[key])]));
     const pairs = Object.fromEntries(["pair", "of"].map((key) => [key, lists[key]?.length === 2 ? lists[key] : null]));
-    Object.assign(query(), newQuery(), texts, pairs, { sort: values.sort ?? null, descending: Boolean(values.down), wrong: Boolean(values.wrong), hidden: lists.hidden ?? [] });
+    const slice = slicesAt(run(), now().time).find(({ name }) => name === values.slice);
+    Object.assign(query(), newQuery(), texts, pairs, { slice: slice ? queryOf(slice) : null, sort: values.sort ?? null, descending: Boolean(values.down), wrong: Boolean(values.wrong), hidden: lists.hidden ?? [] });
     const view = viewAt(run(), tableNow(), now().time);
     // Where there are no hardest samples, the wrong ones.
-    if (table < 0 && view.pictures.length && !titleOf(view.name).startsWith("Hardest")) query().wrong = rowsOf(view, { ...newQuery(), wrong: true }).length > 0;
+    if (table < 0 && !titleOf(view.name).startsWith("Hardest")) query().wrong = rowsOf(view, { ...newQuery(), wrong: true }).length > 0;
   }
   updateTabs();
   update();
   attempt(tablesBox, () => updateTable(true));
   if (values.about) classView.about(values.about);
   const place = values.sample ? rows.rows.findIndex((row) => text(rows.view.key(row)) === values.sample) : -1;
-  if (place >= 0) detail.open(rows.view, rows.rows, place);
+  const then = times().find(({ time }) => String(time) === values.then)?.time;
+  if (place >= 0) detail.open(rows.view, rows.rows, place, then);
+  compare.restore(listOf(values.changes));
+  attempt(compare.box, () => compare.draw());
   isRestoring = false;
 }
 
@@ -344,7 +355,6 @@ document.getElementById("app").replaceWith(skip, head(), bar, el("main", {}, tab
 updateMasks();
 restore(readAddress());
 onAddress(restore);
-attempt(compare.box, () => compare.draw());
 for (const link of bar.querySelectorAll("[data-part]")) link.hidden = document.getElementById(link.dataset.part).hidden;
 window.addEventListener("beforeprint", () => { rows.draw(true); grid.draw(true); });
 window.addEventListener("afterprint", () => { rows.draw(); grid.draw(); });

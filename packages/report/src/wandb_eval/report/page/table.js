@@ -5,6 +5,7 @@ import { picture } from "./overlays.js";
 
 const LONG = 60; // Characters, from which on a text can be opened.
 const SPARE = 4; // Rows above and below the visible ones.
+const LETTERS = 26, LONGEST = 90; // Of a column, and of one with long texts where there is room.
 
 // The filters and the order of a table, which stay when the version changes.
 export const newQuery = () => ({ sort: null, descending: false, wrong: false, class: "", column: "", from: "", to: "", pair: null, of: null, slice: null, text: "", hidden: [] });
@@ -117,6 +118,8 @@ export class RowsTable {
     this.grid.style.setProperty("--row", `${this.height}px`);
     this.grid.setAttribute("aria-rowcount", this.rows.length);
     const widths = this.columns.map(([name, column]) => widthOf(name, column));
+    this.grid.style.setProperty("--lines", this.height > 50 ? 3 : 1);
+    widen(widths, this.columns.map(([name, column]) => widthOf(name, column, LONGEST)), this.box.parentElement.clientWidth);
     this.widths.replaceChildren(...widths.map((width) => el("col", { style: { width: `${width}px` } })));
     this.grid.style.width = `${widths.reduce((a, b) => a + b, 0)}px`;
     this.head.replaceChildren(el("tr", {}, ...this.columns.map(([name, column]) => this.header(name, column))));
@@ -177,10 +180,17 @@ export function cellOf(view, row, name, column, open, opens) {
   return el("td", { class: `${column.type} ${answer}`, title: mark.length > 18 ? mark : null }, el("span", { dir: "auto" }, inner));
 }
 
-function widthOf(name, column) {
+// Gives columns with longer texts the room that is left.
+function widen(widths, wanted, room) {
+  const spare = Math.max(room - 40 - widths.reduce((a, b) => a + b, 0), 0), more = wanted.map((width, i) => width - widths[i]);
+  const all = more.reduce((a, b) => a + b, 0);
+  more.forEach((extra, i) => { widths[i] += Math.floor(extra * Math.min(1, spare / (all || 1))); });
+}
+
+function widthOf(name, column, letters = LETTERS) {
   if (column.type === "image") return 132;
   if (column.type === "audio" || column.type === "video") return 240;
   let most = Math.max(5, ...name.split(/[_ ]/).map((word) => word.length + 2)); // The name may break.
   for (let row = 0; row < Math.min(column.values.length, 200); row += 1) most = Math.max(most, text(column.values[row]).length);
-  return Math.round(Math.min(most, 26) * 8.2 + 22);
+  return Math.round(Math.min(most, letters) * 8.2 + 22);
 }

@@ -62,8 +62,11 @@ export class Zoom {
     this.place();
   }
 
+  // Small pictures are enlarged to fit, so that their natural size is less.
+  bounded(zoom) { return Math.min(Math.max(zoom, Math.min(1, 1 / this.fit)), Math.max(8, NEAREST / this.fit)); }
+
   place() {
-    this.zoom = Math.min(Math.max(this.zoom, 1), Math.max(8, NEAREST / this.fit));
+    this.zoom = this.bounded(this.zoom);
     for (const pane of this.panes.filter(({ width }) => width)) {
       const scale = Math.min(pane.across / pane.width, pane.down / pane.height) * this.zoom;
       const [width, height] = [pane.width * scale, pane.height * scale];
@@ -91,7 +94,7 @@ export class Zoom {
     const px = event ? event.clientX - place.left : pane.across / 2, py = event ? event.clientY - place.top : pane.down / 2;
     const at = [(px - pane.left) / pane.scaled[0], (py - pane.top) / pane.scaled[1]];
     const before = this.zoom;
-    this.zoom = Math.min(Math.max(before * factor, 1), Math.max(8, NEAREST / this.fit));
+    this.zoom = this.bounded(before * factor);
     const [width, height] = pane.scaled.map((size) => (size * this.zoom) / before);
     this.x = (pane.across / 2 - px) / width + at[0];
     this.y = (pane.down / 2 - py) / height + at[1];
