@@ -115,6 +115,10 @@ class ImageToImageMetrics:
         """Takes in a batch of which `compare_images` returned this."""
         self._compared.append(compared)
 
+    def merge(self, other: ImageToImageMetrics) -> None:
+        """Takes in all images of another one, as if they came behind its own."""
+        self._compared += other._compared
+
     def compute(self) -> dict[str, float]:
         """The numbers to log. One that is not defined is missing."""
         compared = np.concatenate([*self._compared, np.zeros((0, 4))])
