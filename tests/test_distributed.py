@@ -96,6 +96,23 @@ def assert_logged(loopback, report):
     assert versions[-1].metadata["eval/accuracy"] == pytest.approx(accuracy)
 
 
+def assert_shared(*reports):
+    """Each process has predicted half of the data, in two epochs."""
+    for report in reports:
+        assert report["sizes"][-6:] == [6, 6, 4] * 2
+        assert sum(report["sizes"][:-6]) < len(X)  # Before training.
+
+
+def assert_scored(loopback, report):
+    """The last version has each sample once, in order, and how it was learned."""
+    version = loopback.versions(f"run_{report['run']}_pred")[-1]
+    rows = loopback.rows(version, "scores")
+    assert [row["idx"] for row in rows] == list(range(len(X)))
+    assert [row["label"] for row in rows] == [NAMES[label] for label in Y]
+    assert {row["forgotten"] for row in rows} <= {0, 1}
+    assert all("brightness" in row for row in rows)
+
+
 @pytest.mark.slow
 @pytest.mark.tensorflow
 def test_tensorflow_on_two_devices(loopback):
@@ -156,11 +173,17 @@ def test_two_processes_of_jax(loopback, other):
     assert len(set(row["index"]) & set(range(0, 320, 10))) >= 30
     assert len(row["index"]) <= 35
     assert (chief["weak_slices"], worker["weak_slices"]) == ([row["slice"]], [])
+    assert worker["history"] == chief["history"]
+    assert len(chief["history"]["eval/accuracy"]) == 2
+    assert_shared(chief, worker)
+    assert_scored(loopback, chief)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("other", ["none", "disabled"])
-def test_two_processes_of_torch(loopback, other):
+@pytest.mark.parametrize(
+    ("other", "share"), [("none", "alone"), ("disabled", "shared")]
+)
+def test_two_processes_of_torch(loopback, other, share):
     pytest.importorskip("torch")
     port = str(free_port())
     environments = [
@@ -173,9 +196,15 @@ def test_two_processes_of_torch(loopback, other):
         }
         for rank in range(2)
     ]
-    chief, worker = run_scripts("torch_processes.py", [[other]] * 2, environments)
+    chief, worker = run_scripts(
+        "torch_processes.py", [[other, share]] * 2, environments
+    )
     assert_logged(loopback, chief)
     assert worker["weights"] == chief["weights"]
+    assert worker["history"] == chief["history"]
+    if share == "shared":
+        assert_shared(chief, worker)
+        assert_scored(loopback, chief)
 
 
 def test_a_callback_of_ones_own_that_can_not_write_predicts_with_the_others(

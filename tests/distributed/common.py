@@ -9,6 +9,7 @@ import numpy as np
 import wandb
 
 from wandb_eval.classification import WandbClassificationEvalCallback
+from wandb_eval.engine.evaluation.predict import Predictor
 
 X = np.random.default_rng(0).integers(0, 256, (32, 6, 6, 3), dtype=np.uint8)
 Y = X.mean((1, 2)).argmax(-1)
@@ -30,8 +31,10 @@ def new_model() -> keras.Model:
     return model
 
 
-def new_callback() -> WandbClassificationEvalCallback:
-    return WandbClassificationEvalCallback((X, Y), NAMES, num_samples=9, batch_size=6)
+def new_callback(**options: Any) -> WandbClassificationEvalCallback:
+    return WandbClassificationEvalCallback(
+        (X, Y), NAMES, num_samples=9, batch_size=6, **options
+    )
 
 
 def start_run(is_first: bool, other: str) -> None:
@@ -47,9 +50,24 @@ def start_run(is_first: bool, other: str) -> None:
         wandb.init(mode="disabled")
 
 
-def fit(model: keras.Model, x: np.ndarray, y: np.ndarray, batch_size: int) -> None:
-    """Trains with the callback."""
-    model.fit(
+def count_predictions() -> list[int]:
+    """Returns a list to which the size of each batch is added that is predicted."""
+    sizes: list[int] = []
+    predict = Predictor.__call__
+
+    def counted(self: Predictor, x: np.ndarray) -> object:
+        sizes.append(len(x))
+        return predict(self, x)
+
+    type.__setattr__(Predictor, "__call__", counted)
+    return sizes
+
+
+def fit(
+    model: keras.Model, x: np.ndarray, y: np.ndarray, batch_size: int
+) -> dict[str, list[float]]:
+    """Trains with the callback, and returns the history of `fit`."""
+    history = model.fit(
         x,
         y,
         batch_size=batch_size,
@@ -57,6 +75,7 @@ def fit(model: keras.Model, x: np.ndarray, y: np.ndarray, batch_size: int) -> No
         verbose=0,
         callbacks=[new_callback()],
     )
+    return dict(history.history)
 
 
 def planted(model: keras.Model) -> tuple[np.ndarray, np.ndarray]:
@@ -78,10 +97,22 @@ def find_weak_slices(model: keras.Model) -> list[str]:
     return [one.text for one in callback.weak_slices]
 
 
-def train(model: keras.Model, train_epoch: Callable[[], None]) -> None:
-    """Trains with a loop of one's own, which calls the callback as `fit` would."""
+def train(
+    model: keras.Model, train_epoch: Callable[[], None], **options: Any
+) -> dict[str, list[float]]:
+    """Trains with a loop of one's own, which calls the callback as `fit` would.
+
+    Args:
+        model: The model.
+        train_epoch: Trains it for an epoch.
+        **options: Further arguments of the callback.
+
+    Returns:
+        The numbers that the callback has measured.
+    """
+    callback = new_callback(**options)
     callbacks = keras.callbacks.CallbackList(
-        [new_callback()], model=model, epochs=EPOCHS, verbose=0
+        [callback], model=model, epochs=EPOCHS, verbose=0
     )
     callbacks.on_train_begin()
     for epoch in range(EPOCHS):
@@ -89,6 +120,7 @@ def train(model: keras.Model, train_epoch: Callable[[], None]) -> None:
         train_epoch()
         callbacks.on_epoch_end(epoch)
     callbacks.on_train_end()
+    return callback.history
 
 
 def report(model: keras.Model, **more: Any) -> None:

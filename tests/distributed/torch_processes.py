@@ -1,6 +1,7 @@
 """`DistributedDataParallel` over two processes, which have `MASTER_ADDR` and so on.
 
-The argument is what the other process has as its run: `none` or `disabled`.
+Args: what the other process has as its run, `none` or `disabled`; and whether each
+process predicts a part of the data, `shared`, or all of it, `alone`.
 """
 
 import sys
@@ -30,6 +31,8 @@ def train_epoch():
 
 
 common.start_run(rank == 0, sys.argv[1])
-common.train(model, train_epoch)
-common.report(model)
+sizes = common.count_predictions()
+is_shared = sys.argv[2] == "shared"
+history = common.train(model, train_epoch, in_all_processes=is_shared)
+common.report(model, sizes=sizes, history=history)
 wandb.finish()

@@ -55,6 +55,13 @@ class Calibration:
         """Takes in predictions that are not numbers, with the highest error."""
         self._unknown += count
 
+    def merge(self, other: Calibration) -> None:
+        """Takes in all predictions that another one has taken in."""
+        self._counts += other._counts
+        self._confidence += other._confidence
+        self._right += other._right
+        self._unknown += other._unknown
+
     def error(self) -> float:
         """The mean over the predictions of their bin's |confidence - accuracy|."""
         gaps = np.abs(self._confidence - self._right)

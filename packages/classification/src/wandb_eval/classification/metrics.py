@@ -146,6 +146,20 @@ class ClassificationMetrics:
         if len(self.class_names) <= charts.MAX_CURVES:
             self._probabilities.append(probabilities)
 
+    def merge(self, other: ClassificationMetrics) -> None:
+        """Takes in all samples of another one, as if they came behind its own."""
+        self._confusion = None
+        self.left_out += other.left_out
+        self._hits += other._hits
+        self._top_k_hits += other._top_k_hits
+        self._calibration.merge(other._calibration)
+        self._labels += other._labels
+        self._predictions += other._predictions
+        self._valid += other._valid
+        self._probabilities += other._probabilities
+        self._losses += other._losses
+        self._briers += other._briers
+
     def _update_valid(
         self, labels: Labels, probabilities: Probabilities, scores: Scores
     ) -> None:

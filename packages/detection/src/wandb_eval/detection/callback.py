@@ -368,6 +368,10 @@ class _BatchMetrics:
         self._metrics.update_matches(predictions)
         self._left_out += predictions.left_out
 
+    def merge(self, other: _BatchMetrics) -> None:
+        self._metrics.merge(other._metrics)
+        self._left_out += other._left_out
+
     def compute(self) -> dict[str, Any]:
         results = self._metrics.compute()
         outside = self._left_out[OUTSIDE]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from hotcoco import StreamingEval
+from numpy.typing import NDArray
 
 from wandb_eval.detection.detections import Detections, Floats, Ints
 from wandb_eval.detection.ious import as_xywh
@@ -41,10 +43,25 @@ class CocoEvaluation:
     """
 
     def __init__(self, class_names: Sequence[str]) -> None:
-        categories = [{"id": i, "name": name} for i, name in enumerate(class_names)]
-        self._evaluation = StreamingEval(categories)
+        self._class_names = list(class_names)
+        # What it has taken in: images have other numbers where it is merged.
+        self._batches: list[_Columns] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        names = enumerate(self._class_names)
+        self._evaluation = StreamingEval([{"id": i, "name": n} for i, n in names])
         self._computed: Any = None
-        self._num_images = self._num_true = 0
+        self._num_evaluated = self._num_images = self._num_true = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Returns what it has taken in, without what hotcoco makes of it."""
+        return {"_class_names": self._class_names, "_batches": self._batches}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Has hotcoco evaluate the batches again, when that is needed."""
+        vars(self).update(state)
+        self._begin()
 
     def update(self, matches: BatchMatch) -> None:
         """Takes in a batch.
@@ -52,13 +69,31 @@ class CocoEvaluation:
         Raises:
             RuntimeError: If the figures were computed already.
         """
+        self._take([_Columns.of(matches)])
+
+    def merge(self, other: CocoEvaluation) -> None:
+        """Takes in all images of another one, as if they came behind its own.
+
+        Raises:
+            RuntimeError: If the figures were computed already.
+        """
+        self._take(other._batches)
+
+    def _take(self, batches: Sequence[_Columns]) -> None:
         if self._computed is not None:
             raise RuntimeError("After `compute()` there can be no further batches.")
-        first, self._num_images = self._num_images, self._num_images + len(matches)
-        images = [{"id": i} for i in range(first, self._num_images)]
-        annotations = _annotations(matches, first, self._num_true)
-        self._num_true += len(annotations)
-        self._evaluation.update(images, annotations, _as_columns(matches, first))
+        self._batches += batches
+        self._evaluate()
+
+    def _evaluate(self) -> None:
+        for batch in self._batches[self._num_evaluated :]:
+            first, before = self._num_images, self._num_true
+            annotations = batch.annotations(first, before)
+            self._num_evaluated += 1
+            self._num_images += batch.count
+            self._num_true += len(annotations)
+            images = [{"id": i} for i in range(first, self._num_images)]
+            self._evaluation.update(images, annotations, batch.results(first))
 
     def compute(self) -> tuple[dict[str, float], Floats, list[int]]:
         """COCO's figures that are defined, and precisions by class.
@@ -67,7 +102,8 @@ class CocoEvaluation:
             The numbers; the precisions of shape `(10 IoUs, 101 recalls, classes)`; the
             ids of these classes, which are those with true boxes.
         """
-        if self._computed is None:  # It can be finalized only once.
+        if self._computed is None:  # It can be finalized once.
+            self._evaluate()
             self._computed = self._evaluation.finalize()
             self._computed.accumulate()
         figures = self._computed.eval  # Each access makes a copy.
@@ -108,23 +144,47 @@ def _coco_figures(precision: Floats, recall: Floats) -> dict[str, float]:
     }
 
 
-def _annotations(
-    matches: BatchMatch, first: int, num_before: int
-) -> list[dict[str, Any]]:
-    """True boxes as annotations of COCO, with ids from 1."""
-    true = matches.true
-    columns = {
-        "image_id": matches.true_image + first,
-        "category_id": true.labels,
-        "bbox": as_xywh(true.boxes),
-        "area": true.area,
-        "iscrowd": true.iscrowd.astype(np.int64),
-    }
-    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
-    return [
-        {"id": number, **dict(zip(columns, row, strict=True))}
-        for number, row in enumerate(rows, start=num_before + 1)
-    ]
+@dataclass(frozen=True)
+class _Columns:
+    """A batch as COCO has it, with images numbered from 0.
+
+    Attributes:
+        count: The number of images.
+        true: The columns of the true boxes, by COCO's names.
+        predicted: The predictions that COCO counts, as image, box, score and class, of
+            shape `(n, 7)`.
+    """
+
+    count: int
+    true: dict[str, NDArray[Any]]
+    predicted: Floats
+
+    @classmethod
+    def of(cls, matches: BatchMatch) -> _Columns:
+        true = matches.true
+        columns: dict[str, NDArray[Any]] = {
+            "image_id": matches.true_image,
+            "category_id": true.labels,
+            "bbox": as_xywh(true.boxes),
+            "area": true.area,
+            "iscrowd": true.iscrowd.astype(np.int64),
+        }
+        return cls(len(matches), columns, _as_columns(matches, first=0))
+
+    def annotations(self, first: int, num_before: int) -> list[dict[str, Any]]:
+        """Returns true boxes as annotations, with images from `first` on."""
+        columns = self.true | {"image_id": self.true["image_id"] + first}
+        rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+        return [
+            {"id": number, **dict(zip(columns, row, strict=True))}
+            for number, row in enumerate(rows, start=num_before + 1)
+        ]
+
+    def results(self, first: int) -> Floats:
+        """Returns predictions, with images from `first` on."""
+        table = self.predicted.copy()
+        table[:, 0] += first
+        return table
 
 
 def _as_columns(matches: BatchMatch, first: int) -> Floats:

@@ -119,6 +119,21 @@ class DetectionMetrics:
         self._count(matches)
         self._ranking.update(matches)
 
+    def merge(self, other: DetectionMetrics) -> None:
+        """Takes in all images of another one, as if they came behind its own.
+
+        Raises:
+            RuntimeError: If the figures were computed already.
+        """
+        self._coco.merge(other._coco)
+        self._ranking.merge(other._ranking)
+        self._pairs += other._pairs
+        self._ious += other._ious
+        self._true += other._true
+        self._predicted += other._predicted
+        self._matched += other._matched
+        self._kinds += other._kinds
+
     def _count(self, matches: BatchMatch) -> None:
         num_classes = len(self.class_names)
         true, labels = matches.true, matches.predicted.labels

@@ -71,6 +71,11 @@ class Ranking:
         labels = matches.true.labels[matches.out_of_reach]
         self.out_of_reach += np.bincount(labels, minlength=self._num_classes)
 
+    def merge(self, other: Ranking) -> None:
+        """Takes in all predictions of another one, behind its own."""
+        self._batches += other._batches
+        self.out_of_reach += other.out_of_reach
+
     def compute(self) -> Ranked:
         """All predictions, ranked."""
         nothing = np.zeros(0, self._dtype)

@@ -98,6 +98,9 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         num_hardest: The number of the hardest samples to show. 0 for none.
         one_pass: Whether to take the outputs from the validation of `fit`, where it
             validates on the same data. `False` always predicts the data once more.
+        in_all_processes: Whether all processes of Torch's process group have this
+            callback, with the same arguments, and call it equally often. Then each one
+            predicts a part of the data. On JAX, this is always so.
         monitor: The name of the number that determines the best version: one in the
             logs of `fit` (`"val_loss"`), or one that is logged here
             (`"eval/accuracy"`).
@@ -146,6 +149,7 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         image_format: Literal["png", "jpg"] = "png",
         num_hardest: int = 20,
         one_pass: bool = True,
+        in_all_processes: bool = False,
         monitor: str | None = None,
         mode: Mode = "auto",
         in_logs: InLogs = None,
@@ -166,6 +170,7 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
                 pred_table_columns = ["epoch", "batch", *pred_table_columns[1:]]
         check_image_format(image_format)
         check_bool("one_pass", one_pass)
+        check_bool("in_all_processes", in_all_processes)
         _check_from_0("seed", seed)
         _check_from_0("num_hardest", num_hardest)
         check_output_key(output_key)
@@ -185,7 +190,7 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         )
         self._num_data_columns = len(data_table_columns)
         self._image_format = image_format
-        self._one_pass = bool(one_pass)
+        self._one_pass, self._in_all_processes = bool(one_pass), bool(in_all_processes)
         self._mode: Mode = mode
         self._in_logs = in_logs
         self._seed = int(seed)
@@ -225,6 +230,7 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
             num_hardest=self.num_hardest,
             batch_size=self.validation_data.batch_size,
             one_pass=self._one_pass,
+            in_all_processes=self._in_all_processes,
             preprocesses=self.uses_model_preprocessing,
             properties=properties,
         )

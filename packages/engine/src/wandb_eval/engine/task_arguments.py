@@ -26,6 +26,7 @@ class TaskArguments(TypedDict, total=False):
     image_format: Literal["png", "jpg"]
     num_hardest: int
     one_pass: bool
+    in_all_processes: bool
     monitor: str | None
     mode: Mode
     in_logs: InLogs

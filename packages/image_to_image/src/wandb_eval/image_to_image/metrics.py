@@ -118,6 +118,10 @@ class ImageToImageMetrics:
         """Takes in the result of `compare_images` for a batch."""
         self._compared.append(compared)
 
+    def merge(self, other: ImageToImageMetrics) -> None:
+        """Takes in all images of another one, as if they came behind its own."""
+        self._compared += other._compared
+
     def compute(self) -> dict[str, float]:
         """Returns the numbers to log. Undefined numbers are missing."""
         compared = np.concatenate([*self._compared, np.zeros((0, 4))])

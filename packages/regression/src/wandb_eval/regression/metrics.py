@@ -76,6 +76,12 @@ class RegressionMetrics:
         self._true.append(true[valid])
         self._predicted.append(predicted[valid])
 
+    def merge(self, other: RegressionMetrics) -> None:
+        """Takes in all samples of another one, as if they came behind its own."""
+        self.left_out += other.left_out
+        self._true += other._true
+        self._predicted += other._predicted
+
     def compute(self) -> dict[str, Any]:
         """Returns the values to log: numbers, the table by target, and charts.
 

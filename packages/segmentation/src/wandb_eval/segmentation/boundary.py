@@ -54,6 +54,10 @@ class BoundaryIou:
                     for k, side in enumerate((both, *sides)):
                         self._counts[k, index] += int(side.sum())
 
+    def merge(self, other: BoundaryIou) -> None:
+        """Takes in all images of another one."""
+        self._counts += other._counts
+
     def compute(self) -> dict[str, float]:
         """`boundary_iou`, the mean over the classes; nothing without classes."""
         mean = Scores.of_classes(*self._counts).mean_iou

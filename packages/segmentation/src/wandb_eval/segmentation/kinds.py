@@ -311,6 +311,15 @@ class _ExclusiveMetrics:
                 self._by_threshold = IouByThreshold(1)
             self._by_threshold.update(predictions["by_threshold"].sum(axis=0))
 
+    def merge(self, other: _ExclusiveMetrics) -> None:
+        self._metrics.merge(other._metrics)
+        if self._boundary is not None and other._boundary is not None:
+            self._boundary.merge(other._boundary)
+        if other._by_threshold is not None:
+            if self._by_threshold is None:
+                self._by_threshold = IouByThreshold(1)
+            self._by_threshold.merge(other._by_threshold)
+
     def compute(self) -> dict[str, Any]:
         of_no_class = self._metrics.left_out - int(self._metrics.lost.sum())
         if of_no_class and self._warns:

@@ -249,6 +249,12 @@ class SegmentationMetrics:
         if self.ignore_index is not None:
             self.left_out -= int((truth == self.ignore_index).sum())
 
+    def merge(self, other: SegmentationMetrics) -> None:
+        """Takes in all images of another one."""
+        self.confusion_matrix += other.confusion_matrix
+        self.lost += other.lost
+        self.left_out += other.left_out
+
     def compute(self) -> dict[str, Any]:
         """Returns the values to log: numbers, the per-class table, and charts.
 

@@ -174,6 +174,12 @@ class MultiLabelMetrics:
         self._counts += counts.sum(axis=0)
         self._by_threshold.update(histograms)
 
+    def merge(self, other: MultiLabelMetrics) -> None:
+        """Takes in all images of another one."""
+        self.left_out += other.left_out
+        self._counts += other._counts
+        self._by_threshold.merge(other._by_threshold)
+
     def compute(self) -> dict[str, Any]:
         """Returns the values to log: numbers, the table by class, and charts."""
         scores = Scores.of_classes(*self._counts.T)

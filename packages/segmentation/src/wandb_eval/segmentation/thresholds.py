@@ -57,6 +57,10 @@ class IouByThreshold:
         """Takes in a batch."""
         self._counts += histograms
 
+    def merge(self, other: IouByThreshold) -> None:
+        """Takes in all batches of another one."""
+        self._counts += other._counts
+
     def ious(self) -> NDArray[np.float64]:
         """IoU of shape `(num_classes, 101)`, for the thresholds 0, 0.01, ... 1."""
         reached = self._counts[..., ::-1].cumsum(axis=-1)[..., ::-1]

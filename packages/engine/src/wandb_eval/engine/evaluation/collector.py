@@ -11,18 +11,13 @@ from typing import Any
 
 import numpy as np
 from keras.tree import map_structure
-from numpy.typing import NDArray
 
+from wandb_eval.engine.evaluation.collected import Collected
 from wandb_eval.engine.evaluation.data import Batch, DataScan
-from wandb_eval.engine.evaluation.fingerprint import Fingerprint, same_content
+from wandb_eval.engine.evaluation.fingerprint import same_content
 from wandb_eval.engine.evaluation.learning import LearnedNumbers, Learning
 from wandb_eval.engine.evaluation.sample_properties import PassProperties
-from wandb_eval.engine.evaluation.samples import (
-    EvaluatedSamples,
-    KeptSample,
-    SampleScores,
-    TopK,
-)
+from wandb_eval.engine.evaluation.samples import KeptSample, SampleScores, TopK
 from wandb_eval.engine.evaluation.task import EvalTask
 from wandb_eval.engine.nested import (
     concatenate,
@@ -105,15 +100,10 @@ class Collector:
             directly.
         decode: Decodes the outputs that are added; `None` if they need no decoding.
         properties: Collects the properties of the samples; `None` if they are known.
+        first: The place of the first sample, in a part of the data.
 
     Attributes:
-        metrics: The metrics of the task; `None` if it has none.
-        fixed: The fixed samples that were at their original places.
-        scores: The scores of all samples, by column, in their order.
-        errors: The error of each sample, by batch.
-        not_finite: The number of samples whose outputs are NaN or infinite.
-        fingerprint: The identity of the data that was seen.
-        in_order: Whether the fixed samples were at the same places as before training.
+        found: What was collected.
         has_fixed: Whether all fixed samples occurred, at any place, with equal inputs.
     """
 
@@ -128,15 +118,17 @@ class Collector:
         read: Read | None,
         decode: Decode | None,
         properties: PassProperties | None = None,
+        first: int = 0,
     ) -> None:
-        self.properties = properties
-        self.errors: list[NDArray[np.float64]] = []
-        self.metrics = task.new_metrics()
-        self.fixed = EvaluatedSamples()
-        self.scores: dict[str, list[Any]] = {}
-        self.not_finite = 0
-        self.fingerprint = Fingerprint()
-        self.in_order = self.has_fixed = False
+        self.found = Collected(
+            task.new_metrics(),
+            properties,
+            hardest=TopK(num_hardest, first),
+            suspects=TopK(NUM_SUSPECTS, first),
+            broken=TopK(num_hardest, first),
+        )
+        self.has_fixed = False
+        self._first = first
         self._classes, self._numbers = learning
         self._task = task
         self._samples = scan.samples
@@ -148,12 +140,6 @@ class Collector:
         self._is_refilled = is_refilled
         self._read = read
         self._decode = decode
-        self._top = TopK(num_hardest)
-        self._suspects = TopK(NUM_SUSPECTS)
-        self._broken = TopK(num_hardest)
-        self._correct: list[Any] = []
-        self._confidence: list[Any] = []
-        self._signed_errors: list[Any] = []
         self._worker = BackgroundWorker(self._take)
         self._waiting: list[tuple[Any, Any]] = []
         self._values_waiting = 0.0
@@ -161,7 +147,7 @@ class Collector:
     @property
     def measures(self) -> bool:
         """Whether a pass over all of the data is needed."""
-        return self.metrics is not None or self._task.scores_samples
+        return self.found.metrics is not None or self._task.scores_samples
 
     def add(self, raw: Any, outputs: Any) -> None:
         """Adds a batch of the data, and the outputs of the model for it.
@@ -189,35 +175,7 @@ class Collector:
             self._look_at_waiting()
         finally:
             self._worker.close()
-        self.in_order = len(self.fixed) == len(self._samples)
         self.has_fixed = not any(self._missing.values())
-
-    @property
-    def hardest(self) -> EvaluatedSamples:
-        """The samples that the model gets most wrong, the hardest first."""
-        return EvaluatedSamples.of(self._top.samples())
-
-    @property
-    def suspects(self) -> EvaluatedSamples:
-        """The samples whose target may be wrong, where the task can tell."""
-        return EvaluatedSamples.of(self._suspects.samples())
-
-    @property
-    def broken(self) -> EvaluatedSamples:
-        """The samples that were right in the last evaluation and are wrong now."""
-        return EvaluatedSamples.of(self._broken.samples())
-
-    def learn(self, epoch: int) -> Learning | LearnedNumbers | None:
-        """Updates the learning of samples; `None` if the task can't tell."""
-        if self._signed_errors:
-            self._numbers.update(np.concatenate(self._signed_errors))
-            return self._numbers
-        if not self._correct:
-            return None
-        correct = np.concatenate(self._correct)
-        confidence = np.concatenate(self._confidence)
-        self._classes.update(correct, confidence, epoch)
-        return self._classes
 
     def close(self) -> None:
         """Ends a pass without a result."""
@@ -256,12 +214,13 @@ class Collector:
 
     def _take_batch(self, batches: list[Batch], y: Any, outputs: Any) -> None:
         """Evaluates joined batches: their targets, and the outputs for them."""
-        first = self.fingerprint.count
-        sums = self.fingerprint.add([batch.x for batch in batches], y)
+        found = self.found
+        first = self._first + found.fingerprint.count
+        sums = found.fingerprint.add([batch.x for batch in batches], y)
         ends = np.cumsum([part.size for part in batches])
         batch = ScoredBatch.read(self._task, y, outputs)
-        if self.metrics is not None:
-            self.metrics.update(batch.truth, batch.predictions)
+        if found.metrics is not None:
+            found.metrics.update(batch.truth, batch.predictions)
         scores = batch.scores
 
         def inputs(i: int) -> Any:
@@ -283,31 +242,31 @@ class Collector:
             missing[:] = [at for at in missing if not same_content(x, of_fixed[at])]
             if fixed is not None and same_content(x, of_fixed[fixed]):
                 held[i] = of_fixed[fixed]
-                self.fixed.add(keep(i))
-        if self.properties is not None:
-            self.properties.add(batches, y, batch.truth, sums, keep)
+                found.fixed.add(keep(i))
+        if found.properties is not None:
+            found.properties.add(batches, y, batch.truth, sums, keep)
         if scores is None:
             return
-        self.errors.append(scores.errors())
+        found.errors.append(scores.errors())
         for name, column in scores.columns.items():
             values = column.tolist() if isinstance(column, np.ndarray) else column
-            self.scores.setdefault(name, []).extend(values)
+            found.scores.setdefault(name, []).extend(values)
         difficulty = np.asarray(scores.difficulty, np.float64)
         first_key = difficulty if difficulty.ndim == 1 else difficulty[:, 0]
-        self.not_finite += int(np.isnan(first_key).sum())
-        self._top.offer(difficulty, keep)
+        found.not_finite += int(np.isnan(first_key).sum())
+        found.hardest.offer(difficulty, keep)
         if scores.signed_errors is not None:
-            self._signed_errors.append(scores.signed_errors)
+            found.signed_errors.append(scores.signed_errors)
             stayed = self._numbers.stayed(first, scores.signed_errors)
-            self._suspects.offer(np.where(stayed > 0, stayed, -np.inf), keep)
+            found.suspects.offer(np.where(stayed > 0, stayed, -np.inf), keep)
             return
         if scores.correct is None or scores.confidence is None:
             return
-        self._correct.append(scores.correct)
-        self._confidence.append(scores.confidence)
+        found.correct.append(scores.correct)
+        found.confidence.append(scores.confidence)
         was_correct = self._classes.was_correct(first, len(first_key))
         broke = was_correct & ~scores.correct
-        self._broken.offer(np.where(broke, first_key, -np.inf), keep)
+        found.broken.offer(np.where(broke, first_key, -np.inf), keep)
         mean = self._classes.mean_confidence(first, scores.confidence)
         # A target that the model predicts is no suspect.
-        self._suspects.offer(np.where(scores.correct, -np.inf, 1 - mean), keep)
+        found.suspects.offer(np.where(scores.correct, -np.inf, 1 - mean), keep)

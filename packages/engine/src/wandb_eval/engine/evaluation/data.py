@@ -6,11 +6,12 @@ import contextlib
 import copy
 import itertools
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 
 from wandb_eval.core.arguments import check_positive
 from wandb_eval.engine.evaluation.fingerprint import Fingerprint
@@ -42,6 +43,8 @@ _MAX_BATCHES_WITHOUT_LENGTH = 10_000
 # The number of batches of arrays that are checked at once, and the most numbers.
 _TOGETHER = 16
 _FEW_VALUES = 2**24
+
+_ALL = slice(None)
 
 _ACCEPTED = (
     "`validation_data` must be a tuple (x, y) or (x, y, sample_weight) of arrays or "
@@ -83,11 +86,30 @@ class DataScan:
         fingerprint: The identity of the data, and of its order.
         shapes: For each shape of the inputs, an input, and the largest number of
             samples of that shape in a batch.
+        sizes: The number of samples of each batch, as the data yields them; empty for
+            arrays.
     """
 
     samples: Samples
     fingerprint: Fingerprint
     shapes: list[tuple[Any, int]]
+    sizes: list[int]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of several parts of validation data, which have about the same size.
+
+    Attributes:
+        start: The place of its first sample in the data.
+        stop: The place behind its last sample.
+        batches: The batches, as the data yields them, that it consists of; of arrays,
+            the samples.
+    """
+
+    start: int
+    stop: int
+    batches: slice
 
 
 class ValidationData:
@@ -203,6 +225,34 @@ class ValidationData:
         """Yields the batches. Raises a ValueError for a batch that can't be used."""
         return self._batches()
 
+    def part(self, index: int, count: int, scan: DataScan) -> Part:
+        """Returns one of the parts that the data is cut into.
+
+        Parts are behind each other, so that results of parts are joined in the order of
+        the data. Arrays are cut between samples; other data between its batches.
+
+        Args:
+            index: The number of the part, from 0.
+            count: The number of parts.
+            scan: The scan of the data.
+        """
+        total = scan.fingerprint.count
+        start, stop = (total * i // count for i in (index, index + 1))
+        if self._arrays is not None:
+            return Part(start, stop, slice(start, stop))
+        ends = np.cumsum([0, *scan.sizes])
+        first, last = (int(np.abs(ends - place).argmin()) for place in (start, stop))
+        return Part(int(ends[first]), int(ends[last]), slice(first, last))
+
+    def batches_of(self, part: Part) -> Iterator[Batch]:
+        """Yields the batches of a part. Those of a `PyDataset` alone are read."""
+        if self._arrays is not None and self.prepare is None:
+            for batch in self._parts(self._arrays, within=part.batches):
+                yield from self._even(batch)
+            return
+        for raw in self._raw_batches(part.batches):
+            yield from self.read(raw if self.prepare is None else self.prepare(raw))
+
     def _batches(
         self, together: int = 1, watch: Watch | None = None
     ) -> Iterator[Batch]:
@@ -223,7 +273,7 @@ class ValidationData:
             for batch in self.read(raw if self.prepare is None else self.prepare(raw)):
                 size += batch.size
                 yield batch
-            if watch is not None and size:
+            if watch is not None:
                 watch(raw, size)
 
     def read(self, raw: Any) -> Iterator[Batch]:
@@ -241,17 +291,25 @@ class ValidationData:
         elif batch.size:
             yield batch
 
-    def _parts(self, arrays: Batch, together: int = 1) -> Iterator[Batch]:
+    def _parts(
+        self, arrays: Batch, together: int = 1, within: slice = _ALL
+    ) -> Iterator[Batch]:
         step = together * self.batch_size
-        for start in range(0, arrays.size, step):
-            yield _part(arrays, slice(start, start + step))
+        first, last, _ = within.indices(arrays.size)
+        for start in range(first, last, step):
+            yield _part(arrays, slice(start, min(start + step, last)))
 
-    def _raw_batches(self) -> Iterator[Any]:
+    def _raw_batches(self, within: slice = _ALL) -> Generator[Any, None, None]:
         if self._arrays is not None:
-            for part in self._parts(_batch(*unpack_x_y(tuple(self._data)))):
+            arrays = _batch(*unpack_x_y(tuple(self._data)))
+            for part in self._parts(arrays, within=within):
                 yield part.x, part.y
         elif isinstance(self._data, keras.utils.PyDataset):
-            yield from map(self._data.__getitem__, range(self.num_batches or 0))
+            numbers = range(self.num_batches or 0)[within]
+            yield from map(self._data.__getitem__, numbers)
+        elif within != _ALL:
+            with contextlib.closing(self._raw_batches()) as batches:
+                yield from itertools.islice(batches, within.start, within.stop)
         elif hasattr(self._data, "element_spec"):
             references = [iter(self._data)]
             try:
@@ -325,7 +383,15 @@ class ValidationData:
         progress = Progress(
             "Drawing samples of validation_data", self.num_batches, verbose
         )
-        for batch in self._batches(_TOGETHER, watch):
+        sizes: list[int] = []
+
+        def note(raw: Any, size: int) -> None:
+            sizes.append(size)
+            if watch is not None and size:
+                watch(raw, size)
+
+        noted = watch if self._arrays is not None else note
+        for batch in self._batches(_TOGETHER, noted):
             check(batch)
             self._note_shape(shapes, batch)
             drawn.offer(batch.x, batch.y, batch.size)
@@ -336,7 +402,7 @@ class ValidationData:
             raise ValueError("`validation_data` is empty: there are no samples in it.")
         if self._is_walked and next(self._raw_batches(), None) is None:
             raise TypeError(f"{_ACCEPTED} Received: {type(self._data)}, which {_ONCE}")
-        return DataScan(drawn.samples(), fingerprint, list(shapes.values()))
+        return DataScan(drawn.samples(), fingerprint, list(shapes.values()), sizes)
 
     def _note_shape(self, shapes: dict[str, tuple[Any, int]], batch: Batch) -> None:
         key = str(shapes_of_samples(batch.x))

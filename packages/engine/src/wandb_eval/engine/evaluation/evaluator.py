@@ -5,24 +5,27 @@ from __future__ import annotations
 import copy
 import dataclasses
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
 import numpy as np
 
 from wandb_eval.core.processes import is_alone
-from wandb_eval.engine.evaluation import fit_pass
+from wandb_eval.engine.evaluation import fit_pass, sharing
+from wandb_eval.engine.evaluation.collected import Collected
 from wandb_eval.engine.evaluation.collector import Collector, Decode, Read, ScoredBatch
-from wandb_eval.engine.evaluation.data import DataScan, ValidationData
+from wandb_eval.engine.evaluation.data import Batch, DataScan, Part, ValidationData
 from wandb_eval.engine.evaluation.identities import Identities
 from wandb_eval.engine.evaluation.learning import LearnedNumbers, Learning
+from wandb_eval.engine.evaluation.metrics import MergeableMetrics
 from wandb_eval.engine.evaluation.predict import Predictor
 from wandb_eval.engine.evaluation.preprocessing import (
     Preprocessing,
     is_unprocessed,
     preprocessing,
 )
+from wandb_eval.engine.evaluation.processes import Group, NotSharedError, group_of
 from wandb_eval.engine.evaluation.result import Evaluation
 from wandb_eval.engine.evaluation.sample_properties import SampleProperties
 from wandb_eval.engine.evaluation.samples import EvaluatedSamples, Samples
@@ -48,6 +51,7 @@ class Evaluator:
         num_hardest: The number of the hardest samples to keep.
         batch_size: The size of batches with shapes that are not in the data.
         one_pass: Whether to take the outputs from the validation of `fit`.
+        in_all_processes: Whether all processes of Torch evaluate the model.
         preprocesses: Whether data is evaluated as the model's preprocessor returns it.
         properties: The properties of the samples.
 
@@ -66,6 +70,7 @@ class Evaluator:
         num_hardest: int,
         batch_size: int,
         one_pass: bool,
+        in_all_processes: bool,
         preprocesses: bool,
         properties: SampleProperties,
     ) -> None:
@@ -77,6 +82,7 @@ class Evaluator:
         self._num_hardest = num_hardest
         self._batch_size = batch_size
         self._one_pass = one_pass
+        self._in_all_processes = in_all_processes
         self._preprocesses = preprocesses
         self._properties = properties
         self._scan: DataScan | None = None
@@ -93,6 +99,7 @@ class Evaluator:
         self._unverified: tuple[Any, Any] | None = None
         self._must_verify = self._is_given = self._is_random = False
         self._why_not: str | None = None
+        self._why_alone: str | None = None
 
     def set_model(self, model: Any) -> None:
         """Sets the model, and resets all state of earlier models."""
@@ -255,12 +262,11 @@ class Evaluator:
 
     def _is_of_data(self, collected: Collector) -> bool:
         """Whether the pass of `fit` was over the validation data."""
-        order = collected.fingerprint.compare(self.scan.fingerprint)
+        seen = collected.found.fingerprint
+        order = seen.compare(self.scan.fingerprint)
         if order != "other" and collected.has_fixed:
             return True
-        if not self._is_given or (
-            collected.fingerprint.count != self.scan.fingerprint.count
-        ):
+        if not self._is_given or seen.count != self.scan.fingerprint.count:
             return False
         if not self._is_random:
             logger.info(_IS_RANDOM)
@@ -277,40 +283,55 @@ class Evaluator:
         """
         self.predictor.begin()
         collected, reason = self._finished_of_fit()
+        known, self.reason = self.reason, reason
         if collected is None:
             collected = self._new_collector(None, self.data.is_refilled)
             if collected.measures:
-                if reason != self.reason:
+                if reason != known:
                     logger.info("The validation data is walked again: %s.", reason)
-                self._walk_through(collected)
+                shared = self._collect_with_others(collected)
+                if shared is not None:
+                    return self._evaluation(shared, epoch, is_of_all=True)
+                self._walk_through(collected, self.data, self.data.num_batches)
             collected.finish()
-        self.reason = reason
-        seen = collected.fingerprint
-        order = seen.compare(self.scan.fingerprint)
         # All processes must predict equally, whatever order each of them sees.
-        in_order = order == "same" and collected.in_order and is_alone()
-        properties = self._properties.of_pass(collected.properties, seen)
+        return self._evaluation(collected.found, epoch, is_of_all=is_alone())
+
+    def _evaluation(
+        self, found: Collected, epoch: int, *, is_of_all: bool
+    ) -> Evaluation:
+        """Makes the evaluation of a pass.
+
+        Args:
+            found: What the pass has found.
+            epoch: The epoch, from 0.
+            is_of_all: Whether all processes have found the same.
+        """
+        seen = found.fingerprint
+        is_same = seen.compare(self.scan.fingerprint) == "same"
+        in_order = is_same and len(found.fixed) == len(self.samples) and is_of_all
+        properties = self._properties.of_pass(found.properties, seen)
         problems = self._properties.take_problems()
         hardest, suspects, broken, with_problems = (
             self.identities.name(kept, seen.samples, in_order)
             for kept in (
-                collected.hardest,
-                collected.suspects,
-                collected.broken,
+                EvaluatedSamples.of(found.hardest.samples()),
+                EvaluatedSamples.of(found.suspects.samples()),
+                EvaluatedSamples.of(found.broken.samples()),
                 problems.samples,
             )
         )
         return Evaluation(
-            metrics=collected.metrics,
-            fixed=collected.fixed if in_order else self._evaluate_alone(),
+            metrics=found.metrics,
+            fixed=found.fixed if in_order else self._evaluate_alone(),
             hardest=hardest,
             suspects=suspects,
-            scores=collected.scores,
-            learning=collected.learn(epoch) if in_order else None,
-            not_finite=collected.not_finite,
+            scores=found.scores,
+            learning=found.learn(self._learning, epoch) if in_order else None,
+            not_finite=found.not_finite,
             fingerprint=seen,
             in_order=in_order,
-            errors=np.concatenate(collected.errors) if collected.errors else None,
+            errors=found.joined_errors(),
             properties=properties,
             problems=dataclasses.replace(problems, samples=with_problems),
             broken=broken if in_order else EvaluatedSamples(),
@@ -330,18 +351,93 @@ class Evaluator:
             properties=self._properties.begin_pass(),
         )
 
-    def _walk_through(self, collected: Collector) -> None:
-        progress = self._task.progress(
-            "Evaluating validation_data", self.data.num_batches
-        )
+    def _walk_through(
+        self, collected: Collector, batches: Iterable[Batch], total: int | None
+    ) -> None:
+        progress = self._task.progress("Evaluating validation_data", total)
         try:
-            for batch in self.data:
+            for batch in batches:
                 collected.add(batch, self.predictor(batch.x))
                 progress.add()
         except BaseException:
             collected.close()
             raise
         progress.close()
+
+    # --- Several processes ------------------------------------------------------------
+
+    def _collect_with_others(self, whole: Collector) -> Collected | None:
+        """Collects a part of the data, and joins it with those of other processes.
+
+        Args:
+            whole: A collector for all of the data, which is not used.
+
+        Returns:
+            What all processes have collected; `None` if each has to collect it alone.
+        """
+        if self._why_alone is not None:
+            return None
+        group = group_of(self._model, self._in_all_processes)
+        if group is None:
+            return None
+        try:
+            plans = sharing.agree(group, self._plan(group, whole))
+            needs_properties = any(plan.needs_properties for plan in plans)
+            parts = sharing.Parts(self._task, self.samples)
+            part = self.data.part(group.index, group.count, self.scan)
+
+            def own() -> Collected:
+                with self.predictor.alone():
+                    return self.collect_part(part, needs_properties)
+
+            return sharing.collect(group, parts, own)
+        except NotSharedError as reason:
+            self._why_alone = str(reason)
+            logger.info("Each process predicts all of the validation data: %s.", reason)
+            return None
+
+    def _plan(self, group: Group, whole: Collector) -> sharing.Plan:
+        why_not = self.predictor.why_not_alone()
+        if not isinstance(whole.found.metrics, MergeableMetrics | None):
+            why_not = "the metrics of the task have no `merge`"
+        scan = self.scan
+        same = scan.fingerprint.hexdigest(), *scan.samples.index, *scan.sizes
+        return sharing.Plan(
+            why_not,
+            (*same, self._num_hardest),
+            group.weights,
+            self._properties.are_needed(),
+        )
+
+    def collect_part(self, part: Part, needs_properties: bool) -> Collected:
+        """Collects a part of the data.
+
+        Args:
+            part: The part.
+            needs_properties: Whether to collect the properties of its samples.
+
+        Raises:
+            NotSharedError: If the data is not in the order of the scan.
+        """
+        collected = Collector(
+            self._task,
+            self.scan,
+            self._num_hardest,
+            self._learning,
+            is_refilled=self.data.is_refilled,
+            read=None,
+            decode=None,
+            properties=self._properties.begin_part(part.start)
+            if needs_properties
+            else None,
+            first=part.start,
+        )
+        self._walk_through(collected, self.data.batches_of(part), None)
+        collected.finish()
+        expected = self.scan.fingerprint.samples[part.start : part.stop]
+        if not np.array_equal(collected.found.fingerprint.samples, expected):
+            raise NotSharedError("the data changes from pass to pass")
+        return collected.found
 
     def _evaluate_alone(self) -> EvaluatedSamples:
         """Evaluates only the fixed samples."""

@@ -77,6 +77,12 @@ class Fingerprint:
         self.count += len(of_inputs)
         return of_samples
 
+    def merge(self, other: Fingerprint) -> None:
+        """Adds the samples of another pass, behind the others."""
+        self.count += other.count
+        self._inputs += other._inputs
+        self._samples += other._samples
+
     @property
     def inputs(self) -> Checksums:
         """A checksum of the inputs of each sample, of shape `(count,)`."""

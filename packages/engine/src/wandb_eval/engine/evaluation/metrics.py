@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 class Metrics(Protocol):
@@ -20,3 +20,20 @@ class Metrics(Protocol):
 
     def compute(self) -> dict[str, Any]:
         """Returns the results by name: numbers, tables, charts, images."""
+
+
+@runtime_checkable
+class MergeableMetrics(Metrics, Protocol):
+    """Metrics of which several processes can have a part of the data each.
+
+    They are sent between processes by `pickle`. A reference to the task is not: in each
+    process, it is the task of that process.
+    """
+
+    def merge(self, other: Any, /) -> None:
+        """Accumulates all batches of other metrics of the same kind.
+
+        Args:
+            other: Metrics that have seen the batches behind those of this object. They
+                are not used any more, so their parts may be taken over.
+        """

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
+import numpy as np
 
+from wandb_eval.engine.evaluation.processes import NotSharedError
 from wandb_eval.engine.evaluation.step_functions import (
     as_predict_function,
     make_function,
@@ -20,6 +23,7 @@ from wandb_eval.engine.nested import (
     shapes_of,
     shapes_of_samples,
     size_of,
+    to_numpy,
 )
 
 
@@ -63,6 +67,7 @@ class Predictor:
         replicas = getattr(strategy, "num_replicas_in_sync", 1)
         self._by_predict = replicas > 1 or has_own_predict_step(model)
         self._own_functions: dict[tuple[int, int], Any] = {}
+        self._alone: _AloneOnJax | None = None
         self.begin()
 
     def begin(self) -> None:
@@ -87,6 +92,30 @@ class Predictor:
         return keras.tree.map_structure(
             lambda *leaves: keras.ops.concatenate(leaves), *parts
         )
+
+    def why_not_alone(self) -> str | None:
+        """Returns why this process can't predict alone; `None` if it can."""
+        if keras.backend.backend() == "jax" and not _is_compiled(
+            self._model, self._owner
+        ):
+            return "the model predicts in a way of its own"
+        if any(hasattr(weight.value, "device_mesh") for weight in self._model.weights):
+            return "each process has a part of the weights"
+        return None
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Predicts without other processes, until the `with` statement ends."""
+        if keras.backend.backend() == "jax":
+            make = lambda: _AloneOnJax(self._model)  # noqa: E731
+            self._alone = self._functions.get("predict alone on jax", make)
+            self._alone.begin(self._model)
+        try:
+            yield
+        finally:
+            if self._alone is not None:
+                self._alone.end()
+            self._alone = None
 
     def check(self, x: Any) -> None:
         """Predicts a batch that repeats one sample, before training.
@@ -114,6 +143,8 @@ class Predictor:
     def _predict(self, x: Any, size: int) -> Any:
         if self._prepare is not None:
             x = self._prepare(x)
+        if self._alone is not None:
+            return self._alone(self._model, x)
         if _can_be_compiled(self._model, self._owner):
             make = lambda: _CompiledOnJax(self._model)  # noqa: E731
             return self._functions.get("predict on jax", make)(self._model, x)
@@ -180,13 +211,78 @@ class _CompiledOnJax:
         return outputs, {i: new for i, (old, new) in pairs if new is not old}
 
 
+class _AloneOnJax(_CompiledOnJax):
+    """Predicts on the devices of this process, of several ones that share a model.
+
+    Each process has all weights on each of its devices. A batch is cut into equal parts
+    for these, where its size allows that.
+
+    Args:
+        model: The model, of which only a weak reference is kept.
+    """
+
+    def __init__(self, model: Any) -> None:
+        from jax.sharding import Mesh, NamedSharding
+        from jax.sharding import PartitionSpec as Spec
+
+        super().__init__(model)
+        sharding = model.variables[0].value.sharding  # That of all of them.
+        own = sharding.addressable_devices
+        devices = sorted(own, key=lambda device: device.id)
+        mesh = Mesh(np.array(devices), ("batch",))
+        self._whole = NamedSharding(mesh, Spec())  # type: ignore[no-untyped-call]
+        self._cut = NamedSharding(mesh, Spec("batch"))  # type: ignore[no-untyped-call]
+        self._weights: tuple[list[Any], list[Any]] = [], []
+
+    def begin(self, model: Any) -> None:
+        """Takes the weights that the model has now, without a copy."""
+        model.jax_state_sync()  # `fit` may have newer weights than the model.
+        self._weights = (
+            [self._own(variable.value) for variable in model.trainable_variables],
+            [self._own(variable.value) for variable in model.non_trainable_variables],
+        )
+
+    def end(self) -> None:
+        """Drops the weights."""
+        self._weights = [], []
+
+    def __call__(self, model: Any, x: Any) -> Any:
+        """Returns the outputs, without waiting for them."""
+        outputs, changed = self._step(*self._weights, self._put(x))
+        if changed:
+            raise NotSharedError("the model changes when it predicts")
+        return outputs
+
+    def _own(self, value: Any) -> Any:
+        import jax
+
+        shards = [shard.data for shard in value.addressable_shards]
+        return jax.make_array_from_single_device_arrays(
+            value.shape, self._whole, shards
+        )
+
+    def _put(self, x: Any) -> Any:
+        import jax
+
+        count = self._cut.mesh.size
+        sharding = self._whole if (size_of(x) or 0) % count else self._cut
+        return jax.device_put(keras.tree.map_structure(to_numpy, x), sharding)
+
+
 def _can_be_compiled(model: Any, owner: Any) -> bool:
     """Whether `_CompiledOnJax` can replace the model's `predict_on_batch`."""
     return bool(
         keras.backend.backend() == "jax"
-        and owner.predict_on_batch is keras.Model.predict_on_batch
-        and owner.predict is keras.Model.predict
+        and _is_compiled(model, owner)
         and keras.distribution.distribution() is None
+    )
+
+
+def _is_compiled(model: Any, owner: Any) -> bool:
+    """Whether the model predicts as Keras does on JAX, in a compiled step."""
+    return bool(
+        owner.predict_on_batch is keras.Model.predict_on_batch
+        and owner.predict is keras.Model.predict
         and not is_nnx_enabled()
         and model.built
         and model.jit_compile

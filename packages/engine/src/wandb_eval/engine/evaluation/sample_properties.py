@@ -37,15 +37,20 @@ class PassProperties:
         task: Has the properties of targets.
         image_of: Returns the image of a sample.
         alike: The checksums of samples whose inputs may be equal to others.
+        first: The place of the first sample.
 
     Attributes:
         error: The first exception; nothing is collected after it.
         held: Samples with problems, to be shown; their indices are those of the pass.
     """
 
-    def __init__(self, task: EvalTask, image_of: ImageOf, alike: Checksums) -> None:
+    def __init__(
+        self, task: EvalTask, image_of: ImageOf, alike: Checksums, first: int = 0
+    ) -> None:
         self.error: Exception | None = None
         self.held: list[KeptSample] = []
+        self._held_for: list[Any] = []
+        self._first = first
         self._task = task
         self._image_of = image_of
         self._alike = alike
@@ -75,7 +80,8 @@ class PassProperties:
         """
         if self.error is not None:
             return
-        first, self._count = self._count, self._count + len(sums)
+        first = self._first + self._count
+        self._count += len(sums)
         try:
             of_targets = self._task.target_properties(y, truth)
             columns = {name: np.asarray(values) for name, values in of_targets.items()}
@@ -91,9 +97,28 @@ class PassProperties:
                 content = exact_key(xs[i])
                 target = exact_key(self._task.target_content(select(truth, i)))
                 self._contents[first + i] = content, target
-                self._hold(content, i, keep)
+                if self._holds(content):
+                    self._hold(content, keep(i))
         except Exception as error:
             self.error = error
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Returns what was collected, for another process to merge."""
+        error = self.error  # Not each exception can be sent.
+        if error is not None:
+            error = RuntimeError(f"{type(error).__name__}: {error}")
+        return vars(self) | {"error": error, "_image_of": None}
+
+    def merge(self, other: PassProperties) -> None:
+        """Adds what was collected of the samples behind these ones."""
+        self.error = self.error or other.error
+        self._count += other._count
+        self._of_images += other._of_images
+        self._of_targets += other._of_targets
+        self._blank += other._blank
+        self._contents |= other._contents
+        for key, sample in zip(other._held_for, other.held, strict=True):
+            self._hold(key, sample)
 
     def columns(self) -> Columns:
         """Returns the properties that differ among samples."""
@@ -126,12 +151,18 @@ class PassProperties:
         self._of_images.append(columns or {"": np.full(len(xs), np.nan)})
         self._blank.append(blank)
         for i in np.flatnonzero(blank).tolist():
-            self._hold("blank", i, keep)
+            if self._holds("blank"):
+                self._hold("blank", keep(i))
 
-    def _hold(self, key: Any, i: int, keep: Callable[[int], KeptSample]) -> None:
-        if self._num_held[key] < MOST_HELD_OF_ONE and len(self.held) < MOST_HELD:
+    def _holds(self, key: Any) -> bool:
+        """Whether one more sample with this problem is held."""
+        return self._num_held[key] < MOST_HELD_OF_ONE and len(self.held) < MOST_HELD
+
+    def _hold(self, key: Any, sample: KeptSample) -> None:
+        if self._holds(key):
             self._num_held[key] += 1
-            self.held.append(keep(i))
+            self._held_for.append(key)
+            self.held.append(sample)
 
 
 class SampleProperties:
@@ -187,16 +218,26 @@ class SampleProperties:
 
     def begin_pass(self) -> PassProperties | None:
         """Returns a new collection; `None` if the properties are known."""
+        return self.begin_part(0) if self.are_needed() else None
+
+    def are_needed(self) -> bool:
+        """Whether the next pass has to collect the properties."""
         is_known = self._known is not None and not self._is_random
-        if not self._is_on() or is_known or self.error is not None:
-            return None
+        return self._is_on() and not is_known and self.error is None
+
+    def begin_part(self, first: int) -> PassProperties:
+        """Returns a new collection of samples.
+
+        Args:
+            first: The place of the first sample in the pass.
+        """
         assert self._scan is not None
         fingerprint = self._scan.fingerprint
         _, which, counts = np.unique(
             fingerprint.inputs, return_inverse=True, return_counts=True
         )
         alike = fingerprint.samples[counts[which.reshape(-1)] > 1]
-        return PassProperties(self._task, self._image_of, alike)
+        return PassProperties(self._task, self._image_of, alike, first)
 
     def of_pass(self, found: PassProperties | None, seen: Fingerprint) -> Columns:
         """Returns the properties of the samples of a pass, in its order.

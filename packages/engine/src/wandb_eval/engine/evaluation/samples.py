@@ -204,6 +204,17 @@ class EvaluatedSamples:
         """Returns the same samples with their rows of the table of ground truth."""
         return replace(self, rows=rows)
 
+    def merge(self, other: EvaluatedSamples) -> None:
+        """Adds the samples of another object behind the others."""
+        self.index += other.index
+        self.x += other.x
+        self.y += other.y
+        self.truth += other.truth
+        self.predictions += other.predictions
+        self.rows += other.rows
+        for name, values in other.scores.items():
+            self.scores.setdefault(name, []).extend(values)
+
     def add(self, sample: KeptSample) -> None:
         """Adds a sample behind the others."""
         self.index.append(sample.index)
@@ -234,6 +245,7 @@ class TopK:
 
     Args:
         k: The number of samples to keep.
+        first: The place of the first sample that is offered, for ties.
 
     Example:
 
@@ -244,9 +256,9 @@ class TopK:
     [(1, 0), (0, 1)]
     """
 
-    def __init__(self, k: int) -> None:
+    def __init__(self, k: int, first: int = 0) -> None:
         self._k = k
-        self._offered = 0
+        self._offered = first
         self._kept: list[tuple[tuple[float, ...], Any]] = []
 
     def offer(self, keys: ArrayLike, take: Callable[[int], Any]) -> None:
@@ -281,6 +293,12 @@ class TopK:
         self._kept = [
             (rank, sample if i is None else take(i)) for rank, i, sample in merged
         ]
+
+    def merge(self, other: TopK) -> None:
+        """Keeps the best samples of both, which were at different places."""
+        kept = sorted([*self._kept, *other._kept], key=lambda entry: entry[0])
+        self._kept = kept[: self._k]
+        self._offered = max(self._offered, other._offered)
 
     def samples(self) -> list[Any]:
         """Returns the kept samples, the one with the highest key first."""

@@ -75,7 +75,10 @@ class EvalTask:
         return y, outputs
 
     def new_metrics(self) -> Metrics | None:
-        """Returns a new metric, with `update(truth, predictions)` and `compute()`."""
+        """Returns a new metric, with `update(truth, predictions)` and `compute()`.
+
+        With `merge(other)`, too, several processes evaluate a part of the data each.
+        """
         return None
 
     def score_samples(self, truth: Any, predictions: Any) -> SampleScores | None:

@@ -1,0 +1,170 @@
+"""Shares a pass among the processes that train one model.
+
+Each process evaluates a part of the data, and gets the parts of all others. So all of
+them have the result of one pass over all of the data, which each one of them used to
+make alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import pickle
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from wandb_eval.engine.evaluation.collected import Collected, merged
+from wandb_eval.engine.evaluation.processes import Group, NotSharedError
+from wandb_eval.engine.evaluation.samples import Samples
+from wandb_eval.engine.evaluation.task import EvalTask
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a process is about to do.
+
+    Attributes:
+        why_not: Why it can't share the pass; `None` if it can.
+        same: What must be the same in all processes, such as the data.
+        weights: Bytes that must be the same in all processes, as the weights.
+        needs_properties: Whether it needs the properties of the samples.
+    """
+
+    why_not: str | None
+    same: Hashable
+    weights: bytes
+    needs_properties: bool
+
+
+def agree(group: Group, plan: Plan) -> list[Plan]:
+    """Exchanges the plans of all processes.
+
+    Raises:
+        NotSharedError: If one of them can't share the pass, in all processes.
+    """
+    plans: list[Plan] = [
+        pickle.loads(content) for content in group.exchange(pickle.dumps(plan))
+    ]
+    for index, other in enumerate(plans):
+        if other.why_not is not None:
+            raise NotSharedError(f"in process {index}, {other.why_not}")
+    if any(other.same != plans[0].same for other in plans):
+        raise NotSharedError("the processes have different data or arguments")
+    if any(other.weights != plans[0].weights for other in plans):
+        raise NotSharedError(
+            "the processes have different weights, such as statistics of "
+            "BatchNormalization"
+        )
+    return plans
+
+
+class Parts:
+    """Converts what is collected to bytes, for other processes.
+
+    Args:
+        task: The task, which each process has.
+        samples: The fixed samples, which each process has.
+    """
+
+    def __init__(self, task: EvalTask, samples: Samples) -> None:
+        self._task = task
+        self._inputs = dict(zip(samples.index, samples.x, strict=True))
+
+    def dump(self, found: Collected) -> bytes:
+        """Returns what was collected as bytes, without what each process has."""
+        file = io.BytesIO()
+        fixed = dataclasses.replace(found.fixed, x=[])
+        sent = dataclasses.replace(found, fixed=fixed)
+        _Pickler(file, self._task).dump(sent)
+        return file.getvalue()
+
+    def load(self, content: bytes) -> Collected:
+        """Returns what another process has collected."""
+        found: Collected = _Unpickler(io.BytesIO(content), self._task).load()
+        found.fixed.x = [self._inputs[place] for place in found.fixed.index]
+        return found
+
+
+def collect(group: Group, parts: Parts, own: Callable[[], Collected]) -> Collected:
+    """Collects the part of this process, and joins it with those of the others.
+
+    Args:
+        group: The processes.
+        parts: Converts parts to bytes.
+        own: A function that collects the part of this process.
+
+    Returns:
+        What all processes have collected.
+
+    Raises:
+        NotSharedError: If a process has found that the pass can't be shared, in all
+            processes.
+        RuntimeError: If another process has failed.
+    """
+    answer: tuple[str, Any]
+    error: Exception | None = None
+    try:
+        found = own()
+        answer = "found", _dumped(parts, found)
+    except NotSharedError as reason:
+        answer = "not shared", str(reason)
+    except Exception as raised:  # The others must not wait for this process.
+        error = raised
+        answer = "failed", f"{type(raised).__name__}: {raised}"
+    answers = [
+        pickle.loads(content) for content in group.exchange(pickle.dumps(answer))
+    ]
+    if error is not None:
+        raise error
+    _check(answers)
+    return merged(
+        [
+            found if index == group.index else parts.load(content)
+            for index, (_, content) in enumerate(answers)
+        ]
+    )
+
+
+def _dumped(parts: Parts, found: Collected) -> bytes:
+    try:
+        return parts.dump(found)
+    except Exception as error:
+        raise NotSharedError(f"results can't be sent to others: {error}") from error
+
+
+def _check(answers: Sequence[tuple[str, Any]]) -> None:
+    for index, (kind, content) in enumerate(answers):
+        if kind == "failed":
+            raise RuntimeError(f"Process {index} has failed: {content}")
+    for index, (kind, content) in enumerate(answers):
+        if kind == "not shared":
+            raise NotSharedError(f"in process {index}, {content}")
+
+
+def _task_of_this_process() -> EvalTask:
+    raise pickle.UnpicklingError("The task is not known.")
+
+
+class _Pickler(pickle.Pickler):
+    """Pickles a reference to the task as such."""
+
+    def __init__(self, file: io.BytesIO, task: EvalTask) -> None:
+        super().__init__(file, pickle.HIGHEST_PROTOCOL)
+        self._task = task
+
+    def reducer_override(self, obj: Any) -> Any:
+        if obj is self._task:
+            return _task_of_this_process, ()
+        return NotImplemented
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, task: EvalTask) -> None:
+        super().__init__(file)
+        self._task = task
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == (__name__, _task_of_this_process.__name__):
+            return lambda: self._task
+        return super().find_class(module, name)
