@@ -27,13 +27,13 @@ def add_rows(table: wandb.Table, rows: Iterable[Sequence[Any]]) -> None:
         table: The table.
         rows: The cells of each row. The table keeps lists without copying them.
     """
-    rows = [row if type(row) is list else list(row) for row in rows]
+    lists = [row if type(row) is list else list(row) for row in rows]
     start = 0
-    for i in _rows_with_new_kinds(rows, len(table.columns)):
-        table.data.extend(rows[start:i])
-        table.add_data(*rows[i])
+    for i in _rows_with_new_kinds(lists, len(table.columns)):
+        table.data.extend(lists[start:i])
+        table.add_data(*lists[i])
         start = i + 1
-    table.data.extend(rows[start:])
+    table.data.extend(lists[start:])
 
 
 def infer_types(table: wandb.Table) -> None:

@@ -1,4 +1,4 @@
-"""What one pass over the validation data, or a part of it, has found."""
+"""The results of one pass over the validation data, or over a part of it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from wandb_eval.engine.evaluation.samples import EvaluatedSamples, TopK
 
 @dataclass
 class Collected:
-    """What a pass has found.
+    """The results of a pass.
 
     Of several processes, each may collect a part of the data: parts are merged in the
     order of the data, and are equal to one pass over all of it.

@@ -303,7 +303,7 @@ class Evaluator:
         """Makes the evaluation of a pass.
 
         Args:
-            found: What the pass has found.
+            found: The results of the pass.
             epoch: The epoch, from 0.
             is_of_all: Whether all processes have found the same.
         """
@@ -373,7 +373,7 @@ class Evaluator:
             whole: A collector for all of the data, which is not used.
 
         Returns:
-            What all processes have collected; `None` if each has to collect it alone.
+            The results of all processes; `None` if each has to collect them alone.
         """
         if self._why_alone is not None:
             return None

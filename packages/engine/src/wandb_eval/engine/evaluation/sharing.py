@@ -22,11 +22,11 @@ from wandb_eval.engine.evaluation.task import EvalTask
 
 @dataclass(frozen=True)
 class Plan:
-    """What a process is about to do.
+    """The intention of a process for a pass.
 
     Attributes:
-        why_not: Why it can't share the pass; `None` if it can.
-        same: What must be the same in all processes, such as the data.
+        why_not: The reason why it can't share the pass; `None` if it can.
+        same: Values that must be the same in all processes, such as the data.
         weights: Bytes that must be the same in all processes, as the weights.
         needs_properties: Whether it needs the properties of the samples.
     """
@@ -95,7 +95,7 @@ def collect(group: Group, parts: Parts, own: Callable[[], Collected]) -> Collect
         own: A function that collects the part of this process.
 
     Returns:
-        What all processes have collected.
+        The results of all processes.
 
     Raises:
         NotSharedError: If a process has found that the pass can't be shared, in all
