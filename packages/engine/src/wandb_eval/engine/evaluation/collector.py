@@ -103,7 +103,7 @@ class Collector:
         first: The place of the first sample, in a part of the data.
 
     Attributes:
-        found: What was collected.
+        found: The results so far.
         has_fixed: Whether all fixed samples occurred, at any place, with equal inputs.
     """
 
