@@ -1,4 +1,4 @@
-"""What processes find in parts of the data, merged, is what one finds in all of it."""
+"""Merged results of parts of the data equal those of one pass over all of it."""
 
 import pickle
 import threading

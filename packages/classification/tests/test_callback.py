@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
+import small_model
 from loopback.fixtures import offline_run
 from wandb_eval.classification import WandbClassificationEvalCallback
 from wandb_eval.core._wandb.files import WriteError
@@ -105,7 +106,7 @@ UNTRAINED = classifier()
 
 @functools.cache
 def shared_classifier():
-    """What most tests train, compiled once, and the weights that it starts with."""
+    """The model of most tests, compiled once, and its initial weights."""
     model = classifier()
     return model, model.get_weights()
 
@@ -116,11 +117,8 @@ def fit(*callbacks, model=None, y=None, x=X, epochs=1, **options):
         model.set_weights(weights)
     y = labels() if y is None else y
     options = {"epochs": epochs, "batch_size": 15, "verbose": 0, **options}
-    try:
+    with small_model.renewed_after_errors(shared_classifier):
         model.fit(x, y, callbacks=list(callbacks), **options)
-    except BaseException:
-        shared_classifier.cache_clear()  # On JAX its weights may be gone.
-        raise
     return model
 
 

@@ -8,6 +8,7 @@ import pytest
 import wandb
 from keras import ops
 
+import small_model
 from detectors import retinanet
 from wandb_eval.detection import (
     ERROR_TYPES,
@@ -117,7 +118,7 @@ def in_format(corners, name):
 
 @functools.cache
 def shared_detector():
-    """What most tests train, compiled once."""
+    """The model of most tests, compiled once."""
     model = Detector()
     model.compile("sgd")
     return model
@@ -129,7 +130,7 @@ def fit(*callbacks, model=None, epochs=1, x=None, batch_size=3):
     else:
         model.compile("sgd")
     x = images() if x is None else x
-    try:
+    with small_model.renewed_after_errors(shared_detector):
         model.fit(
             x,
             np.zeros((len(x), 1)),
@@ -138,9 +139,6 @@ def fit(*callbacks, model=None, epochs=1, x=None, batch_size=3):
             verbose=0,
             callbacks=list(callbacks),
         )
-    except BaseException:
-        shared_detector.cache_clear()  # On JAX its weights may be gone.
-        raise
 
 
 @pytest.fixture
@@ -492,7 +490,7 @@ def test_sizes_of_ragged_images():
     assert callback.image_sizes(x).tolist() == [[48, 80], [20, 40]]
 
 
-def test_sizes_of_images_among_several_inputs_and_channels_first():
+def test_sizes_of_images_among_several_inputs():
     x = {"id": np.zeros((2, 1)), "image": np.zeros((2, 30, 50, 3))}
     assert callback.image_sizes(x).tolist() == [[30, 50]] * 2
     assert callback.image_sizes(np.zeros((1, 7, 9))).tolist() == [[7, 9]]
@@ -500,14 +498,15 @@ def test_sizes_of_images_among_several_inputs_and_channels_first():
     assert callback.image_sizes(np.zeros((1, 3, 70, 90))).tolist() == [[70, 90]]
     gray = [np.zeros((7, 9)), np.zeros((5, 4))]
     assert callback.image_sizes(gray).tolist() == [[7, 9], [5, 4]]
-    before = keras.config.image_data_format()
-    keras.config.set_image_data_format("channels_first")
-    try:
-        assert callback.image_sizes(np.zeros((1, 3, 7, 9))).tolist() == [[7, 9]]
-        lists = [np.zeros((3, 7, 9)), np.zeros((3, 5, 4))]
-        assert callback.image_sizes(lists).tolist() == [[7, 9], [5, 4]]
-    finally:
-        keras.config.set_image_data_format(before)
+    with pytest.raises(ValueError, match="must be images"):
+        callback.image_sizes(np.zeros((2, 7)))
+
+
+@pytest.mark.usefixtures("channels_first")
+def test_sizes_of_images_channels_first():
+    assert callback.image_sizes(np.zeros((1, 3, 7, 9))).tolist() == [[7, 9]]
+    lists = [np.zeros((3, 7, 9)), np.zeros((3, 5, 4))]
+    assert callback.image_sizes(lists).tolist() == [[7, 9], [5, 4]]
     with pytest.raises(ValueError, match="must be images"):
         callback.image_sizes(np.zeros((2, 7)))
 

@@ -24,14 +24,6 @@ from wandb_eval.engine.kit.images import (
 from wandb_eval.engine.kit.opencv import cv2
 
 
-@pytest.fixture
-def channels_first():
-    before = keras.config.image_data_format()
-    keras.config.set_image_data_format("channels_first")
-    yield
-    keras.config.set_image_data_format(before)
-
-
 def photo(height=48, width=64, channels=3, seed=0):
     """Smooth, as photos are: files of noise would compare nothing but noise."""
     rng = np.random.default_rng(seed)

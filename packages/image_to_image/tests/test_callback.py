@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import wandb
 
+from counted import CountedBatches
 from loopback.fixtures import offline_run
 from wandb_eval.image_to_image import WandbImageToImageEvalCallback
 
@@ -68,26 +69,9 @@ def test_what_a_run_has(loopback):
         assert len(own) <= 2 * (4 + 2) + 2 * 2
 
 
-class Counted(keras.utils.PyDataset):
-    """Batches of two, and how many were read."""
-
-    def __init__(self, x, y):
-        super().__init__()
-        self.x, self.y, self.reads = x, y, 0
-
-    @property
-    def num_batches(self):
-        return len(self.x) // 2
-
-    def __getitem__(self, place):
-        self.reads += 1
-        part = slice(2 * place, 2 * place + 2)
-        return self.x[part], self.y[part]
-
-
 def test_one_pass_also_within_epochs_of_a_run_whose_server_fails(loopback, warned):
     clean = np.random.default_rng(0).random((20, SIZE, SIZE, 1), dtype=np.float32)
-    batches = Counted(clean, clean)
+    batches = CountedBatches(clean, clean, 2)
     loopback.fail("CreateArtifact", collection="val", status=503)
     with wandb.init(project="photos") as run:
         callback = WandbImageToImageEvalCallback(
@@ -114,14 +98,6 @@ def test_one_pass_also_within_epochs_of_a_run_whose_server_fails(loopback, warne
     [row, *_] = loopback.rows(versions[-1], "eval_data")
     assert row["error"]["caption"].startswith("Mean absolute error: 0 (dark) to 0.25")
     assert loopback.resolve(versions[-1], row["error"]["path"]).startswith(b"\x89PNG")
-
-
-@pytest.fixture
-def channels_first():
-    before = keras.config.image_data_format()
-    keras.config.set_image_data_format("channels_first")
-    yield
-    keras.config.set_image_data_format(before)
 
 
 @pytest.mark.usefixtures("channels_first")

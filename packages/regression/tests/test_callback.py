@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import wandb
 
+from counted import CountedBatches
 from wandb_eval.regression import WandbRegressionEvalCallback
 
 EPOCHS, WRONG = 3, 7
@@ -101,27 +102,10 @@ def _with_rows(callback):
     return dataclasses.replace(callback.evaluation, suspects=found.with_rows(rows))
 
 
-class Counted(keras.utils.PyDataset):
-    """Batches of four, and how many were read."""
-
-    def __init__(self, x, y):
-        super().__init__()
-        self.x, self.y, self.reads = x, y, 0
-
-    @property
-    def num_batches(self):
-        return len(self.x) // 4
-
-    def __getitem__(self, place):
-        self.reads += 1
-        part = slice(4 * place, 4 * place + 4)
-        return self.x[part], self.y[part]
-
-
 def test_one_pass_also_within_epochs_of_a_run_whose_server_fails(
     loopback, warned, data
 ):
-    batches = Counted(*data)
+    batches = CountedBatches(*data, 4)
     loopback.fail("CreateArtifact", collection="val", status=503)
     with wandb.init(project="ages") as run:
         callback = WandbRegressionEvalCallback(

@@ -284,6 +284,7 @@ def test_tiles_of_epochs_are_clicked_and_begin_at_the_present_one(opened):
     assert "epoch 0" in page.one("dialog h2").text
     assert page.texts("dialog .large dd") != loss
     # A reload shows it, too.
+    wait(page, lambda: address(page).get("then") == "0")
     page.driver.refresh()
     assert page.texts("dialog .now b") == ["epoch 0"]
 

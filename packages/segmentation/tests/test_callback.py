@@ -471,23 +471,19 @@ def test_images_of_different_sizes(offline):
         assert row["pixel_accuracy"] == 1.0
 
 
+@pytest.mark.usefixtures("channels_first")
 def test_channels_first(offline):
-    before = keras.config.image_data_format()
-    keras.config.set_image_data_format("channels_first")
-    try:
-        x, y = scenes()
-        truth = np.moveaxis(np.eye(3)[y], -1, 1)
-        images = np.moveaxis(x, -1, 1)
+    x, y = scenes()
+    truth = np.moveaxis(np.eye(3)[y], -1, 1)
+    images = np.moveaxis(x, -1, 1)
 
-        class Echo(Fixed):
-            def call(self, x):
-                return ops.convert_to_tensor(self.outputs[0])[: ops.shape(x)[0]]
+    class Echo(Fixed):
+        def call(self, x):
+            return ops.convert_to_tensor(self.outputs[0])[: ops.shape(x)[0]]
 
-        evaluation = WandbSegmentationEvalCallback((images, truth), NAMES)
-        model = Echo([truth])
-        model.fit(images, np.zeros(6), verbose=0, callbacks=[evaluation])
-    finally:
-        keras.config.set_image_data_format(before)
+    evaluation = WandbSegmentationEvalCallback((images, truth), NAMES)
+    model = Echo([truth])
+    model.fit(images, np.zeros(6), verbose=0, callbacks=[evaluation])
     for i, row in enumerate(rows(evaluation.pred_table)):
         np.testing.assert_array_equal(layer(row["image"], "predictions"), y[i])
         assert row["mean_iou"] == 1.0

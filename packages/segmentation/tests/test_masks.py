@@ -1,6 +1,5 @@
 """Masks and outputs of all kinds, read as class ids."""
 
-import keras
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,14 +15,6 @@ from wandb_eval.segmentation.masks import (
 )
 
 IDS = np.array([[[0, 1, 2], [2, 1, 0]], [[1, 1, 1], [0, 0, 2]]])
-
-
-@pytest.fixture
-def channels_first():
-    before = keras.config.image_data_format()
-    keras.config.set_image_data_format("channels_first")
-    yield
-    keras.config.set_image_data_format(before)
 
 
 # --- Masks ------------------------------------------------------------------------

@@ -44,7 +44,7 @@ class CocoEvaluation:
 
     def __init__(self, class_names: Sequence[str]) -> None:
         self._class_names = list(class_names)
-        # What it has taken in: images have other numbers where it is merged.
+        # The batches so far: after a merge, their images have other numbers.
         self._batches: list[_Columns] = []
         self._begin()
 
@@ -55,11 +55,11 @@ class CocoEvaluation:
         self._num_evaluated = self._num_images = self._num_true = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        """Returns what it has taken in, without what hotcoco makes of it."""
+        """Returns the batches, without the state of hotcoco."""
         return {"_class_names": self._class_names, "_batches": self._batches}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Has hotcoco evaluate the batches again, when that is needed."""
+        """Takes the batches; hotcoco evaluates them when results are needed."""
         vars(self).update(state)
         self._begin()
 

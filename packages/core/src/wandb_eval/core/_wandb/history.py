@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -210,7 +211,7 @@ def _bind_to_run(table: wandb.Table, run: wandb.Run, key: str) -> None:
     which others may clear in long trainings.
     """
     shown: Any = table._to_table_json(warn=False)
-    if not all(map(is_plain, shown["data"])):
+    if not is_plain(list(itertools.chain.from_iterable(shown["data"]))):
         shown = _numpy_arrays_to_lists(shown)
     content = json_dumps_safer(shown)
     suffix = ".table.json"

@@ -54,7 +54,7 @@ class Collected:
     fingerprint: Fingerprint = field(default_factory=Fingerprint)
 
     def merge(self, other: Collected) -> None:
-        """Adds what was found in the part of the data behind this one."""
+        """Adds the results of the next part of the data."""
         for mine, theirs in (
             (self.metrics, other.metrics),
             (self.properties, other.properties),

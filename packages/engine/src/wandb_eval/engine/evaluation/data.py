@@ -102,9 +102,9 @@ class Part:
 
     Attributes:
         start: The place of its first sample in the data.
-        stop: The place behind its last sample.
-        batches: The batches, as the data yields them, that it consists of; of arrays,
-            the samples.
+        stop: The place after its last sample.
+        batches: The places of its batches, as the data yields them; for arrays, those
+            of its samples.
     """
 
     start: int
@@ -228,8 +228,8 @@ class ValidationData:
     def part(self, index: int, count: int, scan: DataScan) -> Part:
         """Returns one of the parts that the data is cut into.
 
-        Parts are behind each other, so that results of parts are joined in the order of
-        the data. Arrays are cut between samples; other data between its batches.
+        Parts follow each other, so that their results are joined in the order of the
+        data. Arrays are cut between samples; other data is cut between its batches.
 
         Args:
             index: The number of the part, from 0.
@@ -245,7 +245,7 @@ class ValidationData:
         return Part(int(ends[first]), int(ends[last]), slice(first, last))
 
     def batches_of(self, part: Part) -> Iterator[Batch]:
-        """Yields the batches of a part. Those of a `PyDataset` alone are read."""
+        """Yields the batches of a part; of a `PyDataset`, it reads only these."""
         if self._arrays is not None and self.prepare is None:
             for batch in self._parts(self._arrays, within=part.batches):
                 yield from self._even(batch)

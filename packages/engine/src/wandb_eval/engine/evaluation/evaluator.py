@@ -27,7 +27,10 @@ from wandb_eval.engine.evaluation.preprocessing import (
 )
 from wandb_eval.engine.evaluation.processes import Group, NotSharedError, group_of
 from wandb_eval.engine.evaluation.result import Evaluation
-from wandb_eval.engine.evaluation.sample_properties import SampleProperties
+from wandb_eval.engine.evaluation.sample_properties import (
+    PassProperties,
+    SampleProperties,
+)
 from wandb_eval.engine.evaluation.samples import EvaluatedSamples, Samples
 from wandb_eval.engine.evaluation.task import EvalTask
 from wandb_eval.engine.nested import stack_or_list, to_numpy
@@ -195,7 +198,10 @@ class Evaluator:
         if self._fit_pass is None:
             self._fit_pass = fit_pass.FitPass(self._model)
         collected = self._new_collector(
-            self.data.read, fit_pass.may_refill(), self._fit_pass.decode
+            self._properties.begin_pass(),
+            is_refilled=fit_pass.may_refill(),
+            read=self.data.read,
+            decode=self._fit_pass.decode,
         )
         if not collected.measures:
             return
@@ -285,7 +291,9 @@ class Evaluator:
         collected, reason = self._finished_of_fit()
         known, self.reason = self.reason, reason
         if collected is None:
-            collected = self._new_collector(None, self.data.is_refilled)
+            collected = self._new_collector(
+                self._properties.begin_pass(), is_refilled=self.data.is_refilled
+            )
             if collected.measures:
                 if reason != known:
                     logger.info("The validation data is walked again: %s.", reason)
@@ -338,7 +346,13 @@ class Evaluator:
         )
 
     def _new_collector(
-        self, read: Read | None, is_refilled: bool, decode: Decode | None = None
+        self,
+        properties: PassProperties | None,
+        *,
+        is_refilled: bool,
+        read: Read | None = None,
+        decode: Decode | None = None,
+        first: int = 0,
     ) -> Collector:
         return Collector(
             self._task,
@@ -348,7 +362,8 @@ class Evaluator:
             is_refilled=is_refilled,
             read=read,
             decode=decode,
-            properties=self._properties.begin_pass(),
+            properties=properties,
+            first=first,
         )
 
     def _walk_through(
@@ -419,18 +434,11 @@ class Evaluator:
         Raises:
             NotSharedError: If the data is not in the order of the scan.
         """
-        collected = Collector(
-            self._task,
-            self.scan,
-            self._num_hardest,
-            self._learning,
-            is_refilled=self.data.is_refilled,
-            read=None,
-            decode=None,
-            properties=self._properties.begin_part(part.start)
-            if needs_properties
-            else None,
-            first=part.start,
+        first, properties = part.start, None
+        if needs_properties:
+            properties = self._properties.begin_part(first)
+        collected = self._new_collector(
+            properties, is_refilled=self.data.is_refilled, first=first
         )
         self._walk_through(collected, self.data.batches_of(part), None)
         collected.finish()

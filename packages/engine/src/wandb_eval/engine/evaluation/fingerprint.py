@@ -78,7 +78,7 @@ class Fingerprint:
         return of_samples
 
     def merge(self, other: Fingerprint) -> None:
-        """Adds the samples of another pass, behind the others."""
+        """Adds the samples of the next part of the data."""
         self.count += other.count
         self._inputs += other._inputs
         self._samples += other._samples

@@ -24,7 +24,7 @@ class Metrics(Protocol):
 
 @runtime_checkable
 class MergeableMetrics(Metrics, Protocol):
-    """Metrics of which several processes can have a part of the data each.
+    """Metrics that can be merged, after each process has evaluated a part of the data.
 
     They are sent between processes by `pickle`. A reference to the task is not: in each
     process, it is the task of that process.
@@ -34,6 +34,6 @@ class MergeableMetrics(Metrics, Protocol):
         """Accumulates all batches of other metrics of the same kind.
 
         Args:
-            other: Metrics that have seen the batches behind those of this object. They
-                are not used any more, so their parts may be taken over.
+            other: Metrics of the batches that follow those of this object. They are not
+                used afterwards, so their parts may be taken over.
         """

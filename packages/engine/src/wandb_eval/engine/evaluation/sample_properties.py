@@ -103,14 +103,14 @@ class PassProperties:
             self.error = error
 
     def __getstate__(self) -> dict[str, Any]:
-        """Returns what was collected, for another process to merge."""
-        error = self.error  # Not each exception can be sent.
+        """Returns the collection, for another process to merge."""
+        error = self.error  # Not every exception can be sent.
         if error is not None:
             error = RuntimeError(f"{type(error).__name__}: {error}")
         return vars(self) | {"error": error, "_image_of": None}
 
     def merge(self, other: PassProperties) -> None:
-        """Adds what was collected of the samples behind these ones."""
+        """Adds the properties and problems of the samples that follow."""
         self.error = self.error or other.error
         self._count += other._count
         self._of_images += other._of_images

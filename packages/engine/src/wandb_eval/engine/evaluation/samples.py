@@ -205,7 +205,7 @@ class EvaluatedSamples:
         return replace(self, rows=rows)
 
     def merge(self, other: EvaluatedSamples) -> None:
-        """Adds the samples of another object behind the others."""
+        """Appends the samples of another object."""
         self.index += other.index
         self.x += other.x
         self.y += other.y

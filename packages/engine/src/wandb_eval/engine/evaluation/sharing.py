@@ -1,8 +1,7 @@
 """Shares a pass among the processes that train one model.
 
-Each process evaluates a part of the data, and gets the parts of all others. So all of
-them have the result of one pass over all of the data, which each one of them used to
-make alone.
+Each process evaluates a part of the data, and gets the results of all other parts. So
+all of them have the result of one pass over all of the data.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from wandb_eval.engine.evaluation.task import EvalTask
 
 @dataclass(frozen=True)
 class Plan:
-    """The intention of a process for a pass.
+    """The plan of a process for a pass.
 
     Attributes:
         why_not: The reason why it can't share the pass; `None` if it can.
@@ -60,7 +59,7 @@ def agree(group: Group, plan: Plan) -> list[Plan]:
 
 
 class Parts:
-    """Converts what is collected to bytes, for other processes.
+    """Converts results of parts to bytes, for other processes.
 
     Args:
         task: The task, which each process has.
@@ -72,7 +71,7 @@ class Parts:
         self._inputs = dict(zip(samples.index, samples.x, strict=True))
 
     def dump(self, found: Collected) -> bytes:
-        """Returns what was collected as bytes, without what each process has."""
+        """Returns results as bytes, without the values that each process has."""
         file = io.BytesIO()
         fixed = dataclasses.replace(found.fixed, x=[])
         sent = dataclasses.replace(found, fixed=fixed)
@@ -80,7 +79,7 @@ class Parts:
         return file.getvalue()
 
     def load(self, content: bytes) -> Collected:
-        """Returns what another process has collected."""
+        """Returns the results of another process."""
         found: Collected = _Unpickler(io.BytesIO(content), self._task).load()
         found.fixed.x = [self._inputs[place] for place in found.fixed.index]
         return found
