@@ -2,8 +2,7 @@
 import { el, svg, text } from "./elements.js";
 import { colorOf, layers } from "./overlays.js";
 
-const MOST_RECTS = 12; // In small pictures; more boxes are drawn on a canvas, which is faster.
-const SKETCH = 320; // Pixels.
+const MOST_RECTS = 12; // In small pictures; more boxes are drawn as a few paths, which is faster.
 
 const scoreOf = (box) => Object.values(box[6]).find((value) => typeof value === "number");
 const isTruth = (layer) => layer === "ground_truth";
@@ -24,10 +23,8 @@ export function boxesOf(cell, column, isShown) {
 }
 
 export function drawBoxes(frame, boxes, { width, height }, large) {
-  if (!large && boxes.length > MOST_RECTS) { frame.append(sketch(boxes, width, height)); return; }
   const drawing = svg("svg", { class: "boxes", viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" });
-  drawing.append(...boxes.map(({ layer, box: [left, top, right, bottom, id], key }) => svg("rect", {
-    x: left, y: top, width: Math.max(right - left, 0), height: Math.max(bottom - top, 0), stroke: colorOf(id), class: kindOf(layer), "data-layer": layer, "data-box": key })));
+  drawing.append(...(large || boxes.length <= MOST_RECTS ? boxes.map(rectOf) : pathsOf(boxes)));
   frame.append(drawing);
   const percent = (value, of) => `${(100 * value) / of}%`;
   if (large && layers.captions) frame.append(...boxes.map((one) => el("bdi", {
@@ -36,17 +33,20 @@ export function drawBoxes(frame, boxes, { width, height }, large) {
   }, captionOf(one))));
 }
 
-function sketch(boxes, width, height) {
-  const scale = SKETCH / Math.max(width, height);
-  const canvas = el("canvas", { class: "boxes", width: Math.ceil(width * scale), height: Math.ceil(height * scale), "aria-hidden": "true" });
-  const pen = canvas.getContext("2d");
-  pen.lineWidth = 2.5;
+const rectOf = ({ layer, box: [left, top, right, bottom, id], key }) => svg("rect", {
+  x: left, y: top, width: Math.max(right - left, 0), height: Math.max(bottom - top, 0), stroke: colorOf(id), class: kindOf(layer), "data-layer": layer, "data-box": key });
+
+// One path for all boxes of a kind and a color.
+function pathsOf(boxes) {
+  const outlines = new Map();
   for (const { layer, box: [left, top, right, bottom, id] } of boxes) {
-    pen.globalAlpha = isTruth(layer) ? 0.6 : 1;
-    pen.strokeStyle = colorOf(id);
-    pen.strokeRect(left * scale, top * scale, (right - left) * scale, (bottom - top) * scale);
+    const key = `${kindOf(layer)} ${colorOf(id)}`;
+    outlines.set(key, `${outlines.get(key) ?? ""}M${left} ${top}H${right}V${bottom}H${left}Z`);
   }
-  return canvas;
+  return [...outlines].map(([key, d]) => {
+    const [kind, stroke] = key.split(" ");
+    return svg("path", { d, class: kind, stroke });
+  });
 }
 
 // Hides captions that would lie over others. The ones of wrong boxes come first.
