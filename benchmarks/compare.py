@@ -158,11 +158,12 @@ def sweep(bench: Bench) -> list[dict[str, Any]]:
 
 
 def memory(bench: Bench) -> dict[str, Any]:
-    """Measures memory over sixty epochs."""
+    """Measures memory over many epochs."""
     args = bench.args
+    epochs = tables.LONG_EPOCHS
     return {
         task: {
-            side: bench.measure(task, side, images=args.images, size=64, epochs=60)
+            side: bench.measure(task, side, images=args.images, size=64, epochs=epochs)
             for side in (("wandb", "shipped") if args.full else ("shipped",))
         }
         for task in args.tasks

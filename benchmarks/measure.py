@@ -95,6 +95,7 @@ def measure(
         "cpu": cpu,
         "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "memory_growth": _slope(watch.resident) if long else 0.0,
+        "memory_at_last": _last_growth(watch.resident) if long else 0.0,
         "core_memory": core_memory,
         **_transfers(server, run.id),
     }
@@ -251,6 +252,11 @@ def _slope(memory: list[float]) -> float:
     """The memory that an epoch adds, after the first third of the epochs."""
     later = memory[len(memory) // 3 :]
     return float(np.polyfit(np.arange(len(later)), later, 1)[0])
+
+
+def _last_growth(memory: list[float]) -> float:
+    """The memory that the last fifty epochs add."""
+    return memory[-1] - memory[-51:][0]
 
 
 def _core_memory() -> float:

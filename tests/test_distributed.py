@@ -96,16 +96,16 @@ def assert_logged(loopback, report):
     assert versions[-1].metadata["eval/accuracy"] == pytest.approx(accuracy)
 
 
-def assert_shared(*reports):
+def assert_shared(*sizes):
     """Each process has predicted half of the data, in two epochs."""
-    for report in reports:
-        assert report["sizes"][-6:] == [6, 6, 4] * 2
-        assert sum(report["sizes"][:-6]) < len(X)  # Before training.
+    for of_process in sizes:
+        assert of_process[-6:] == [6, 6, 4] * 2
+        assert sum(of_process[:-6]) < len(X)  # Before training.
 
 
-def assert_scored(loopback, report):
+def assert_scored(loopback, artifact):
     """The last version has each sample once, in order, and how it was learned."""
-    version = loopback.versions(f"run_{report['run']}_pred")[-1]
+    version = loopback.versions(artifact)[-1]
     rows = loopback.rows(version, "scores")
     assert [row["idx"] for row in rows] == list(range(len(X)))
     assert [row["label"] for row in rows] == [NAMES[label] for label in Y]
@@ -157,14 +157,16 @@ def test_two_workers_of_tensorflow(loopback, other):
 
 @pytest.mark.slow
 @ON_JAX
-@pytest.mark.parametrize("other", ["none", "disabled"])
-def test_two_processes_of_jax(loopback, other):
+@pytest.mark.parametrize(("other", "devices"), [("none", 1), ("disabled", 2)])
+def test_two_processes_of_jax(loopback, other, devices):
     pytest.importorskip("jax", "0.5", reason="on CPUs, before, they could not talk")
     address = f"127.0.0.1:{free_port()}"
     arguments = [[address, index, other] for index in range(2)]
-    chief, worker = run_scripts(
-        "jax_processes.py", arguments, [{"KERAS_BACKEND": "jax"}] * 2
-    )
+    environment = {
+        "KERAS_BACKEND": "jax",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+    }
+    chief, worker = run_scripts("jax_processes.py", arguments, [environment] * 2)
     assert_logged(loopback, chief)
     assert worker["weights"] == chief["weights"]
     # The process with the run finds the weak slices of all of the data.
@@ -173,10 +175,17 @@ def test_two_processes_of_jax(loopback, other):
     assert len(set(row["index"]) & set(range(0, 320, 10))) >= 30
     assert len(row["index"]) <= 35
     assert (chief["weak_slices"], worker["weak_slices"]) == ([row["slice"]], [])
-    assert worker["history"] == chief["history"]
-    assert len(chief["history"]["eval/accuracy"]) == 2
-    assert_shared(chief, worker)
-    assert_scored(loopback, chief)
+    assert worker["histories"] == chief["histories"]
+    history, joined, apart = chief["histories"]
+    assert len(history["eval/accuracy"]) == 2
+    for report in (chief, worker):
+        alone, with_fit, beside_fit = report["sizes"]
+        assert_shared(alone, beside_fit)
+        assert sum(with_fit) < len(X)  # Before training: nothing is predicted again.
+    assert joined["eval_joined/accuracy"] == pytest.approx(joined["val_accuracy"])
+    assert apart["eval_apart/accuracy"] == joined["eval_joined/accuracy"]
+    for name in ("", "_joined", "_apart"):
+        assert_scored(loopback, f"run_{chief['run']}{name}_pred")
 
 
 @pytest.mark.slow
@@ -203,8 +212,8 @@ def test_two_processes_of_torch(loopback, other, share):
     assert worker["weights"] == chief["weights"]
     assert worker["history"] == chief["history"]
     if share == "shared":
-        assert_shared(chief, worker)
-        assert_scored(loopback, chief)
+        assert_shared(chief["sizes"], worker["sizes"])
+        assert_scored(loopback, f"run_{chief['run']}_pred")
 
 
 def test_a_callback_of_ones_own_that_can_not_write_predicts_with_the_others(

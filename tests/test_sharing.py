@@ -222,8 +222,29 @@ def set_weights(model, seed):
         variable.assign(rng.integers(-3, 4, variable.shape) / 64)
 
 
-def evaluate_parts(callback, count, epoch):
-    """Evaluates as several processes do, one after the other."""
+def part_of_fit(evaluator, part, size):
+    """Collects a part from the batches of a validation of `fit`."""
+    source = evaluator.data.source
+    x, y = source if isinstance(source, tuple) else (source.x, source.y)
+    collected = evaluator._new_collector(
+        evaluator._properties.begin_pass(part.start),
+        is_refilled=True,
+        read=evaluator.data.read,
+        part=part,
+    )
+    for start in range(0, len(x), size):
+        batch = x[start : start + size], y[start : start + size]
+        collected.add(batch, evaluator.predictor(batch[0]))
+    collected.finish()
+    assert evaluator._is_of_data(collected)
+    return collected.found
+
+
+def evaluate_parts(callback, count, epoch, fit_size=None):
+    """Evaluates as several processes do, one after the other.
+
+    `fit_size`: the size of the batches of `fit`, which gives the outputs.
+    """
     evaluator = callback._evaluator
     evaluator.predictor.begin()
     data, scan = evaluator.data, evaluator.scan
@@ -232,7 +253,10 @@ def evaluate_parts(callback, count, epoch):
     sent, seen = [], []
     for index in range(count):
         part = data.part(index, count, scan)
-        found = evaluator.collect_part(part, needs_properties)
+        if fit_size is None:
+            found = evaluator.collect_part(part, needs_properties)
+        else:
+            found = part_of_fit(evaluator, part, fit_size)
         sent.append(parts.dump(found))
         seen.append(found.fingerprint.count)
     assert sum(seen) == scan.fingerprint.count
@@ -299,8 +323,10 @@ def test_evaluations_of_parts_are_equal_to_one(
             shared, alone = callbacks
             for epoch in range(2):
                 set_weights(model, (seed, epoch))
+                # In every other pass, `fit` has predicted, in batches of its own size.
+                fit_size = 4 + seed % 30 if (seed + epoch) % 2 else None
                 assert_same_evaluation(
-                    evaluate_parts(shared, count, epoch),
+                    evaluate_parts(shared, count, epoch, fit_size),
                     alone._evaluator.evaluate(epoch),
                 )
 

@@ -64,16 +64,33 @@ def count_predictions() -> list[int]:
 
 
 def fit(
-    model: keras.Model, x: np.ndarray, y: np.ndarray, batch_size: int
+    model: keras.Model,
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    batch_size: int,
+    validation_data: tuple[np.ndarray, np.ndarray] | None = None,
+    **options: Any,
 ) -> dict[str, list[float]]:
-    """Trains with the callback, and returns the history of `fit`."""
+    """Trains with the callback, and returns the history of `fit`.
+
+    Args:
+        model: The model.
+        x: The inputs.
+        y: The labels.
+        batch_size: The size of batches.
+        validation_data: The data that `fit` validates on.
+        **options: Further arguments of the callback.
+    """
     history = model.fit(
         x,
         y,
         batch_size=batch_size,
         epochs=EPOCHS,
         verbose=0,
-        callbacks=[new_callback()],
+        validation_data=validation_data,
+        validation_batch_size=8,  # Not that of the callback.
+        callbacks=[new_callback(**options)],
     )
     return dict(history.history)
 

@@ -5,6 +5,7 @@ process has as its run: `none` or `disabled`.
 """
 
 import sys
+from typing import Any
 
 import jax
 
@@ -21,9 +22,24 @@ keras.distribution.set_distribution(distribution)
 share = slice(index, None, 2)
 model = common.new_model()
 common.start_run(index == 0, other)
-sizes = common.count_predictions()
-history = common.fit(model, common.X[share], common.Y[share], batch_size=4)
-sizes = list(sizes)  # Those of `fit` alone.
+counted = common.count_predictions()
+sizes, histories = [], []
+
+
+def fit(trained: keras.Model, **options: Any) -> None:
+    """Trains a model, and notes what was predicted."""
+    counted.clear()
+    x, y = common.X[share], common.Y[share]
+    histories.append(common.fit(trained, x, y, batch_size=4, **options))
+    sizes.append(list(counted))
+
+
+fit(model)
 weak_slices = common.find_weak_slices(model)
-common.report(model, sizes=sizes, history=history, weak_slices=weak_slices)
+own = common.X, common.Y
+fit(common.new_model(), validation_data=own, name="joined")
+# `fit` validates the other process on other data.
+data = own if index == 0 else (255 - common.X, common.Y)
+fit(common.new_model(), validation_data=data, name="apart")
+common.report(model, sizes=sizes, histories=histories, weak_slices=weak_slices)
 wandb.finish()

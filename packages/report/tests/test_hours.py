@@ -385,7 +385,7 @@ def test_a_click_on_a_class_shows_all_of_it(opened):
     page.click(".class-view [data-kind=right]")
     assert page.texts(".count b") == [str(counts["right"].sum())]
     page.driver.back()
-    assert page.run("return document.querySelector('.class-view').open")
+    wait(page, lambda: page.run("return document.querySelector('.class-view').open"))
 
 
 @pytest.mark.parametrize("name", ["detector", "segmenter"])

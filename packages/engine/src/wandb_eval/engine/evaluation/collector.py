@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import itertools
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 from keras.tree import map_structure
 
 from wandb_eval.engine.evaluation.collected import Collected
-from wandb_eval.engine.evaluation.data import Batch, DataScan
+from wandb_eval.engine.evaluation.data import Batch, DataScan, Part
 from wandb_eval.engine.evaluation.fingerprint import same_content
 from wandb_eval.engine.evaluation.learning import LearnedNumbers, Learning
 from wandb_eval.engine.evaluation.sample_properties import PassProperties
@@ -100,11 +101,15 @@ class Collector:
             directly.
         decode: Decodes the outputs that are added; `None` if they need no decoding.
         properties: Collects the properties of the samples; `None` if they are known.
-        first: The place of the first sample, in a part of the data.
+        part: The part of the data to collect; `None` for all of it.
+        start: The place of the first sample that is added. Samples outside of the part
+            are skipped.
 
     Attributes:
         found: The results so far.
         has_fixed: Whether all fixed samples occurred, at any place, with equal inputs.
+        part: The part of the data to collect; `None` for all of it.
+        stop: The place after the last sample that was added.
     """
 
     def __init__(
@@ -118,8 +123,10 @@ class Collector:
         read: Read | None,
         decode: Decode | None,
         properties: PassProperties | None = None,
-        first: int = 0,
+        part: Part | None = None,
+        start: int = 0,
     ) -> None:
+        first, last = (0, sys.maxsize) if part is None else (part.start, part.stop)
         self.found = Collected(
             task.new_metrics(),
             properties,
@@ -128,7 +135,8 @@ class Collector:
             broken=TopK(num_hardest, first),
         )
         self.has_fixed = False
-        self._first = first
+        self.part, self.stop = part, start
+        self._first, self._last = first, last
         self._classes, self._numbers = learning
         self._task = task
         self._samples = scan.samples
@@ -191,10 +199,13 @@ class Collector:
             outputs = map_structure(to_numpy, self._task.select_output(decoded))
             start = 0
             for part in parts:
-                whole = len(parts) == 1
                 stop = start + part.size
-                cut = outputs if whole else select(outputs, slice(start, stop))
-                batches.append((part, cut))
+                begin, end = self._bounds(part.size)
+                if begin < end:
+                    cut = slice(start + begin, start + end)
+                    is_whole = len(parts) == 1 and end - begin == part.size
+                    own = outputs if is_whole else select(outputs, cut)
+                    batches.append((part.select(begin, end), own))
                 start = stop
 
         def size(batch_and_outputs: tuple[Batch, Any]) -> list[tuple[int, ...]]:
@@ -211,6 +222,14 @@ class Collector:
                     self._take_batch([batch], batch.y, cut)
             else:
                 self._take_batch([batch for batch, _ in alike], y, together)
+
+    def _bounds(self, size: int) -> tuple[int, int]:
+        """Returns the places in the next batch where the part begins and ends."""
+        start, self.stop = self.stop, self.stop + size
+        begin, end = (
+            min(max(place - start, 0), size) for place in (self._first, self._last)
+        )
+        return begin, end
 
     def _take_batch(self, batches: list[Batch], y: Any, outputs: Any) -> None:
         """Evaluates joined batches: their targets, and the outputs for them."""

@@ -76,6 +76,13 @@ class Batch:
     y: Any
     size: int
 
+    def select(self, start: int, stop: int) -> Batch:
+        """Returns the samples from `start` to `stop`."""
+        if (start, stop) == (0, self.size):
+            return self
+        cut = slice(start, stop)
+        return Batch(select(self.x, cut), select(self.y, cut), stop - start)
+
 
 @dataclass(frozen=True)
 class DataScan:

@@ -109,15 +109,12 @@ class Evaluator:
         self._begin_anew()
         self._model = model
         self._must_verify = fit_pass.must_verify(model)
-        self._why_not = fit_pass.why_not(model)
         self._preprocessing = preprocessing(model, self.data.source)
         self.data.prepare = self._preprocessing if self._preprocesses else None
         if self._preprocessing is not None and not self._preprocesses:
             self._why_not = "`fit` sees inputs that the preprocessor has changed"
         if not self._one_pass:
             self._why_not = "`one_pass` is False"
-        elif not is_alone():
-            self._why_not = "several processes share the batches"
 
     @property
     def scan(self) -> DataScan:
@@ -193,15 +190,20 @@ class Evaluator:
     def begin_validation(self) -> None:
         """Joins the validation of `fit`."""
         self.drop()
+        group = self._group()
+        if self._why_not is None:
+            self._why_not = fit_pass.why_not(self._model, group is not None)
         if self._why_not is not None:
             return
         if self._fit_pass is None:
             self._fit_pass = fit_pass.FitPass(self._model)
+        part = None if group is None else self._part_of(group)
         collected = self._new_collector(
-            self._properties.begin_pass(),
+            self._properties.begin_pass(0 if part is None else part.start),
             is_refilled=fit_pass.may_refill(),
             read=self.data.read,
             decode=self._fit_pass.decode,
+            part=part,
         )
         if not collected.measures:
             return
@@ -224,6 +226,9 @@ class Evaluator:
 
     def _take_of_fit(self, raw: Any, outputs: Any) -> None:
         if self._of_fit is None or self._fit_pass is None:
+            return
+        if raw is None:
+            self._give_up("its outputs are spread over the processes")
             return
         if outputs is None:
             self._give_up("`test_step` of the model does not call `compute_metrics`")
@@ -269,6 +274,9 @@ class Evaluator:
     def _is_of_data(self, collected: Collector) -> bool:
         """Whether the pass of `fit` was over the validation data."""
         seen = collected.found.fingerprint
+        if collected.part is not None:
+            is_whole = collected.stop == self.scan.fingerprint.count
+            return is_whole and self._is_part(collected.found, collected.part)
         order = seen.compare(self.scan.fingerprint)
         if order != "other" and collected.has_fixed:
             return True
@@ -290,6 +298,12 @@ class Evaluator:
         self.predictor.begin()
         collected, reason = self._finished_of_fit()
         known, self.reason = self.reason, reason
+        group = self._group()
+        if group is not None:
+            shared = self._collect_with_others(group, collected)
+            if shared is not None:
+                return self._evaluation(shared, epoch, is_of_all=True)
+            collected = None  # It has only a part of the data.
         if collected is None:
             collected = self._new_collector(
                 self._properties.begin_pass(), is_refilled=self.data.is_refilled
@@ -297,9 +311,6 @@ class Evaluator:
             if collected.measures:
                 if reason != known:
                     logger.info("The validation data is walked again: %s.", reason)
-                shared = self._collect_with_others(collected)
-                if shared is not None:
-                    return self._evaluation(shared, epoch, is_of_all=True)
                 self._walk_through(collected, self.data, self.data.num_batches)
             collected.finish()
         # All processes must predict equally, whatever order each of them sees.
@@ -352,7 +363,8 @@ class Evaluator:
         is_refilled: bool,
         read: Read | None = None,
         decode: Decode | None = None,
-        first: int = 0,
+        part: Part | None = None,
+        start: int = 0,
     ) -> Collector:
         return Collector(
             self._task,
@@ -363,7 +375,8 @@ class Evaluator:
             read=read,
             decode=decode,
             properties=properties,
-            first=first,
+            part=part,
+            start=start,
         )
 
     def _walk_through(
@@ -381,39 +394,56 @@ class Evaluator:
 
     # --- Several processes ------------------------------------------------------------
 
-    def _collect_with_others(self, whole: Collector) -> Collected | None:
+    def _group(self) -> Group | None:
+        """Returns the processes that share passes; `None` if there are no others."""
+        if self._why_alone is not None:
+            return None
+        return group_of(self._model, self._in_all_processes)
+
+    def _part_of(self, group: Group) -> Part:
+        return self.data.part(group.index, group.count, self.scan)
+
+    def _collect_with_others(
+        self, group: Group, of_fit: Collector | None
+    ) -> Collected | None:
         """Collects a part of the data, and joins it with those of other processes.
 
         Args:
-            whole: A collector for all of the data, which is not used.
+            group: The processes.
+            of_fit: The part in the validation of `fit`; `None` if it has to be
+                predicted.
 
         Returns:
             The results of all processes; `None` if each has to collect them alone.
         """
-        if self._why_alone is not None:
-            return None
-        group = group_of(self._model, self._in_all_processes)
-        if group is None:
+        unused = self._new_collector(None, is_refilled=False)
+        if not unused.measures:
             return None
         try:
-            plans = sharing.agree(group, self._plan(group, whole))
+            plan = self._plan(group, unused, has_part=of_fit is not None)
+            plans = sharing.agree(group, plan)
             needs_properties = any(plan.needs_properties for plan in plans)
-            parts = sharing.Parts(self._task, self.samples)
-            part = self.data.part(group.index, group.count, self.scan)
+            have_parts = all(
+                plan.has_part and plan.needs_properties == needs_properties
+                for plan in plans
+            )
 
             def own() -> Collected:
+                if of_fit is not None and have_parts:
+                    return of_fit.found
+                self.reason = self.reason or "another process could not take its part"
                 with self.predictor.alone():
-                    return self.collect_part(part, needs_properties)
+                    return self.collect_part(self._part_of(group), needs_properties)
 
-            return sharing.collect(group, parts, own)
+            return sharing.collect(group, sharing.Parts(self._task, self.samples), own)
         except NotSharedError as reason:
             self._why_alone = str(reason)
             logger.info("Each process predicts all of the validation data: %s.", reason)
             return None
 
-    def _plan(self, group: Group, whole: Collector) -> sharing.Plan:
+    def _plan(self, group: Group, unused: Collector, *, has_part: bool) -> sharing.Plan:
         why_not = self.predictor.why_not_alone()
-        if not isinstance(whole.found.metrics, MergeableMetrics | None):
+        if not isinstance(unused.found.metrics, MergeableMetrics | None):
             why_not = "the metrics of the task have no `merge`"
         scan = self.scan
         same = scan.fingerprint.hexdigest(), *scan.samples.index, *scan.sizes
@@ -422,6 +452,7 @@ class Evaluator:
             (*same, self._num_hardest),
             group.weights,
             self._properties.are_needed(),
+            has_part,
         )
 
     def collect_part(self, part: Part, needs_properties: bool) -> Collected:
@@ -434,18 +465,28 @@ class Evaluator:
         Raises:
             NotSharedError: If the data is not in the order of the scan.
         """
-        first, properties = part.start, None
+        properties = None
         if needs_properties:
-            properties = self._properties.begin_part(first)
+            properties = self._properties.begin_part(part.start)
         collected = self._new_collector(
-            properties, is_refilled=self.data.is_refilled, first=first
+            properties,
+            is_refilled=self.data.is_refilled,
+            part=part,
+            start=part.start,
         )
         self._walk_through(collected, self.data.batches_of(part), None)
         collected.finish()
-        expected = self.scan.fingerprint.samples[part.start : part.stop]
-        if not np.array_equal(collected.found.fingerprint.samples, expected):
+        if not self._is_part(collected.found, part):
             raise NotSharedError("the data changes from pass to pass")
         return collected.found
+
+    def _is_part(self, found: Collected, part: Part) -> bool:
+        """Whether the samples of a part are those of the scan, in its order."""
+        expected = self.scan.fingerprint.samples[part.start : part.stop]
+        fixed = [part.start <= place < part.stop for place in self.samples.index]
+        return len(found.fixed) == sum(fixed) and np.array_equal(
+            found.fingerprint.samples, expected
+        )
 
     def _evaluate_alone(self) -> EvaluatedSamples:
         """Evaluates only the fixed samples."""

@@ -15,7 +15,9 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 
+from wandb_eval.core.processes import is_alone
 from wandb_eval.engine.evaluation.predict import has_own_predict_step, is_nnx_enabled
 from wandb_eval.engine.evaluation.step_functions import (
     made_by_keras,
@@ -23,10 +25,14 @@ from wandb_eval.engine.evaluation.step_functions import (
     step_functions,
     weakly,
 )
+from wandb_eval.engine.nested import to_numpy
 from wandb_eval.engine.threads import release_in_background
 
 Take = Callable[[Any, Any], None]
-"""Receives a batch of a step of `fit`, and the outputs of the model for it."""
+"""Receives a batch of a step of `fit`, and the outputs of the model for it.
+
+Both are `None` if the outputs can't be taken.
+"""
 
 
 class FitPass:
@@ -99,13 +105,17 @@ class FitPass:
             release_in_background(iterators)
 
 
-def why_not(model: Any) -> str | None:
-    """Returns why `fit`'s validation can't give the outputs; `None` if it can."""
-    strategy = getattr(model, "distribute_strategy", None)
-    if getattr(strategy, "num_replicas_in_sync", 1) > 1 or (
-        keras.distribution.distribution() is not None
-    ):
-        return "several devices share the batches"
+def why_not(model: Any, is_shared: bool) -> str | None:
+    """Returns why `fit`'s validation can't give the outputs; `None` if it can.
+
+    Args:
+        model: The model.
+        is_shared: Whether several processes share the passes over the data, of which
+            each has all weights.
+    """
+    reason = _why_not_distributed(model, is_shared)
+    if reason is not None:
+        return reason
     if getattr(model, "steps_per_execution", 1) > 1:
         return "`steps_per_execution` is above 1"
     if has_own_predict_step(model) and not decodes(model):
@@ -116,6 +126,20 @@ def why_not(model: Any) -> str | None:
         keras.Model.make_test_function
     ):
         return "the model has a `make_test_function` of its own"
+    return None
+
+
+def _why_not_distributed(model: Any, is_shared: bool) -> str | None:
+    strategy = getattr(model, "distribute_strategy", None)
+    has_distribution = keras.distribution.distribution() is not None
+    if getattr(strategy, "num_replicas_in_sync", 1) > 1 or (
+        has_distribution and not (is_shared and keras.backend.backend() == "jax")
+    ):
+        return "several devices share the batches"
+    if has_distribution and must_verify(model):
+        return "`test_step` of the model may not put out what `predict` does"
+    if not has_distribution and not is_alone():
+        return "several processes share the batches"
     return None
 
 
@@ -256,8 +280,49 @@ def _run_tensorflow(function: Any, take: Take, iterator: Any) -> Any:
 def _run_jax(function: Any, take: Take, state: Any, iterator: Any) -> Any:
     data = next(iterator)
     (logs, outputs), state = function(state, iter([data]))
-    take(data, outputs)
+    take(*_of_this_process(data, outputs))
     return logs, state
+
+
+def _of_this_process(data: Any, outputs: Any) -> tuple[Any, Any]:
+    """Returns the samples of this process, of a batch and outputs of all processes."""
+    leaves = keras.tree.flatten(data)
+    if all(getattr(leaf, "is_fully_addressable", True) for leaf in leaves):
+        return data, outputs
+    first, count = leaves[0].sharding, leaves[0].shape[0]
+    places = first.addressable_devices_indices_map(leaves[0].shape).values()
+    bounds = [place[0].indices(count)[:2] for place in places]
+    rows = min(start for start, _ in bounds), max(stop for _, stop in bounds)
+    try:
+        data, outputs = keras.tree.map_structure(
+            lambda leaf: _own_rows(leaf, *rows), (data, outputs)
+        )
+    except LookupError:
+        return None, None
+    return data, outputs
+
+
+def _own_rows(array: Any, start: int, stop: int) -> Any:
+    """Returns rows of an array of all processes.
+
+    Raises:
+        LookupError: If this process does not have them all.
+    """
+    shards = {
+        shard.index[0].indices(array.shape[0])[:2]: shard.data
+        for shard in array.addressable_shards
+        if shard.index
+    }
+    if (start, stop) in shards:
+        return shards[start, stop]
+    found, place = [], start
+    for (begin, end), rows in sorted(shards.items(), key=lambda shard: shard[0]):
+        if begin <= place < end:
+            found.append(to_numpy(rows)[place - begin : stop - begin])
+            place = end
+    if place < stop:
+        raise LookupError
+    return np.concatenate(found)
 
 
 def _run_torch(function: Any, take: Take, batches: Any) -> Any:

@@ -25,13 +25,17 @@ class Group(Protocol):
     Attributes:
         index: The number of this process, from 0.
         count: The number of processes.
-        weights: Bytes that are equal in processes with equal weights; empty where the
-            engine has made sure of that.
     """
 
     index: int
     count: int
-    weights: bytes
+
+    @property
+    def weights(self) -> bytes:
+        """Bytes that are equal in processes with equal weights.
+
+        They are empty where the engine has made sure of that.
+        """
 
     def exchange(self, content: bytes) -> list[bytes]:
         """Sends bytes to all processes, and returns those of each, in their order."""
@@ -128,11 +132,18 @@ class TorchGroup:
 
         self.index: int = torch.distributed.get_rank()
         self.count: int = torch.distributed.get_world_size()
+        self._model = model
+
+    @property
+    def weights(self) -> bytes:
+        """Bytes that are equal in processes with equal weights."""
+        import torch
+
         sums = []
-        for variable in model.weights:
+        for variable in self._model.weights:
             value = variable.value.detach().double()
             sums += [value.sum(), value.square().sum()]
-        self.weights: bytes = torch.stack(sums).cpu().numpy().tobytes() if sums else b""
+        return torch.stack(sums).cpu().numpy().tobytes() if sums else b""
 
     def exchange(self, content: bytes) -> list[bytes]:
         """Sends bytes to all processes, and returns those of each, in their order."""

@@ -28,12 +28,14 @@ class Plan:
         same: Values that must be the same in all processes, such as the data.
         weights: Bytes that must be the same in all processes, as the weights.
         needs_properties: Whether it needs the properties of the samples.
+        has_part: Whether it has collected its part in the validation of `fit`.
     """
 
     why_not: str | None
     same: Hashable
     weights: bytes
     needs_properties: bool
+    has_part: bool = False
 
 
 def agree(group: Group, plan: Plan) -> list[Plan]:
