@@ -287,13 +287,14 @@ def _run_jax(function: Any, take: Take, state: Any, iterator: Any) -> Any:
 def _of_this_process(data: Any, outputs: Any) -> tuple[Any, Any]:
     """Returns the samples of this process, of a batch and outputs of all processes."""
     leaves = keras.tree.flatten(data)
-    if all(getattr(leaf, "is_fully_addressable", True) for leaf in leaves):
+    spread = [leaf for leaf in leaves if not _is_of_this_process(leaf)]
+    if not spread:
         return data, outputs
-    first, count = leaves[0].sharding, leaves[0].shape[0]
-    places = first.addressable_devices_indices_map(leaves[0].shape).values()
-    bounds = [place[0].indices(count)[:2] for place in places]
-    rows = min(start for start, _ in bounds), max(stop for _, stop in bounds)
     try:
+        shape = spread[0].shape
+        places = spread[0].sharding.addressable_devices_indices_map(shape).values()
+        bounds = [place[0].indices(shape[0])[:2] for place in places]
+        rows = min(start for start, _ in bounds), max(stop for _, stop in bounds)
         data, outputs = keras.tree.map_structure(
             lambda leaf: _own_rows(leaf, *rows), (data, outputs)
         )
@@ -302,12 +303,18 @@ def _of_this_process(data: Any, outputs: Any) -> tuple[Any, Any]:
     return data, outputs
 
 
+def _is_of_this_process(array: Any) -> bool:
+    return bool(getattr(array, "is_fully_addressable", True))
+
+
 def _own_rows(array: Any, start: int, stop: int) -> Any:
     """Returns rows of an array of all processes.
 
     Raises:
         LookupError: If this process does not have them all.
     """
+    if _is_of_this_process(array):
+        raise LookupError
     shards = {
         shard.index[0].indices(array.shape[0])[:2]: shard.data
         for shard in array.addressable_shards
