@@ -14,7 +14,7 @@ import numpy as np
 from wandb_eval.core.processes import is_alone
 from wandb_eval.engine.evaluation import fit_pass, sharing
 from wandb_eval.engine.evaluation.collected import Collected
-from wandb_eval.engine.evaluation.collector import Collector, Decode, Read, ScoredBatch
+from wandb_eval.engine.evaluation.collector import Collector, ScoredBatch
 from wandb_eval.engine.evaluation.data import Batch, DataScan, Part, ValidationData
 from wandb_eval.engine.evaluation.identities import Identities
 from wandb_eval.engine.evaluation.learning import LearnedNumbers, Learning
@@ -37,6 +37,8 @@ from wandb_eval.engine.nested import stack_or_list, to_numpy
 
 logger = logging.getLogger(__name__)
 
+_HAS_NO_OUTPUTS = "`test_step` of the model does not call `compute_metrics`"
+_IS_SPREAD = "its outputs are spread over the processes"
 _IS_RANDOM = (
     "The validation data was not the same in the second pass, like augmented data. "
     "`fit` got the same object, so the data is evaluated as `fit` saw it."
@@ -227,11 +229,8 @@ class Evaluator:
     def _take_of_fit(self, raw: Any, outputs: Any) -> None:
         if self._of_fit is None or self._fit_pass is None:
             return
-        if raw is None:
-            self._give_up("its outputs are spread over the processes")
-            return
         if outputs is None:
-            self._give_up("`test_step` of the model does not call `compute_metrics`")
+            self._give_up(_IS_SPREAD if raw is None else _HAS_NO_OUTPUTS)
             return
         try:
             if self._must_verify and self._unverified is None:
@@ -276,7 +275,7 @@ class Evaluator:
         seen = collected.found.fingerprint
         if collected.part is not None:
             is_whole = collected.stop == self.scan.fingerprint.count
-            return is_whole and self._is_part(collected.found, collected.part)
+            return is_whole and _is_part(self.scan, collected.found, collected.part)
         order = seen.compare(self.scan.fingerprint)
         if order != "other" and collected.has_fixed:
             return True
@@ -357,26 +356,16 @@ class Evaluator:
         )
 
     def _new_collector(
-        self,
-        properties: PassProperties | None,
-        *,
-        is_refilled: bool,
-        read: Read | None = None,
-        decode: Decode | None = None,
-        part: Part | None = None,
-        start: int = 0,
+        self, properties: PassProperties | None, **options: Any
     ) -> Collector:
+        """Returns a new collector; `options` are further arguments of `Collector`."""
         return Collector(
             self._task,
             self.scan,
             self._num_hardest,
             self._learning,
-            is_refilled=is_refilled,
-            read=read,
-            decode=decode,
             properties=properties,
-            part=part,
-            start=start,
+            **options,
         )
 
     def _walk_through(
@@ -476,17 +465,9 @@ class Evaluator:
         )
         self._walk_through(collected, self.data.batches_of(part), None)
         collected.finish()
-        if not self._is_part(collected.found, part):
+        if not _is_part(self.scan, collected.found, part):
             raise NotSharedError("the data changes from pass to pass")
         return collected.found
-
-    def _is_part(self, found: Collected, part: Part) -> bool:
-        """Whether the samples of a part are those of the scan, in its order."""
-        expected = self.scan.fingerprint.samples[part.start : part.stop]
-        fixed = [part.start <= place < part.stop for place in self.samples.index]
-        return len(found.fixed) == sum(fixed) and np.array_equal(
-            found.fingerprint.samples, expected
-        )
 
     def _evaluate_alone(self) -> EvaluatedSamples:
         """Evaluates only the fixed samples."""
@@ -499,6 +480,15 @@ class Evaluator:
                 index, x, y = samples.index[at], samples.x[at], samples.y[at]
                 evaluated.add(batch.sample(i, index, x, y))
         return evaluated
+
+
+def _is_part(scan: DataScan, found: Collected, part: Part) -> bool:
+    """Whether the samples of a part are those of the scan, in its order."""
+    expected = scan.fingerprint.samples[part.start : part.stop]
+    fixed = [part.start <= place < part.stop for place in scan.samples.index]
+    return len(found.fixed) == sum(fixed) and np.array_equal(
+        found.fingerprint.samples, expected
+    )
 
 
 def _are_close(outputs: Any, others: Any) -> bool:
