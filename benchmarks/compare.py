@@ -160,7 +160,7 @@ def sweep(bench: Bench) -> list[dict[str, Any]]:
 def memory(bench: Bench) -> dict[str, Any]:
     """Measures memory over many epochs."""
     args = bench.args
-    epochs = tables.LONG_EPOCHS
+    epochs = 300
     return {
         task: {
             side: bench.measure(task, side, images=args.images, size=64, epochs=epochs)

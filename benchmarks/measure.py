@@ -91,11 +91,12 @@ def measure(
     cpu = _cpu_seconds() - start
     return {
         **watch.figures(),
+        "epochs": epochs,
         "late_imports": LATE_IMPORTS,
         "cpu": cpu,
         "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "memory_growth": _slope(watch.resident) if long else 0.0,
-        "memory_at_last": _last_growth(watch.resident) if long else 0.0,
+        "memory_at_last": _last_growth(watch.resident) if epochs >= 55 else 0.0,
         "core_memory": core_memory,
         **_transfers(server, run.id),
     }
@@ -255,8 +256,8 @@ def _slope(memory: list[float]) -> float:
 
 
 def _last_growth(memory: list[float]) -> float:
-    """The memory that the last fifty epochs add."""
-    return memory[-1] - memory[-51:][0]
+    """The memory that the last fifty epochs add: between medians of five epochs."""
+    return float(np.median(memory[-5:]) - np.median(memory[-55:-50]))
 
 
 def _core_memory() -> float:

@@ -15,7 +15,6 @@ _RATIOS = {
     "regression": {"begin": 4, "begin, jpg": 10, "epoch": 2},
     "image_to_image": {"begin": 4, "begin, jpg": 10, "epoch": 2},
 }
-LONG_EPOCHS = 300
 _MAX_GROWTH, _MAX_AT_LAST = 0.5, 5  # MB: of an epoch, and of the last fifty.
 _MAX_SHARES = 0.15, 0.1
 _MAX_SHIPPED = 0.4
@@ -207,10 +206,15 @@ def _memory(content: dict[str, Any]) -> str:
     ]
     head = ["task", "side", "peak MB", "wandb-core, peak MB", "MB an epoch"]
     goal = ["to reach", ""]
+    [epochs] = {
+        figures["epochs"]
+        for sides in content["results"].values()
+        for figures in sides.values()
+    }
     return "\n\n".join(
         [
             _heading(content),
-            f"{content['images']} images of 64x64, {LONG_EPOCHS} epochs:",
+            f"{content['images']} images of 64x64, {epochs} epochs:",
             _table([*head, *goal, "MB, last 50 epochs", *goal], rows),
         ]
     )

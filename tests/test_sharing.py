@@ -222,12 +222,12 @@ def set_weights(model, seed):
         variable.assign(rng.integers(-3, 4, variable.shape) / 64)
 
 
-def part_of_fit(evaluator, part, size):
+def part_of_fit(evaluator, part, size, needs_properties):
     """Collects a part from the batches of a validation of `fit`."""
     source = evaluator.data.source
     x, y = source if isinstance(source, tuple) else (source.x, source.y)
     collected = evaluator._new_collector(
-        evaluator._properties.begin_pass(part.start),
+        evaluator._properties.begin_part(part.start) if needs_properties else None,
         is_refilled=True,
         read=evaluator.data.read,
         part=part,
@@ -256,7 +256,7 @@ def evaluate_parts(callback, count, epoch, fit_size=None):
         if fit_size is None:
             found = evaluator.collect_part(part, needs_properties)
         else:
-            found = part_of_fit(evaluator, part, fit_size)
+            found = part_of_fit(evaluator, part, fit_size, needs_properties)
         sent.append(parts.dump(found))
         seen.append(found.fingerprint.count)
     assert sum(seen) == scan.fingerprint.count
@@ -410,8 +410,8 @@ def in_processes(count, function):
         return list(pool.map(call, range(count)))
 
 
-def plan(why_not=None, same=("data", 3), weights=b"", needs_properties=False):
-    return sharing.Plan(why_not, same, weights, needs_properties)
+def plan(why_not=None, same=("data", 3), weights=b"", needs=False, of_fit=None):
+    return sharing.Plan(why_not, same, weights, needs, of_fit)
 
 
 @pytest.mark.parametrize(
@@ -434,12 +434,20 @@ def test_all_processes_know_why_a_pass_is_not_shared(plans, reason):
         assert reason in str(answer)
 
 
-def test_all_processes_know_the_plans_of_all():
-    plans = [plan(), plan(needs_properties=True)]
-    assert in_processes(2, lambda group: sharing.agree(group, plans[group.index])) == [
-        plans,
-        plans,
-    ]
+@pytest.mark.parametrize(
+    ("plans", "needs_properties", "have_parts"),
+    [
+        ([plan(), plan(needs=True)], True, False),
+        ([plan(of_fit=False), plan()], False, False),
+        ([plan(of_fit=False), plan(of_fit=True)], False, True),
+        ([plan(of_fit=False), plan(needs=True, of_fit=True)], True, False),
+        ([plan(of_fit=True), plan(needs=True, of_fit=True)], True, True),
+    ],
+)
+def test_all_processes_agree(plans, needs_properties, have_parts):
+    agreed = sharing.Agreement(needs_properties, have_parts)
+    answers = in_processes(2, lambda group: sharing.agree(group, plans[group.index]))
+    assert answers == [agreed, agreed]
 
 
 class Counts:

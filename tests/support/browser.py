@@ -63,6 +63,15 @@ class Browser:
             lambda driver: (driver.execute_script(is_there) or "").startswith(address)
         )
 
+    def reload(self) -> None:
+        """Reloads the page, after the timer by which it writes its state.
+
+        Timers of one length end in the order in which they begin, so this one ends
+        after that of the page, however long it takes.
+        """
+        self.driver.execute_async_script("setTimeout(arguments[0], 300)")
+        self.driver.refresh()
+
     def run(self, script: str, *arguments: Any) -> Any:
         """Runs a script and returns its result."""
         return self.driver.execute_script(script, *arguments)

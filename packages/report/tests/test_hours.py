@@ -284,8 +284,7 @@ def test_tiles_of_epochs_are_clicked_and_begin_at_the_present_one(opened):
     assert "epoch 0" in page.one("dialog h2").text
     assert page.texts("dialog .large dd") != loss
     # A reload shows it, too.
-    wait(page, lambda: address(page).get("then") == "0")
-    page.driver.refresh()
+    page.reload()
     assert page.texts("dialog .now b") == ["epoch 0"]
 
 
@@ -461,7 +460,7 @@ def test_a_reload_and_back_and_a_sent_link_show_the_same(opened, pages, chromium
     before = address(page)
     assert before.keys() >= {"at", "table", "wrong", "text", "view", "sort", "sample"}
     seen = page.texts(".rows tbody td"), page.one("dialog h2").text
-    page.driver.refresh()
+    page.reload()
     assert (page.texts(".rows tbody td"), page.one("dialog h2").text) == seen
     page.driver.back()
     wait(page, lambda: not page.run("return document.querySelector('dialog').open"))
@@ -470,7 +469,7 @@ def test_a_reload_and_back_and_a_sent_link_show_the_same(opened, pages, chromium
     page.choose("#compare [data-measure]", "loss")
     wait(page, lambda: "changes" in address(page))
     changes = page.texts("#compare .tabs, #compare .pair")
-    page.driver.refresh()
+    page.reload()
     assert page.texts("#compare .tabs, #compare .pair") == changes
     assert page.run("return document.querySelector('[data-side]').value") == "0 1"
     assert page.texts("#version-label") == ["epoch 1 (2 of 3)"]

@@ -4,7 +4,6 @@ import pytest
 
 pytest.importorskip("selenium")
 import wandb
-from selenium.webdriver.support.wait import WebDriverWait
 
 import browser as browsers
 import recorded_runs
@@ -64,9 +63,7 @@ def test_a_slice_opens_its_samples(run, tmp_path):
         assert page.texts("[role=tab][aria-selected=true]") == ["All samples"]
         assert page.texts(".count b") == ["20"]
         assert page.one('#weak [aria-pressed="true"]').text.startswith("brightness")
-        is_in_address = "return location.hash.includes('slice=')"
-        WebDriverWait(page.driver, 20).until(lambda _: page.run(is_in_address))
-        page.driver.refresh()
+        page.reload()
         assert page.texts(".count b") == ["20"]
         page.one(".filters .chip").click()
         assert page.texts(".count b") == ["60"]

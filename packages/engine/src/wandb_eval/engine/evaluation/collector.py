@@ -195,12 +195,14 @@ class Collector:
         batches: list[tuple[Batch, Any]] = []
         for raw, tensors in waiting:
             parts = [raw] if self._read is None else list(self._read(raw))
+            bounds = [self._bounds(part.size) for part in parts]
+            if not any(begin < end for begin, end in bounds):
+                continue
             decoded = self._decode(raw, tensors) if self._decode else tensors
             outputs = map_structure(to_numpy, self._task.select_output(decoded))
             start = 0
-            for part in parts:
+            for part, (begin, end) in zip(parts, bounds, strict=True):
                 stop = start + part.size
-                begin, end = self._bounds(part.size)
                 if begin < end:
                     cut = slice(start + begin, start + end)
                     is_whole = len(parts) == 1 and end - begin == part.size

@@ -102,6 +102,10 @@ class DataScan:
     shapes: list[tuple[Any, int]]
     sizes: list[int]
 
+    def identity(self) -> tuple[str | int, ...]:
+        """Returns values that are equal for equal data, batches and samples."""
+        return (self.fingerprint.hexdigest(), *self.samples.index, *self.sizes)
+
 
 @dataclass(frozen=True)
 class Part:

@@ -37,8 +37,6 @@ from wandb_eval.engine.nested import stack_or_list, to_numpy
 
 logger = logging.getLogger(__name__)
 
-_HAS_NO_OUTPUTS = "`test_step` of the model does not call `compute_metrics`"
-_IS_SPREAD = "its outputs are spread over the processes"
 _IS_RANDOM = (
     "The validation data was not the same in the second pass, like augmented data. "
     "`fit` got the same object, so the data is evaluated as `fit` saw it."
@@ -103,6 +101,7 @@ class Evaluator:
         self._of_fit: Collector | None = None
         self._unverified: tuple[Any, Any] | None = None
         self._must_verify = self._is_given = self._is_random = False
+        self._have_properties = False  # Of several processes.
         self._why_not: str | None = None
         self._why_alone: str | None = None
 
@@ -199,9 +198,13 @@ class Evaluator:
             return
         if self._fit_pass is None:
             self._fit_pass = fit_pass.FitPass(self._model)
-        part = None if group is None else self._part_of(group)
+        part, properties = None, self._properties.begin_pass()
+        if group is not None:
+            part, properties = self.data.part(group.index, group.count, self.scan), None
+            if not self._have_properties:
+                properties = self._properties.begin_part(part.start)
         collected = self._new_collector(
-            self._properties.begin_pass(0 if part is None else part.start),
+            properties,
             is_refilled=fit_pass.may_refill(),
             read=self.data.read,
             decode=self._fit_pass.decode,
@@ -230,9 +233,12 @@ class Evaluator:
         if self._of_fit is None or self._fit_pass is None:
             return
         if outputs is None:
-            self._give_up(_IS_SPREAD if raw is None else _HAS_NO_OUTPUTS)
+            self._why_not = "`test_step` of the model does not call `compute_metrics`"
+            self.drop()
             return
         try:
+            if self._of_fit.part is not None:
+                raw, outputs = fit_pass.of_this_process(raw, outputs)
             if self._must_verify and self._unverified is None:
                 decoded = self._fit_pass.decode(raw, outputs)
                 first = copy.deepcopy(raw) if fit_pass.may_refill() else raw
@@ -242,10 +248,6 @@ class Evaluator:
             logger.debug("The validation data of fit can't be read", exc_info=error)
             collected, self._of_fit = self._of_fit, None
             collected.close()
-
-    def _give_up(self, reason: str) -> None:
-        self._why_not = reason
-        self.drop()
 
     def _finished_of_fit(self) -> tuple[Collector | None, str | None]:
         """Returns the finished pass of `fit`; or `None` and the reason."""
@@ -296,24 +298,29 @@ class Evaluator:
         """
         self.predictor.begin()
         collected, reason = self._finished_of_fit()
-        known, self.reason = self.reason, reason
         group = self._group()
         if group is not None:
-            shared = self._collect_with_others(group, collected)
+            shared = self._collect_with_others(group, collected, reason)
             if shared is not None:
                 return self._evaluation(shared, epoch, is_of_all=True)
-            collected = None  # It has only a part of the data.
-        if collected is None:
+        if collected is None or collected.part is not None:
             collected = self._new_collector(
                 self._properties.begin_pass(), is_refilled=self.data.is_refilled
             )
             if collected.measures:
-                if reason != known:
-                    logger.info("The validation data is walked again: %s.", reason)
+                self._note(reason or self._why_alone)
                 self._walk_through(collected, self.data, self.data.num_batches)
             collected.finish()
+        else:
+            self._note(None)
         # All processes must predict equally, whatever order each of them sees.
         return self._evaluation(collected.found, epoch, is_of_all=is_alone())
+
+    def _note(self, reason: str | None) -> None:
+        """Notes the reason for a separate pass, and logs a new one."""
+        if reason not in (None, self.reason):
+            logger.info("The validation data is walked again: %s.", reason)
+        self.reason = reason
 
     def _evaluation(
         self, found: Collected, epoch: int, *, is_of_all: bool
@@ -339,9 +346,13 @@ class Evaluator:
                 problems.samples,
             )
         )
+        fixed = found.fixed
+        if not in_order:  # They are predicted again.
+            predicted = self.predict_samples(self.samples)
+            fixed = _evaluated(self._task, self.samples, predicted)
         return Evaluation(
             metrics=found.metrics,
-            fixed=found.fixed if in_order else self._evaluate_alone(),
+            fixed=fixed,
             hardest=hardest,
             suspects=suspects,
             scores=found.scores,
@@ -389,18 +400,15 @@ class Evaluator:
             return None
         return group_of(self._model, self._in_all_processes)
 
-    def _part_of(self, group: Group) -> Part:
-        return self.data.part(group.index, group.count, self.scan)
-
     def _collect_with_others(
-        self, group: Group, of_fit: Collector | None
+        self, group: Group, of_fit: Collector | None, reason: str | None
     ) -> Collected | None:
         """Collects a part of the data, and joins it with those of other processes.
 
         Args:
             group: The processes.
-            of_fit: The part in the validation of `fit`; `None` if it has to be
-                predicted.
+            of_fit: The part in the validation of `fit`; `None` if there is none.
+            reason: The reason why there is none.
 
         Returns:
             The results of all processes; `None` if each has to collect them alone.
@@ -409,39 +417,40 @@ class Evaluator:
         if not unused.measures:
             return None
         try:
-            plan = self._plan(group, unused, has_part=of_fit is not None)
-            plans = sharing.agree(group, plan)
-            needs_properties = any(plan.needs_properties for plan in plans)
-            have_parts = all(
-                plan.has_part and plan.needs_properties == needs_properties
-                for plan in plans
-            )
+            agreed = sharing.agree(group, self._plan(group, unused, of_fit))
+            part = self.data.part(group.index, group.count, self.scan)
 
             def own() -> Collected:
-                if of_fit is not None and have_parts:
+                if of_fit is not None and agreed.have_parts:
+                    self._note(None)
+                    if not agreed.needs_properties:
+                        of_fit.found.properties = None
                     return of_fit.found
-                self.reason = self.reason or "another process could not take its part"
+                self._note(reason or "another process could not take its part")
                 with self.predictor.alone():
-                    return self.collect_part(self._part_of(group), needs_properties)
+                    return self.collect_part(part, agreed.needs_properties)
 
-            return sharing.collect(group, sharing.Parts(self._task, self.samples), own)
-        except NotSharedError as reason:
-            self._why_alone = str(reason)
-            logger.info("Each process predicts all of the validation data: %s.", reason)
+            parts = sharing.Parts(self._task, self.samples)
+            shared = sharing.collect(group, parts, own)
+        except NotSharedError as error:
+            self._why_alone = str(error)
+            logger.info("Each process predicts all of the validation data: %s.", error)
             return None
+        self._have_properties = True
+        return shared
 
-    def _plan(self, group: Group, unused: Collector, *, has_part: bool) -> sharing.Plan:
+    def _plan(
+        self, group: Group, unused: Collector, of_fit: Collector | None
+    ) -> sharing.Plan:
         why_not = self.predictor.why_not_alone()
         if not isinstance(unused.found.metrics, MergeableMetrics | None):
             why_not = "the metrics of the task have no `merge`"
-        scan = self.scan
-        same = scan.fingerprint.hexdigest(), *scan.samples.index, *scan.sizes
         return sharing.Plan(
             why_not,
-            (*same, self._num_hardest),
+            (*self.scan.identity(), self._num_hardest),
             group.weights,
             self._properties.are_needed(),
-            has_part,
+            None if of_fit is None else of_fit.found.properties is not None,
         )
 
     def collect_part(self, part: Part, needs_properties: bool) -> Collected:
@@ -469,17 +478,18 @@ class Evaluator:
             raise NotSharedError("the data changes from pass to pass")
         return collected.found
 
-    def _evaluate_alone(self) -> EvaluatedSamples:
-        """Evaluates only the fixed samples."""
-        evaluated, samples = EvaluatedSamples(), self.samples
-        for part, outputs in self.predict_samples(samples):
-            batch = ScoredBatch.read(
-                self._task, stack_or_list(samples.y[part]), outputs
-            )
-            for i, at in enumerate(range(part.start, part.stop)):
-                index, x, y = samples.index[at], samples.x[at], samples.y[at]
-                evaluated.add(batch.sample(i, index, x, y))
-        return evaluated
+
+def _evaluated(
+    task: EvalTask, samples: Samples, predicted: Iterable[tuple[slice, Any]]
+) -> EvaluatedSamples:
+    """Evaluates samples, from slices of them and the outputs for these."""
+    evaluated = EvaluatedSamples()
+    for part, outputs in predicted:
+        batch = ScoredBatch.read(task, stack_or_list(samples.y[part]), outputs)
+        for i, at in enumerate(range(part.start, part.stop)):
+            index, x, y = samples.index[at], samples.x[at], samples.y[at]
+            evaluated.add(batch.sample(i, index, x, y))
+    return evaluated
 
 
 def _is_part(scan: DataScan, found: Collected, part: Part) -> bool:

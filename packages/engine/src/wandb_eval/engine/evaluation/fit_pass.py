@@ -29,10 +29,7 @@ from wandb_eval.engine.nested import to_numpy
 from wandb_eval.engine.threads import release_in_background
 
 Take = Callable[[Any, Any], None]
-"""Receives a batch of a step of `fit`, and the outputs of the model for it.
-
-Both are `None` if the outputs can't be taken.
-"""
+"""Receives a batch of a step of `fit`, and the outputs of the model for it."""
 
 
 class FitPass:
@@ -221,6 +218,45 @@ def decodes(model: Any) -> bool:
     )
 
 
+def of_this_process(raw: Any, outputs: Any) -> tuple[Any, Any]:
+    """Returns the samples of this process, of arrays that all processes of JAX share.
+
+    Args:
+        raw: A batch of a step of `fit`.
+        outputs: The outputs of the model for it.
+
+    Raises:
+        LookupError: If this process does not have the outputs for its samples.
+    """
+    leaves = [leaf for leaf in keras.tree.flatten(raw) if leaf is not None]
+    shape = leaves[0].shape
+    places = leaves[0].sharding.addressable_devices_indices_map(shape).values()
+    bounds = [place[0].indices(shape[0])[:2] for place in places]
+    rows = min(start for start, _ in bounds), max(stop for _, stop in bounds)
+    raw, outputs = keras.tree.map_structure(
+        lambda leaf: None if leaf is None else _own_rows(leaf, *rows), (raw, outputs)
+    )
+    return raw, outputs
+
+
+def _own_rows(array: Any, start: int, stop: int) -> Any:
+    shards = {
+        shard.index[0].indices(array.shape[0])[:2]: shard.data
+        for shard in array.addressable_shards
+        if shard.data.shape[1:] == array.shape[1:]
+    }
+    if (start, stop) in shards:
+        return shards[start, stop]
+    found, place = [], start
+    for (begin, end), rows in sorted(shards.items(), key=lambda shard: shard[0]):
+        if begin <= place < end:
+            found.append(to_numpy(rows)[place - begin : stop - begin])
+            place = end
+    if place < stop:
+        raise LookupError(f"Rows {place} to {stop} are in other processes.")
+    return np.concatenate(found)
+
+
 def _make_step_function(model: Any) -> Any:
     """Makes Keras' function for a `test_step` that also returns the outputs."""
     step = _with_outputs(model)
@@ -280,56 +316,8 @@ def _run_tensorflow(function: Any, take: Take, iterator: Any) -> Any:
 def _run_jax(function: Any, take: Take, state: Any, iterator: Any) -> Any:
     data = next(iterator)
     (logs, outputs), state = function(state, iter([data]))
-    take(*_of_this_process(data, outputs))
+    take(data, outputs)
     return logs, state
-
-
-def _of_this_process(data: Any, outputs: Any) -> tuple[Any, Any]:
-    """Returns the samples of this process, of a batch and outputs of all processes."""
-    leaves = keras.tree.flatten(data)
-    spread = [leaf for leaf in leaves if not _is_of_this_process(leaf)]
-    if not spread:
-        return data, outputs
-    try:
-        shape = spread[0].shape
-        places = spread[0].sharding.addressable_devices_indices_map(shape).values()
-        bounds = [place[0].indices(shape[0])[:2] for place in places]
-        rows = min(start for start, _ in bounds), max(stop for _, stop in bounds)
-        data, outputs = keras.tree.map_structure(
-            lambda leaf: _own_rows(leaf, *rows), (data, outputs)
-        )
-    except LookupError:
-        return None, None
-    return data, outputs
-
-
-def _is_of_this_process(array: Any) -> bool:
-    return bool(getattr(array, "is_fully_addressable", True))
-
-
-def _own_rows(array: Any, start: int, stop: int) -> Any:
-    """Returns rows of an array of all processes.
-
-    Raises:
-        LookupError: If this process does not have them all.
-    """
-    if _is_of_this_process(array):
-        raise LookupError
-    shards = {
-        shard.index[0].indices(array.shape[0])[:2]: shard.data
-        for shard in array.addressable_shards
-        if shard.index
-    }
-    if (start, stop) in shards:
-        return shards[start, stop]
-    found, place = [], start
-    for (begin, end), rows in sorted(shards.items(), key=lambda shard: shard[0]):
-        if begin <= place < end:
-            found.append(to_numpy(rows)[place - begin : stop - begin])
-            place = end
-    if place < stop:
-        raise LookupError
-    return np.concatenate(found)
 
 
 def _run_torch(function: Any, take: Take, batches: Any) -> Any:

@@ -216,13 +216,9 @@ class SampleProperties:
         self._of_user = self._given.columns(scan.fingerprint.count)
         self._scan = scan
 
-    def begin_pass(self, first: int = 0) -> PassProperties | None:
-        """Returns a new collection of samples; `None` if the properties are known.
-
-        Args:
-            first: The place of the first sample in the pass.
-        """
-        return self.begin_part(first) if self.are_needed() else None
+    def begin_pass(self) -> PassProperties | None:
+        """Returns a new collection; `None` if the properties are known."""
+        return self.begin_part(0) if self.are_needed() else None
 
     def are_needed(self) -> bool:
         """Whether the next pass has to collect the properties."""

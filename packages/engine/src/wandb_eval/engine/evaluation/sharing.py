@@ -28,17 +28,32 @@ class Plan:
         same: Values that must be the same in all processes, such as the data.
         weights: Bytes that must be the same in all processes, as the weights.
         needs_properties: Whether it needs the properties of the samples.
-        has_part: Whether it has collected its part in the validation of `fit`.
+        of_fit: Whether its part of the validation of `fit` has the properties of the
+            samples; `None` if it has no part of it.
     """
 
     why_not: str | None
     same: Hashable
     weights: bytes
     needs_properties: bool
-    has_part: bool = False
+    of_fit: bool | None = None
 
 
-def agree(group: Group, plan: Plan) -> list[Plan]:
+@dataclass(frozen=True)
+class Agreement:
+    """The agreement of all processes on a pass.
+
+    Attributes:
+        needs_properties: Whether a process needs the properties of the samples.
+        have_parts: Whether each process has its part of the validation of `fit`, with
+            the properties, if they are needed.
+    """
+
+    needs_properties: bool
+    have_parts: bool
+
+
+def agree(group: Group, plan: Plan) -> Agreement:
     """Exchanges the plans of all processes.
 
     Raises:
@@ -57,7 +72,12 @@ def agree(group: Group, plan: Plan) -> list[Plan]:
             "the processes have different weights, such as statistics of "
             "BatchNormalization"
         )
-    return plans
+    needs_properties = any(plan.needs_properties for plan in plans)
+    have_parts = all(
+        plan.of_fit is not None and (plan.of_fit or not needs_properties)
+        for plan in plans
+    )
+    return Agreement(needs_properties, have_parts)
 
 
 class Parts:
