@@ -229,6 +229,13 @@ def test_only_boxes_with_nothing_on_them_are_captioned_missed():
     )
     image = ImageMatch(truth, found, 0.5, 0.3)
     assert image.missed.tolist() == [False, True, True, True]
-    assert nothing_near(image).tolist() == [False, False, False, True]
     nothing = Detections(np.zeros((0, 4)), [], [])
-    assert nothing_near(ImageMatch(truth, nothing, 0.5, 0.3)).tolist() == [True] * 4
+    empty = ImageMatch(nothing, nothing, 0.5, 0.3)
+    unseen = ImageMatch(truth, nothing, 0.5, 0.3)
+    alone = nothing_near([unseen, empty, image])
+    assert [one.tolist() for one in alone] == [
+        [True] * 4,
+        [],
+        [False, False, False, True],
+    ]
+    assert nothing_near([]) == []

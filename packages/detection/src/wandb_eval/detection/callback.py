@@ -287,12 +287,13 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
     def prediction_rows(self, evaluated: EvaluatedSamples) -> list[list[Any]]:
         """The image with predictions, the scores, and the predicted classes."""
         rows = []
+        alone = nothing_near(evaluated.predictions)
         for i, image in enumerate(evaluated.predictions):
             index, shown, *_ = evaluated.rows[i]
             size = evaluated.y[i][_SIZES]
             there = ~is_lost(image.shown)
             kinds = [ERROR_TYPES[kind] for kind in image.kinds[there]]
-            missed = ["missed" if alone else "" for alone in nothing_near(image)]
+            missed = ["missed" if one else "" for one in alone[i].tolist()]
             boxes = {
                 "ground_truth": self._layer(index, image.truth, size, missed),
                 "predictions": self._layer(index, image.shown[there], size, kinds),

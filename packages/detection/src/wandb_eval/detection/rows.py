@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from wandb_eval.detection.boxes import is_lost
-from wandb_eval.detection.detections import Bools, Detections
+from wandb_eval.detection.detections import Bools, Detections, join
+from wandb_eval.detection.ious import overlaps, places_of
 from wandb_eval.detection.matching import (
     BACKGROUND_THRESHOLD,
     ERROR_TYPES,
@@ -77,14 +78,28 @@ def _predicted(
     return names, means
 
 
-def nothing_near(image: ImageMatch) -> Bools:
+def nothing_near(images: Sequence[ImageMatch]) -> list[Bools]:
     """Whether each true box is missed, and has no wrong prediction on it.
 
     The caption of a wrong prediction names the error, and a second caption would hide
     it.
+
+    Args:
+        images: The matches of each image.
+
+    Returns:
+        For each image, an array of shape `(true,)`.
     """
-    wrong = image.pairs[image.found == NO_MATCH]
-    return np.asarray(image.missed & ~(wrong > BACKGROUND_THRESHOLD).any(axis=0))
+    if not images:
+        return []
+    wrong = [image.shown[image.found == NO_MATCH] for image in images]
+    truth = [image.truth for image in images]
+    _, boxes, ious = overlaps(
+        join(wrong), places_of(wrong), join(truth), places_of(truth)
+    )
+    alone = np.concatenate([image.missed for image in images])
+    alone[boxes[ious > BACKGROUND_THRESHOLD]] = False
+    return np.split(alone, np.cumsum([len(boxes) for boxes in truth])[:-1])
 
 
 def table_cells(scores: Mapping[str, Sequence[Any]], place: int) -> list[Any]:
