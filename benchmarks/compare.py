@@ -1,7 +1,7 @@
 """Compares the time that training waits for our callbacks and for W&B's own class.
 
-    uv run benchmarks/compare.py                        # in under ten minutes
-    uv run benchmarks/compare.py --parts sweep memory   # some minutes more
+    uv run benchmarks/compare.py                        # ratios and metrics
+    uv run benchmarks/compare.py --parts sweep memory   # more images, more epochs
     uv run benchmarks/compare.py --parts scale          # COCO, ImageNet, Cityscapes
     uv run benchmarks/compare.py --parts fit            # additional time of an epoch
     uv run benchmarks/compare.py --parts slices         # the search for weak slices

@@ -38,7 +38,7 @@ fit(model)
 weak_slices = common.find_weak_slices(model)
 own = common.X, common.Y
 fit(common.new_model(), validation_data=own, name="joined")
-# `fit` validates the other process on other data.
+# In the other process, `fit` validates on other data.
 data = own if index == 0 else (255 - common.X, common.Y)
 fit(common.new_model(), validation_data=data, name="apart")
 common.report(model, sizes=sizes, histories=histories, weak_slices=weak_slices)

@@ -101,7 +101,7 @@ class Evaluator:
         self._of_fit: Collector | None = None
         self._unverified: tuple[Any, Any] | None = None
         self._must_verify = self._is_given = self._is_random = False
-        self._have_properties = False  # Of several processes.
+        self._have_properties = False  # All of several processes, of the samples.
         self._why_not: str | None = None
         self._why_alone: str | None = None
 
@@ -198,11 +198,12 @@ class Evaluator:
             return
         if self._fit_pass is None:
             self._fit_pass = fit_pass.FitPass(self._model)
-        part, properties = None, self._properties.begin_pass()
+        part = None
         if group is not None:
-            part, properties = self.data.part(group.index, group.count, self.scan), None
-            if not self._have_properties:
-                properties = self._properties.begin_part(part.start)
+            part = self.data.part(group.index, group.count, self.scan)
+        properties = self._properties.begin_pass() if part is None else None
+        if part is not None and not self._have_properties:
+            properties = self._properties.begin_part(part.start)
         collected = self._new_collector(
             properties,
             is_refilled=fit_pass.may_refill(),
@@ -467,10 +468,7 @@ class Evaluator:
         if needs_properties:
             properties = self._properties.begin_part(part.start)
         collected = self._new_collector(
-            properties,
-            is_refilled=self.data.is_refilled,
-            part=part,
-            start=part.start,
+            properties, is_refilled=self.data.is_refilled, part=part, start=part.start
         )
         self._walk_through(collected, self.data.batches_of(part), None)
         collected.finish()
