@@ -110,7 +110,8 @@ class Watch:
     Args:
         callback: The callback.
         model: The model that the callback predicts with.
-        collect: Whether to collect garbage after each epoch.
+        collect: Whether to collect garbage after each epoch, instead of waiting for
+            wandb-core's uploads.
 
     Attributes:
         callback: The callback.
@@ -157,6 +158,8 @@ class Watch:
                 self._epoch = {}
                 if self.collect:
                     gc.collect()
+                else:
+                    _wait_for_core()
                 self.resident.append(_resident())
             return result
 
@@ -260,11 +263,27 @@ def _last_growth(memory: list[float]) -> float:
     return float(np.median(memory[-5:]) - np.median(memory[-55:-50]))
 
 
-def _core_memory() -> float:
-    """The peak memory of wandb-core, in MB."""
+def _core() -> Path:
+    """The folder of wandb-core in `/proc`."""
     for children in Path("/proc/self/task").glob("*/children"):
         for pid in children.read_text().split():
-            status = Path(f"/proc/{pid}/status").read_text()
-            if status.startswith("Name:\twandb-core"):
-                return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+            folder = Path(f"/proc/{pid}")
+            if (folder / "comm").read_text() == "wandb-core\n":
+                return folder
     raise RuntimeError("wandb-core is not among the children of this process")
+
+
+def _core_memory() -> float:
+    """The peak memory of wandb-core, in MB."""
+    status = (_core() / "status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+def _wait_for_core() -> None:
+    """Waits until wandb-core has uploaded what it has, and rests."""
+    stat = _core() / "stat"
+    spent, before = 0, -1
+    while spent != before:
+        time.sleep(0.3)
+        # User and system time in ticks: two fields after the name, which has no space.
+        spent, before = sum(map(int, stat.read_text().split()[13:15])), spent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -112,6 +113,11 @@ class Detections:
             iscrowd=self.iscrowd[index],
             area=self.area[index],
         )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Detections:
+        """A copy of all arrays, faster than that of `copy.deepcopy`."""
+        copies = {name: copy.copy(part) for name, part in vars(self).items()}
+        return self._of(**copies)
 
     def known_scores(self) -> Floats:
         """The scores.

@@ -9,7 +9,7 @@ import numpy as np
 import wandb
 from numpy.typing import NDArray
 
-from wandb_eval.core import Folder, image_from_array
+from wandb_eval.core import Folder
 from wandb_eval.engine import (
     Batch,
     EvaluatedSamples,
@@ -218,21 +218,29 @@ class WandbImageToImageEvalCallback(WandbTaskEvalCallback):
         caption = f"Mean absolute error: 0 (dark) to {high:g} or more (bright)"
         cells = (
             self._shown(predictions, self.prediction_folder),
-            [image_from_array(image, caption) for image in maps],
+            self._encoded(maps, self.prediction_folder, caption),
             *evaluated.scores.values(),
         )
         parts = zip(evaluated.rows, *cells, strict=True)
         return [[*row[:3], *rest] for row, *rest in parts]
 
     def _shown(self, images: Sequence[NDArray[Any]], folder: Folder) -> list[Any]:
-        if not self.is_logging:
-            return [None] * len(images)
         is_map = self._is_color or self.value_range not in _GREY_RANGES
         shown = [
             range_to_image(image, *self.value_range, false_colors=is_map)
             for image in images
         ]
-        return list(encode_images(shown, folder, self._file_format))
+        return self._encoded(shown, folder)
+
+    def _encoded(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        folder: Folder,
+        caption: str | None = None,
+    ) -> list[Any]:
+        if not self.is_logging:
+            return [None] * len(images)
+        return encode_images(images, folder, self._file_format, caption=caption)
 
 
 class _OfCallback(ImageToImageMetrics):

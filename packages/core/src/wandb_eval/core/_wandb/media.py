@@ -44,7 +44,13 @@ class _LazyPixels:
 
 
 def write_image(
-    content: bytes, image_format: str, width: int, height: int, folder: Folder
+    content: bytes,
+    image_format: str,
+    width: int,
+    height: int,
+    folder: Folder,
+    *,
+    caption: str | None = None,
 ) -> wandb.Image:
     """Writes an encoded image as a `wandb.Image`, without decoding it.
 
@@ -55,10 +61,11 @@ def write_image(
         height: The height in pixels.
         folder: The folder to write to: `data_folder` or `prediction_folder` of a
             `WandbEvalCallback`.
+        caption: The caption below the image.
     """
     file = folder.store(content, "media/images", f".{image_format}")
     image = wandb.Image.__new__(wandb.Image)
-    Media.__init__(image)
+    Media.__init__(image, caption)
     image._grouping = image._classes = image._boxes = image._masks = None
     image._file_type = None
     image.format = image_format  # Staged files have no suffix.
@@ -93,18 +100,14 @@ def write_mask(
     file = folder.store(content, "media/images/mask", ".mask.png")
     mask = wandb.data_types.ImageMask.__new__(wandb.data_types.ImageMask)
     Media.__init__(mask)
-    mask._val = {"class_labels": class_labels}
-    mask._key = key
+    mask._val, mask._key = {"class_labels": class_labels}, key
     _set_file(mask, file, ".mask.png")
     return mask
 
 
 def _set_file(media: Media, file: StoredFile, extension: str | None) -> None:
-    media._path = file.path
-    media._is_tmp = False
-    media._extension = extension
-    media._sha256 = file.sha256
-    media._size = file.size
+    media._path, media._is_tmp, media._extension = file.path, False, extension
+    media._sha256, media._size = file.sha256, file.size
 
 
 def with_layers(
@@ -146,8 +149,7 @@ def _box_layer(
         return layer
     boxes = wandb.data_types.BoundingBoxes2D.__new__(wandb.data_types.BoundingBoxes2D)
     Media.__init__(boxes)
-    boxes._val = layer["box_data"]
-    boxes._key = key
+    boxes._val, boxes._key = layer["box_data"], key
     boxes._class_labels = layer["class_labels"]
     return boxes
 

@@ -74,14 +74,9 @@ class ScoredBatch:
             x: The inputs of the sample.
             y: The targets of the sample.
         """
-        return KeptSample(
-            place,
-            x,
-            y,
-            copy.deepcopy(select(self.truth, i)),
-            copy.deepcopy(select(self.predictions, i)),
-            {} if self.scores is None else self.scores.row(i),
-        )
+        scores = {} if self.scores is None else self.scores.row(i)
+        read = select(self.truth, i), select(self.predictions, i)
+        return KeptSample(place, x, y, *copy.deepcopy(read), scores)
 
 
 class Collector:
@@ -260,8 +255,10 @@ class Collector:
             if fixed is None and not missing:
                 continue
             x, of_fixed = inputs(i), self._samples.x
-            missing[:] = [at for at in missing if not same_content(x, of_fixed[at])]
-            if fixed is not None and same_content(x, of_fixed[fixed]):
+            at = {*missing} if fixed is None else {*missing, fixed}
+            same = {place for place in at if same_content(x, of_fixed[place])}
+            missing[:] = [place for place in missing if place not in same]
+            if fixed in same:
                 held[i] = of_fixed[fixed]
                 found.fixed.add(keep(i))
         if found.properties is not None:

@@ -257,6 +257,8 @@ def encode_images(
     folder: Folder,
     image_format: str = "png",
     done: Callable[[], None] = lambda: None,
+    *,
+    caption: str | None = None,
 ) -> list[wandb.Image]:
     """Encodes images in a pool of threads, and writes the files.
 
@@ -265,6 +267,7 @@ def encode_images(
         folder: The folder to write to: `data_folder` or `prediction_folder`.
         image_format: `"png"` or `"jpg"`.
         done: A function that is called after each image.
+        caption: The caption below each image.
 
     Returns:
         The images, in the order of `images`.
@@ -273,7 +276,8 @@ def encode_images(
     def encoded(image: Image) -> wandb.Image:
         content = encode(image, image_format)
         height, width = image.shape[:2]
-        return write_image(content, image_format, width, height, folder)
+        place = width, height, folder
+        return write_image(content, image_format, *place, caption=caption)
 
     return map_in_threads(encoded, images, done)
 
