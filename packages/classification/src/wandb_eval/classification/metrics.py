@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -192,14 +193,20 @@ class ClassificationMetrics:
         predictions = np.concatenate(self._predictions)
         results["accuracy"] = self._hits / len(labels)
         results["log_loss"] = float(np.concatenate(self._losses).mean())
-        results["macro_f1"] = self._macro_f1(labels, predictions)
+        classes = np.arange(len(self.class_names))
+        of_classes = metrics.precision_recall_fscore_support(
+            labels, predictions, labels=classes, zero_division=0
+        )
+        if not self.multi_label:  # Only the classes that occur.
+            classes = np.intersect1d(classes, np.union1d(labels, predictions))
+        results["macro_f1"] = float(of_classes[2][classes].mean())
         results["brier"] = float(np.concatenate(self._briers).mean())
         results["ece"] = self._calibration.error()
         if self._counts_top_k:
             results[f"top_{self.top_k}_accuracy"] = self._top_k_hits / len(labels)
         drawn, best = self._charts(labels)
         results |= drawn
-        results["per_class"] = self._per_class(labels, predictions, best)
+        results["per_class"] = self._per_class(of_classes, best)
         return results
 
     def _charts(
@@ -274,26 +281,12 @@ class ClassificationMetrics:
             )
         return self._confusion
 
-    def _macro_f1(self, labels: Labels, predictions: Labels) -> float:
-        """The mean F1 of the classes that occur in labels or predictions."""
-        found = None
-        if self.left_out and not self.multi_label:
-            found = np.union1d(labels, predictions[predictions != _OF_NO_CLASS])
-        f1 = metrics.f1_score(
-            labels, predictions, labels=found, average="macro", zero_division=0
-        )
-        return float(f1)
-
     def _per_class(
         self,
-        labels: Labels,
-        predictions: Labels,
+        columns: Sequence[NDArray[Any]],
         best: dict[str, tuple[float, float]],
     ) -> wandb.Table:
         """Precision, recall, F1, support and, if there is one, the best threshold."""
-        columns = metrics.precision_recall_fscore_support(
-            labels, predictions, labels=range(len(self.class_names)), zero_division=0
-        )
         rows: list[list[Any]] = [
             [name, float(precision), float(recall), float(f1), int(support)]
             for name, precision, recall, f1, support in zip(

@@ -252,7 +252,7 @@ def _scores_table(
     evaluation: Evaluation, properties: Mapping[str, NDArray[Any]]
 ) -> wandb.Table:
     """Makes the table of the scores of all samples, with their learning, if known."""
-    checksums = evaluation.fingerprint.samples.tolist()
+    content = evaluation.fingerprint.samples.astype(">u8").tobytes().hex()
     columns: dict[str, Sequence[Any]] = {
         "idx": list(range(evaluation.num_samples)),
         **evaluation.scores,
@@ -260,7 +260,7 @@ def _scores_table(
     if evaluation.learning is not None:
         columns |= evaluation.learning.columns()
     columns |= score_columns(properties, {**columns, "content": None})
-    columns |= {"content": [f"{checksum:016x}" for checksum in checksums]}
+    columns |= {"content": [content[i : i + 16] for i in range(0, len(content), 16)]}
     table = wandb.Table(columns=list(columns), allow_mixed_types=True)
     add_rows(table, list(map(list, zip(*columns.values(), strict=True))))
     return table

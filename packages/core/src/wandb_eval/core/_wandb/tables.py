@@ -135,15 +135,15 @@ def table_json(table: wandb.Table, artifact: wandb.Artifact) -> dict[str, Any]:
 
 def is_plain(cells: Sequence[Any]) -> bool:
     """Whether all cells are plain values of JSON, such as numbers and strings."""
-    numbers = [cell for cell in cells if type(cell) is float]
-    # A sum is quick, and finite only if all numbers are.
-    finite = math.isfinite(sum(numbers)) or all(map(math.isfinite, numbers))
-    return finite and _PLAIN.issuperset(map(type, cells))
+    kinds = set(map(type, cells))
+    if kinds == {float}:
+        # A sum is quick, and finite only if all numbers are.
+        return math.isfinite(sum(cells)) or all(map(math.isfinite, cells))
+    numbers = [cell for cell in cells if type(cell) is float] if float in kinds else []
+    return kinds <= _PLAIN and (not numbers or is_plain(numbers))
 
 
 def _is_json(cell: Any) -> bool:
     if type(cell) is list:
         return is_plain(cell) or all(map(_is_json, cell))
-    if type(cell) is float:
-        return math.isfinite(cell)  # wandb writes null for NaN.
-    return type(cell) in _PLAIN
+    return is_plain([cell])  # wandb writes null for NaN.
