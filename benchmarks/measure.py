@@ -78,8 +78,7 @@ def measure(
     server = Loopback(url)
     server.reset()
     long = epochs >= 10
-    if long:
-        gc.freeze()  # Garbage collection skips the objects that exist already.
+    gc.freeze()  # Garbage collection skips the objects that exist already.
     home = tempfile.mkdtemp()  # `compare.run` deletes it, when all is measured.
     os.environ.update(wandb_environment(url, Path(home)))
     start = _cpu_seconds()

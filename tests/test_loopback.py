@@ -387,36 +387,9 @@ def test_the_environment_is_isolated(server: Loopback, tmp_path: Path) -> None:
 def test_wandbs_own_evaluation_callback_works(server: Loopback) -> None:
     pytest.importorskip("tensorflow")
     import keras
-    import tensorflow as tf
     from wandb.integration.keras import WandbEvalCallback
 
-    class WandbClfEvalCallback(WandbEvalCallback):
-        def __init__(self, validation_data, data_table_columns, pred_table_columns):
-            super().__init__(data_table_columns, pred_table_columns)
-
-            self.x = validation_data[0]
-            self.y = validation_data[1]
-
-        def add_ground_truth(self, logs=None):
-            for idx, (image, label) in enumerate(zip(self.x, self.y, strict=True)):
-                self.data_table.add_data(idx, wandb.Image(image), label)
-
-        def add_model_predictions(self, epoch, logs=None):
-            preds = self.model.predict(self.x, verbose=0)
-            preds = tf.argmax(preds, axis=-1)
-
-            data_table_ref = self.data_table_ref
-            table_idxs = data_table_ref.get_index()
-
-            for idx in table_idxs:
-                pred = preds[idx]
-                self.pred_table.add_data(
-                    epoch,
-                    data_table_ref.data[idx][0],
-                    data_table_ref.data[idx][1],
-                    data_table_ref.data[idx][2],
-                    pred,
-                )
+    from documented_example import ENGLISH_CLASS, run_example
 
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (6, 8, 8, 1), np.uint8)
@@ -425,12 +398,7 @@ def test_wandbs_own_evaluation_callback_works(server: Loopback) -> None:
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile("sgd", loss)
     with wandb.init() as run:
-        callback = WandbClfEvalCallback(
-            validation_data=(x, y),
-            data_table_columns=["idx", "image", "label"],
-            pred_table_columns=["epoch", "idx", "image", "label", "pred"],
-        )
-        model.fit(x, y, epochs=2, verbose=0, callbacks=[callback])
+        run_example(WandbEvalCallback, ENGLISH_CLASS, model, x, y)
     assert len(server.uploads("val")) == 7
     assert [version.collection for version in server.used_by(run.id)] == ["val"]
     versions = server.versions(f"run_{run.id}_pred")

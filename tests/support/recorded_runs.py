@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import wandb
 
+from documented_example import documented_class
 from wandb_eval.classification import WandbClassificationEvalCallback
 from wandb_eval.core import WandbEvalCallback
 from wandb_eval.core.offline_log import wait_for_exit
@@ -82,46 +83,13 @@ def segment(mode: Any = "offline") -> Path:
     return finished(run)
 
 
-class WandbClfEvalCallback(WandbEvalCallback):
-    """The example of W&B's documentation."""
-
-    def __init__(self, validation_data, data_table_columns, pred_table_columns):
-        super().__init__(data_table_columns, pred_table_columns)
-
-        self.x = validation_data[0]
-        self.y = validation_data[1]
-
-    def add_ground_truth(self):
-        """Adds the images and their labels."""
-        for idx, (image, label) in enumerate(zip(self.x, self.y, strict=True)):
-            self.data_table.add_data(idx, wandb.Image(image), label)
-
-    def add_model_predictions(self, epoch):
-        """Adds the prediction for each of them."""
-        preds = self.model.predict(self.x, verbose=0)
-        preds = np.argmax(preds, axis=-1)
-
-        data_table_ref = self.data_table_ref
-        table_idxs = data_table_ref.get_index()
-
-        for idx in table_idxs:
-            pred = preds[idx]
-            self.pred_table.add_data(
-                epoch,
-                data_table_ref.data[idx][0],
-                data_table_ref.data[idx][1],
-                data_table_ref.data[idx][2],
-                pred,
-            )
-
-
 def from_the_documentation() -> Path:
     """A run with W&B's own example."""
     x = _rng.integers(0, 256, (6, 8, 8, 3)).astype("uint8")
     y = np.arange(6) % 3
     with wandb.init(mode="offline", name="example") as run:
         layers = [keras.layers.Flatten(), keras.layers.Dense(3, activation="softmax")]
-        callback = WandbClfEvalCallback(
+        callback = documented_class(WandbEvalCallback)(
             validation_data=(x, y),
             data_table_columns=["idx", "image", "label"],
             pred_table_columns=["epoch", "idx", "image", "label", "pred"],

@@ -9,87 +9,24 @@ import PIL.Image
 import pytest
 import wandb
 
+import documented_example
+from documented_example import ENGLISH_CLASS, KOREAN_CLASS
 from wandb_eval.core import WandbEvalCallback
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
-KOREAN_EXAMPLE = """
-class WandbClfEvalCallback(WandbEvalCallback):
-    def __init__(self, validation_data, data_table_columns, pred_table_columns):
-        super().__init__(data_table_columns, pred_table_columns)
-
-        self.x = validation_data[0]
-        self.y = validation_data[1]
-
-    def add_ground_truth(self):
-        for idx, (image, label) in enumerate(zip(self.x, self.y)):
-            self.data_table.add_data(idx, wandb.Image(image), label)
-
-    def add_model_predictions(self, epoch):
-        preds = self.model.predict(self.x, verbose=0)
-        preds = tf.argmax(preds, axis=-1)
-
-        data_table_ref = self.data_table_ref
-        table_idxs = data_table_ref.get_index()
-
-        for idx in table_idxs:
-            pred = preds[idx]
-            self.pred_table.add_data(
-                epoch,
-                data_table_ref.data[idx][0],
-                data_table_ref.data[idx][1],
-                data_table_ref.data[idx][2],
-                pred,
-            )
-
-
-model.fit(
-    x,
-    y,
-    epochs=2,
-    validation_data=(x, y),
-    callbacks=[
-        WandbClfEvalCallback(
-            validation_data=(x, y),
-            data_table_columns=["idx", "image", "label"],
-            pred_table_columns=["epoch", "idx", "image", "label", "pred"],
-        )
-    ],
-)
-"""
-
-ENGLISH_EXAMPLE = KOREAN_EXAMPLE.replace(
-    "def add_ground_truth(self):", "def add_ground_truth(self, logs=None):"
-).replace(
-    "def add_model_predictions(self, epoch):",
-    "def add_model_predictions(self, epoch, logs=None):",
-)
-
 EXAMPLES = pytest.mark.parametrize(
-    "example", [KOREAN_EXAMPLE, ENGLISH_EXAMPLE], ids=["korean", "english"]
+    "example", [KOREAN_CLASS, ENGLISH_CLASS], ids=["korean", "english"]
 )
 
 
-class _ArgmaxOnly:
-    """`tf`, as far as the example uses it, on the backend that is there."""
-
-    argmax = staticmethod(keras.ops.argmax)
-
-
-def run_example(example):
+def run_example(text):
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (12, 8, 8, 3)).astype("float32")
     y = np.arange(12) % 3
     model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(3)])
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    names = {"wandb": wandb, "WandbEvalCallback": WandbEvalCallback}
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        names["tf"] = tf
-    else:
-        names["tf"] = _ArgmaxOnly
-    exec(example, names | {"model": model, "x": x, "y": y})
+    documented_example.run_example(WandbEvalCallback, text, model, x, y)
     return x, y
 
 

@@ -49,6 +49,13 @@ def offline_run(home: Path) -> Iterator[Any]:
         yield run
 
 
+@pytest.fixture(scope="module")
+def offline_run_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """An offline run for all tests of a module."""
+    with offline_run(tmp_path_factory.mktemp("wandb")) as run:
+        yield run
+
+
 @contextlib.contextmanager
 def offline_environment(home: Path) -> Iterator[None]:
     """wandb set up for offline runs below `home`, for the fixture of a whole module."""
