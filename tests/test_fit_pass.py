@@ -478,12 +478,39 @@ def test_the_direction_is_that_of_the_compiled_metric():
         train(Evaluation(monitor="val_other"), model)
 
 
+@pytest.mark.any_backend
+def test_a_lower_cost_is_better():
+    evaluation = Evaluation(monitor="eval/errors/missed_AP_cost")
+    evaluation._monitor.set_model(classifier())
+    assert evaluation._monitor.sign == -1
+
+
 class Own(keras.metrics.MeanMetricWrapper):
     _direction = "down"
 
     def __init__(self, **options):
         super().__init__(keras.losses.sparse_categorical_crossentropy, **options)
         self._direction = "down"
+
+
+class Interrupts(keras.callbacks.Callback):
+    """Ends the first training within a validation."""
+
+    def on_test_batch_end(self, batch, logs=None):
+        if batch == 1:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_validation_that_is_interrupted_leaves_the_model_as_it_was(again):
+    evaluation, model = Evaluation(), classifier()
+    with pytest.raises(KeyboardInterrupt):
+        train(evaluation, model, callbacks=[Interrupts()])
+    evaluation = evaluation if again else Evaluation()
+    _, history = train(evaluation, model)
+    assert not hasattr(model.test_function, "in_place_of")
+    expected = model.evaluate(X, Y, verbose=0, return_dict=True)["accuracy"]
+    assert history["eval/accuracy"][-1] == pytest.approx(expected)
 
 
 # --- When, and without fit ------------------------------------------------------------

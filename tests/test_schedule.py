@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from recorded_classifier import Evaluation, N, X, fit, labels
+from recorded_classifier import Evaluation, N, X, classifier, fit, labels
 from wandb_eval.core._wandb.files import WriteError
 from wandb_eval.core.run_log import RunLog
 
@@ -289,3 +289,15 @@ def test_a_monitor_that_is_not_measured_is_said_and_no_version_is_best(warned):
     [warning] = warned
     assert "'val_loss', which is not among" in warning
     assert "eval/accuracy" in warning
+
+
+def test_a_monitor_of_several_numbers_is_said_and_ends_nothing(warned):
+    model = classifier(loss="categorical_crossentropy")
+    model.compile("sgd", "categorical_crossentropy", metrics=[keras.metrics.F1Score()])
+    evaluation = Evaluation((X, labels()), num_samples=2, monitor="val_f1_score")
+    targets = np.eye(3)[labels()]
+    options = {"epochs": 2, "validation_data": (X, targets)}
+    fit(evaluation, model=model, y=targets, **options)
+    assert evaluation.epochs == [0, 1]
+    assert not any("best" in names["aliases"] for _, names in evaluation.versions)
+    assert any("'val_f1_score' is array" in text for text in warned)

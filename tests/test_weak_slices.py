@@ -8,6 +8,7 @@ import pytest
 import wandb
 
 from wandb_eval.classification import WandbClassificationEvalCallback
+from wandb_eval.core import WriteError
 from wandb_eval.detection import WandbDetectionEvalCallback
 from wandb_eval.engine import SampleScores, WandbTaskEvalCallback
 from wandb_eval.report.offline import read_offline_run
@@ -422,6 +423,35 @@ def test_problems_of_the_data(loopback, said):
     assert rows[2]["image_2"] is None
     [line] = [line for line in said if "data_problems" in line]
     assert "2 have equal content but different targets, 2 occur more than once" in line
+
+
+def test_problems_that_could_not_be_logged_are_in_the_next_version(loopback, said):
+    class Fails(WandbClassificationEvalCallback):
+        fails = "compute"
+
+        def new_metrics(self):
+            metrics = super().new_metrics()
+            if self.fails == "compute":
+                self.fails, metrics.compute = "version", None
+            return metrics
+
+        def log_pred_table(self, *args, **options):
+            if self.fails == "version":
+                self.fails = None
+                raise WriteError("no space")
+            super().log_pred_table(*args, **options)
+
+    x, y = SMALL_X.copy(), np.arange(12) % 5
+    x[7] = x[2]
+    with wandb.init() as run:
+        callback, classifier = Fails((x, y)), model("classes")
+        for _ in range(4):
+            callback.evaluate(classifier)
+    first, second = loopback.versions(f"run_{run.id}_pred")
+    [row] = loopback.rows(first, "data_problems")
+    assert row["index"] == [2, 7]
+    assert "data_problems.table.json" not in second.manifest
+    assert len([line for line in said if "data_problems" in line]) == 1
 
 
 def test_boxes_in_another_order_are_the_same_targets(loopback):

@@ -64,6 +64,29 @@ def test_decoding_and_more_columns(loopback):
     assert [row[6] for row in evaluation.pred_table.data] == [1, 1]
 
 
+@pytest.mark.parametrize("in_fit", [False, True])
+def test_outputs_in_a_list(loopback, in_fit):
+    """Keras keeps the list that a functional model is made with."""
+    count = 20  # More than a batch.
+    x = np.zeros((count, 16, 16, 3), np.uint8)
+    y = {"boxes": np.tile([0.0, 0.0, 8.0, 8.0], (count, 1, 1))}
+    y["labels"] = np.zeros((count, 1), int)
+    inputs = keras.Input((16, 16, 3))
+    model = keras.Model(inputs, list(Raw()(inputs)))
+    model.compile("sgd", loss=["mse", "mse"])
+    targets = [np.zeros((count, 1, 4)), np.zeros((count, 1, 2))]
+    data = {"validation_data": (x, targets)} if in_fit else {}
+    with wandb.init(mode="offline"):
+        evaluation = WandbDetectionEvalCallback(
+            (x, y),
+            ["cat", "dog"],
+            decode_fn=code("def decode")["decode"],
+            on_error="raise",
+        )
+        model.fit(x, targets, epochs=2, verbose=0, callbacks=[evaluation], **data)
+    assert evaluation.history["eval/recall"] == [1.0, 1.0]
+
+
 def parameters(callback_class):
     """The arguments that only this callback has; the engine has those of all tasks."""
     import inspect

@@ -260,6 +260,18 @@ def test_numbers_that_can_not_be_computed_do_not_end_the_training(loopback):
         fit(Breaks(on_error="raise"))
 
 
+def test_metrics_that_can_not_be_made_do_not_end_a_validation_of_fit(loopback):
+    class Breaks(Evaluation):
+        def new_metrics(self):
+            return Measured({"epochs": float(self.evaluation.num_samples)})
+
+    with wandb.init() as run:
+        fit(Breaks(on_error="warn"), epochs=2, validation_data=(X, Y))
+        assert run.summary["eval/missing_versions"] == [0, 1]
+    with wandb.init(), pytest.raises(AttributeError, match="num_samples"):
+        fit(Breaks(on_error="raise"), validation_data=(X, Y))
+
+
 def test_work_that_takes_a_while_shows_progress(loopback, monkeypatch, capsys):
     monkeypatch.setattr(progress, "_SECONDS_IN_SILENCE", -1.0)
 

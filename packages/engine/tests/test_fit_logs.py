@@ -112,6 +112,7 @@ def test_what_is_in_the_logs(run, warned, make, options, expected):
     assert set(callback.history) == ALL | {"eval/epoch"}
     assert set(run.summary.keys()) >= ALL
     assert set(callback.evaluate(callback.model)) == ALL
+    assert callback.history["eval/epoch"] == [0, 1]
     assert warned == []
 
 

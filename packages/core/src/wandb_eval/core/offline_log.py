@@ -131,8 +131,8 @@ def wait_for_exit(run: Any, timeout: float = 10.0, idle: float = 3.0) -> bool:
             finished `wandb.Run` is waited for until `timeout`.
 
     Returns:
-        Whether the `exit` record is there. A run of this process that still runs has
-        none, and is not waited for.
+        Whether the `exit` record is there. For a run of this process that is not
+        finished, it is `False` at once.
 
     Raises:
         FileNotFoundError: If the folder does not have the log of one run.

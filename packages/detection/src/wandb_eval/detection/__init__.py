@@ -9,7 +9,7 @@ from wandb_eval.detection.matching import ERROR_TYPES, ImageMatch
 from wandb_eval.detection.metrics import DetectionMetrics, count_image
 
 ImageCounts = ImageMatch
-"""The name of `WandbDetectionEvalCallback` in version 0.1.0."""
+"""The name of `ImageMatch` in version 0.1.0."""
 
 __all__ = [
     "ERROR_TYPES",

@@ -54,7 +54,8 @@ class DetectionMetrics:
 
     Undefined numbers are left out: figures of COCO without true boxes, such as
     `AP_large` without large objects; `recall` without true boxes; `mean_iou` without
-    matches. With true boxes and without predictions, all numbers are 0.
+    matches. With true boxes and without predictions, all numbers are 0, except
+    `errors/missed`, the number of boxes, and `errors/missed_AP_cost`, which is 1.
 
     It keeps boxes, labels and scores, but only the predictions that COCO counts.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
@@ -53,9 +54,12 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
     `eval/best_<number>` and `eval/best_epoch`.
 
     Properties of all samples, such as the brightness of images, are columns of `scores`
-    in the best and the last version. When training ends, and in `evaluate`, slices of
-    samples are searched on which the model does provably worse: they are in the table
-    `weak_slices`, in `weak_slices` of the callback, and the strongest is in the log.
+    in the best and the last version. When training ends, and in `evaluate`, the
+    callback searches for slices of samples on which the model does provably worse. The
+    table `weak_slices` and the property `weak_slices` have them, and the log has the
+    strongest one. If a callback behind this one, such as `EarlyStopping`, stops the
+    training, the last version has neither the properties nor the slices, because it was
+    logged before; the history has the slices.
     The first version has the table `data_problems`, if there are samples of equal
     content, or blank ones.
 
@@ -219,7 +223,7 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
             self.uses_model_preprocessing,
         )
         properties = SampleProperties(
-            self, self._renderer.image, self._slice_by, self._is_logging_now
+            self, self._renderer.image, self._slice_by, lambda: self.is_logging
         )
         self._weak_slices = WeakSlices(self, self, properties)
         self._evaluator = Evaluator(
@@ -245,7 +249,7 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         )
         self.history: dict[str, list[float]] = {}
         self._computes = True
-        self._num_calls = 0
+        self._next_epoch = 0  # Of a call of `evaluate`.
         self._numbers: dict[str, float] = {}
 
     # --- Hooks --------------------------------------------------------------------
@@ -267,7 +271,7 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         _check_has_model(self, self._model)
         self._schedule.begin(self.params)
         self._log.begin_training()
-        self.history, self._num_calls = {}, 0
+        self.history, self._next_epoch = {}, 0
         self._monitor.set_model(self.model)
         self.bind_run()
         prefix = f"{self.prefix}/"
@@ -297,7 +301,9 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
     def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
         """Joins the validation of `fit`, if this epoch is to be evaluated."""
         if self._schedule.is_in_fit and self._computes and self._is_due():
-            self._evaluator.begin_validation()
+            # What fails here fails again in a pass of its own, which reports it.
+            with contextlib.suppress(Exception):
+                self._evaluator.begin_validation()
 
     def on_test_end(self, logs: dict[str, float] | None = None) -> None:
         """Leaves the validation of `fit`."""
@@ -367,13 +373,12 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         """
         return list(self._weak_slices.found)
 
-    def _is_logging_now(self) -> bool:
-        return self.is_logging
-
     def evaluate(
         self, model: keras.Model, logs: dict[str, float] | None = None
     ) -> dict[str, float]:
         """Evaluates a trained model, without `fit`, and logs a version.
+
+        The epoch is the one after the last epoch of this callback with this model.
 
         Args:
             model: The model.
@@ -389,14 +394,14 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         if not self._computes:  # The caller asks for the numbers.
             self._computes = True
             self._check_model()
-        numbers = self._evaluate_epoch(self._num_calls, dict(logs or {}))
-        self._num_calls += 1
+        numbers = self._evaluate_epoch(self._next_epoch, dict(logs or {}))
         self._weak_slices.say_strongest()
         super().on_train_end(logs)
         return numbers
 
     def _evaluate_epoch(self, epoch: int, logs: dict[str, Any]) -> dict[str, float]:
         """Evaluates the model at the end of an epoch, and keeps the numbers."""
+        self._next_epoch = epoch + 1
         numbers = self._evaluate(Moment(epoch), logs)
         if numbers:
             add_epoch(self.history, {f"{self.prefix}/epoch": epoch, **numbers})
@@ -423,6 +428,7 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         with self.run_log.version(Exception) as version:
             with self._fit_callbacks.validation_weights():
                 evaluation = self._evaluator.evaluate(moment.epoch)
+            self._log.keep_problems(evaluation.problems)
             results = self._log.with_prefix(_measured(evaluation))
             self._numbers = {k: v for k, v in results.items() if is_number(v)}
         if version.error is None and self.is_logging:

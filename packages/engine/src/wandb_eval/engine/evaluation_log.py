@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from wandb_eval.core import WandbEvalCallback, add_rows
 from wandb_eval.core.arguments import is_number
 from wandb_eval.engine.best import BestVersion
-from wandb_eval.engine.evaluation.result import Evaluation
+from wandb_eval.engine.evaluation.result import Evaluation, FoundProblems
 from wandb_eval.engine.evaluation.samples import EvaluatedSamples
 from wandb_eval.engine.evaluation.task import EvalTask
 from wandb_eval.engine.monitor import Monitor
@@ -65,6 +65,7 @@ class EvaluationLog:
         self._weak_slices = weak_slices
         self._best = BestVersion(None, callback.prefix, monitor)
         self._is_summarized = False
+        self._problems = FoundProblems()
 
     def begin_run(self) -> None:
         """Begins to log to the run of the callback."""
@@ -77,6 +78,7 @@ class EvaluationLog:
     def begin_training(self) -> None:
         """Forgets the evaluations of an earlier training."""
         self.evaluation, self._is_summarized = None, False
+        self._problems = FoundProblems()
         self._weak_slices.begin_training()
 
     def log(
@@ -123,8 +125,17 @@ class EvaluationLog:
         self.evaluation = evaluation
         if version.error is not None:
             self._sample_rows.forget()  # Their files may be deleted.
-        elif is_best:
+            self._weak_slices.forget()
+            return
+        self._problems = FoundProblems()
+        self._is_summarized = self._is_summarized or (is_last and moment.batch is None)
+        if is_best:
             self._best.write_summary()
+
+    def keep_problems(self, found: FoundProblems) -> None:
+        """Keeps problems of the data, which are found once, for the next version."""
+        if found.problems:
+            self._problems = found
 
     def _log_version(
         self,
@@ -185,7 +196,6 @@ class EvaluationLog:
             run_log.log_values(self.with_prefix(values), run_log.epoch)
 
     def _summary(self, evaluation: Evaluation) -> dict[str, Any]:
-        self._is_summarized = True
         suspects = self._known_rows(evaluation.suspects)
         return self._task.summarize(dataclasses.replace(evaluation, suspects=suspects))
 
@@ -213,8 +223,8 @@ class EvaluationLog:
         self._sample_rows.know(fixed.index, rows)
         hardest = self._known_rows(evaluation.hardest)
         broken = self._known_rows(evaluation.broken)
-        shown = self._known_rows(evaluation.problems.samples)
-        problems = dataclasses.replace(evaluation.problems, samples=shown)
+        shown = self._known_rows(self._problems.samples)
+        problems = dataclasses.replace(self._problems, samples=shown)
         return dataclasses.replace(
             evaluation, fixed=fixed, hardest=hardest, broken=broken, problems=problems
         )

@@ -12,7 +12,7 @@ import wandb
 Mode = Literal["auto", "min", "max"]
 
 _LOWER_IS_BETTER = re.compile(
-    r"loss|error|entropy|brier|(?<![a-z])(ae|mae|mape|mse|msle|rmse|ece)(?![a-z])"
+    r"loss|error|entropy|brier|cost|(?<![a-z])(ae|mae|mape|mse|msle|rmse|ece)(?![a-z])"
 )
 _HIGHER_IS_BETTER = re.compile(
     r"accuracy|precision|recall|pearson|spearman|within_tolerance"
@@ -82,7 +82,16 @@ class Monitor:
                 repeat=False,
             )
             return -math.inf
-        return self.sign * float(numbers[self.name])
+        value = numbers[self.name]
+        try:
+            return self.sign * float(value)
+        except (TypeError, ValueError):  # Keras' `F1Score` has a number for each class.
+            wandb.termwarn(
+                f"`monitor` must name a single number. {self.name!r} is {value!r}. No "
+                "version is the best one.",
+                repeat=False,
+            )
+            return -math.inf
 
     def _warn_of(self, not_finite: int) -> None:
         if self._has_warned:

@@ -30,6 +30,15 @@ def to_numpy(tensor: Any) -> Any:
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
+def outputs_to_numpy(outputs: Any) -> Any:
+    """Converts the outputs of a model to arrays, and lists of outputs to tuples.
+
+    In a batch, a list has an entry for each sample instead.
+    """
+    arrays = keras.tree.map_structure(to_numpy, outputs)
+    return keras.tree.lists_to_tuples(arrays)
+
+
 _IS_TENSOR: dict[type, bool] = {}
 
 

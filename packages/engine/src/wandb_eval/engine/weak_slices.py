@@ -101,6 +101,10 @@ class WeakSlices:
                 return {"weak_slices": self._slices_table(evaluation)}
         return {}
 
+    def forget(self) -> None:
+        """Forgets the slices of an evaluation that could not be logged."""
+        self._searched = None
+
     def is_searched(self, evaluation: Evaluation) -> bool:
         """Whether `found` has the weak slices of an evaluation."""
         return evaluation is self._searched
@@ -199,11 +203,13 @@ class WeakSlices:
             "blank": "are blank",
         }
         said = ", ".join(f"{count} {words[kind]}" for kind, count in counts.items())
-        first = found.problems[0].text
-        wandb.termlog(
-            f"Of the samples of `validation_data`, {said}. For example, {first}. See "
-            f"`{self._callback.prefix}/data_problems`."
+        text = (
+            f"Of the samples of `validation_data`, {said}. For example, "
+            f"{found.problems[0].text}. See `{self._callback.prefix}/data_problems`."
         )
+        if text not in self._said:  # By a version that could not be logged.
+            self._said.add(text)
+            wandb.termlog(text)
 
     @property
     def _image_columns(self) -> list[str]:

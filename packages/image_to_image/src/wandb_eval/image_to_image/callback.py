@@ -9,7 +9,6 @@ import numpy as np
 import wandb
 from numpy.typing import NDArray
 
-from wandb_eval.core import Folder
 from wandb_eval.engine import (
     Batch,
     EvaluatedSamples,
@@ -203,7 +202,7 @@ class WandbImageToImageEvalCallback(WandbTaskEvalCallback):
         targets = [
             read_targets(np.asarray(y)[None], self.invalid)[0] for y in samples.y
         ]
-        shown = self._shown(targets, self.data_folder)
+        shown = self._shown(targets, of_truth=True)
         return [list(row) for row in zip(samples.index, images, shown, strict=True)]
 
     def prediction_rows(self, evaluated: EvaluatedSamples) -> list[list[Any]]:
@@ -217,29 +216,33 @@ class WandbImageToImageEvalCallback(WandbTaskEvalCallback):
         ]
         caption = f"Mean absolute error: 0 (dark) to {high:g} or more (bright)"
         cells = (
-            self._shown(predictions, self.prediction_folder),
-            self._encoded(maps, self.prediction_folder, caption),
+            self._shown(predictions),
+            self._encoded(maps, caption=caption),
             *evaluated.scores.values(),
         )
         parts = zip(evaluated.rows, *cells, strict=True)
         return [[*row[:3], *rest] for row, *rest in parts]
 
-    def _shown(self, images: Sequence[NDArray[Any]], folder: Folder) -> list[Any]:
+    def _shown(
+        self, images: Sequence[NDArray[Any]], *, of_truth: bool = False
+    ) -> list[Any]:
         is_map = self._is_color or self.value_range not in _GREY_RANGES
         shown = [
             range_to_image(image, *self.value_range, false_colors=is_map)
             for image in images
         ]
-        return self._encoded(shown, folder)
+        return self._encoded(shown, of_truth=of_truth)
 
     def _encoded(
         self,
         images: Sequence[NDArray[np.uint8]],
-        folder: Folder,
+        *,
+        of_truth: bool = False,
         caption: str | None = None,
     ) -> list[Any]:
-        if not self.is_logging:
+        if not self.is_logging:  # There may be no run, and no folder.
             return [None] * len(images)
+        folder = self.data_folder if of_truth else self.prediction_folder
         return encode_images(images, folder, self._file_format, caption=caption)
 
 

@@ -46,7 +46,8 @@ def compare(
     """Compares two evaluations of the same samples, and tests for chance.
 
     It reads only the tables `scores` of the best version of each run, or of the last
-    version if none is the best, and the weak slices of A, which the last version has.
+    version if none is the best, and the weak slices of A, from the last version that
+    has them.
     For right and wrong, the intervals of 95 % are those of
     Bonett and Price, or, for 1,000 samples or more, those of Zou and Donner. For other
     numbers they are those of a paired bootstrap.

@@ -93,9 +93,10 @@ def draw_disagreement(
 ) -> NDArray[np.uint8]:
     """Draws the image in gray, with the pixels of wrong predictions in colour.
 
-    Wrong pixels are red. If the background is known, only missed pixels are red, which
-    are predicted as background. Pixels of the background that are predicted as another
-    class are blue, and pixels of a class that are predicted as another one are yellow.
+    Wrong pixels are red. If the background is known, only pixels of a class that are
+    predicted as background are red. Pixels of the background that are predicted as
+    another class are blue, and pixels of a class that are predicted as another one are
+    yellow.
 
     Args:
         image: uint8 array of shape `(height, width)`, `(height, width, 1)`, or

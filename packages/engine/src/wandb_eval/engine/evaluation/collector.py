@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from keras.tree import map_structure
 
 from wandb_eval.engine.evaluation.collected import Collected
 from wandb_eval.engine.evaluation.data import Batch, DataScan, Part
@@ -24,10 +23,10 @@ from wandb_eval.engine.nested import (
     concatenate,
     copy_sample,
     num_values,
+    outputs_to_numpy,
     select,
     select_sample,
     shapes_of_samples,
-    to_numpy,
 )
 from wandb_eval.engine.threads import BackgroundWorker
 
@@ -194,7 +193,7 @@ class Collector:
             if not any(begin < end for begin, end in bounds):
                 continue
             decoded = self._decode(raw, tensors) if self._decode else tensors
-            outputs = map_structure(to_numpy, self._task.select_output(decoded))
+            outputs = outputs_to_numpy(self._task.select_output(decoded))
             start = 0
             for part, (begin, end) in zip(parts, bounds, strict=True):
                 stop = start + part.size

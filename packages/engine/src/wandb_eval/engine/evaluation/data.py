@@ -127,7 +127,8 @@ class ValidationData:
     """The `validation_data` of `fit`, as batches that can be iterated again.
 
     A list in place of x or y means several inputs or outputs, as in Keras. If the
-    lengths do not fit that, or within a dict, the list has an entry for each sample.
+    lengths differ from that, or if the list is in a dict, the list has an entry for
+    each sample.
 
     x may have images of several sizes, in a list or a ragged tensor. Such a batch is
     cut where the size changes, because a model takes one size at a time.

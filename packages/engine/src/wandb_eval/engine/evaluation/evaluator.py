@@ -33,7 +33,7 @@ from wandb_eval.engine.evaluation.sample_properties import (
 )
 from wandb_eval.engine.evaluation.samples import EvaluatedSamples, Samples
 from wandb_eval.engine.evaluation.task import EvalTask
-from wandb_eval.engine.nested import stack_or_list, to_numpy
+from wandb_eval.engine.nested import outputs_to_numpy, stack_or_list, to_numpy
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +107,7 @@ class Evaluator:
 
     def set_model(self, model: Any) -> None:
         """Sets the model, and resets all state of earlier models."""
+        self.drop()  # The validation of a training that was interrupted.
         self._begin_anew()
         self._model = model
         self._must_verify = fit_pass.must_verify(model)
@@ -183,8 +184,7 @@ class Evaluator:
 
     def outputs(self, x: Any) -> Any:
         """Returns the selected output of the model for a batch, as arrays."""
-        outputs = self._task.select_output(self.predictor(x))
-        return keras.tree.map_structure(to_numpy, outputs)
+        return outputs_to_numpy(self._task.select_output(self.predictor(x)))
 
     # --- The pass of fit --------------------------------------------------------------
 

@@ -65,7 +65,8 @@ class FitPass:
         """
         self.end()
         model = self.model
-        self._original = model.test_function
+        # Not ours that an interrupted validation has left.
+        self._original = made_by_keras(model.test_function)
         if self._original is None:  # The caller is not `evaluate`.
             return
         functions = step_functions(model)
@@ -83,7 +84,7 @@ class FitPass:
                 self.end()
                 raise
 
-        vars(test_function)["in_place_of"] = made_by_keras(self._original)
+        vars(test_function)["in_place_of"] = self._original
         self._installed = model.test_function = test_function
 
     def end(self) -> None:

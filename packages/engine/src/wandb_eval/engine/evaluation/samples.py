@@ -169,7 +169,7 @@ class EvaluatedSamples:
 
     Attributes:
         index: The identity of each sample: its place in the validation data.
-        x: The inputs of each sample; empty where only the model has seen them.
+        x: The inputs of each sample.
         y: The targets of each sample, as in the data.
         truth: The targets of each sample, as `read_batch` returned them.
         predictions: The predictions for each sample, as `read_batch` returned them.

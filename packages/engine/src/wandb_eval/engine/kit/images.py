@@ -59,9 +59,9 @@ def to_images(samples: Sequence[Any]) -> list[Image]:
     of two channels are more than two standard deviations apart, or if one channel has
     less than an eighth of the range of all, each channel is stretched by itself.
 
-    Of several frames, the middle one is shown. Of two channels, the first one is shown;
-    of more than four, the first three, which alone determine the range. Four channels
-    are RGBA if the fourth is fully opaque or transparent nearly everywhere, if it is
+    The middle one of several frames is shown. Two channels are shown by the first one,
+    five or more by the first three; only these determine the range. Four channels are
+    RGBA if the fourth is fully opaque or transparent nearly everywhere, if it is
     opaque somewhere in each image, and if the range is not stretched. Otherwise the
     fourth channel is not opacity (but near infrared, for example), and is not shown. A
     warning names once what was stretched or left out.
@@ -153,8 +153,8 @@ def range_to_image(
     """Converts an array to an image, from a range of values that is known.
 
     Args:
-        values: Numbers of shape `(height, width, channels)`. Of three channels or more,
-            the first three are shown, as RGB; of one or two, the first. NaN is black.
+        values: Numbers of shape `(height, width, channels)`. Three channels or more are
+            shown by the first three, as RGB; one or two by the first. NaN is black.
         low: The darkest value.
         high: The brightest value.
         false_colors: Whether one channel is shown as `map_to_image` does, not in gray.

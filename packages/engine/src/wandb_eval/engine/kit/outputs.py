@@ -120,7 +120,7 @@ def number_array(y: Any, what: str) -> NDArray[Any]:
         what: Their name in errors.
 
     Raises:
-        ValueError: If they are no numbers, or as `target_array`.
+        ValueError: If the targets are not numbers, or in the cases of `target_array`.
 
     Example:
 

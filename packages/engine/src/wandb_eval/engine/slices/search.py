@@ -135,9 +135,10 @@ def find_weak_slices(
         seed: The seed of the permutations. The same seed gives the same slices.
 
     Returns:
-        Slices, the strongest first, by their gap in standard errors. Each has at most
-        half of its samples in stronger ones, and a gap without these samples. Of nearly
-        equal slices, the one with fewer properties and digits is returned. The list is
+        Slices, the strongest first, by their gap in standard errors. At most half of
+        the samples of a slice are in stronger slices, and it has a gap without them,
+        too. Of nearly equal slices, the one with fewer properties and digits is
+        returned. The list is
         empty if there is no weak slice, or if there are fewer than 300 samples: see
         `too_few_samples`.
 
