@@ -49,6 +49,7 @@ class _Run:
         epoch: int,
         tables: dict[str, tuple[list[str], list[list[Any]]]],
         layers: dict[str, Any] | None = None,
+        evaluation: str = "pred",
     ) -> None:
         files = dict(self.media)
         for name, (columns, data) in tables.items():
@@ -59,7 +60,7 @@ class _Run:
             files[f"{name}.table.json"] = recorded_file(json.dumps(content).encode())
         self.run.artifacts.append(
             RecordedArtifact(
-                f"run_{self.run.id}_pred",
+                f"run_{self.run.id}_{evaluation}",
                 frozenset(),
                 (f"epoch_{epoch}",),
                 {"epoch": epoch},
@@ -282,4 +283,41 @@ def several_labels(rows: int = 30, versions: int = 2) -> RecordedRun:
             data.append([epoch, i, words, ", ".join(label), ", ".join(pred),
                          label == pred, float(rng.random())])  # fmt: skip
         made.version(epoch, {"eval_data": (columns, data)})
+    return made.run
+
+
+def two_evaluations() -> RecordedRun:
+    """A run with two callbacks: one shows all samples, the other only the first."""
+    made = _Run("two evaluations")
+    shown = ["epoch", "idx", "image", "label", "pred"]
+    for evaluation, level, count in (("pred", 60, 6), ("test_pred", 200, 1)):
+        images = [
+            made.image(np.full((8, 8, 3), level + i, np.uint8)) for i in range(count)
+        ]
+        fixed = [[0, i, image, "cat", "dog"] for i, image in enumerate(images)]
+        scores = [[i, "cat", "dog", False] for i in range(6)]
+        columns = ["idx", "label", "pred", "correct"]
+        tables = {"eval_data": (shown, fixed), "scores": (columns, scores)}
+        made.version(0, tables, evaluation=evaluation)
+    return made.run
+
+
+def in_order(order: Sequence[int], epochs: Sequence[int] = (0,)) -> RecordedRun:
+    """A run whose data comes in an order; the even samples are right.
+
+    Args:
+        order: The samples, in their order.
+        epochs: The epochs with scores of all samples, of three.
+    """
+    made = _Run("in order")
+    columns = ["idx", "label", "pred", "correct", "content"]
+    for epoch in range(max(epochs) + 1):
+        rows = [
+            [i, "cat", "cat" if k % 2 == 0 else "dog", k % 2 == 0, f"{k:x}"]
+            for i, k in enumerate(order)
+        ]
+        tables = {"scores": (columns, rows)} if epoch in epochs else {}
+        shown = [[epoch, *row[:4]] for row in rows[:2]]
+        tables["eval_data"] = (["epoch", *columns[:4]], shown)
+        made.version(epoch, tables)
     return made.run

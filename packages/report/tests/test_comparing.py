@@ -13,6 +13,7 @@ import wandb
 import recorded_runs
 from loopback.environment import ENTITY, PROJECT, forget_wandb
 from loopback.fixtures import offline_environment
+from wandb_eval.core import artifact_name
 from wandb_eval.report import compare
 from wandb_eval.report.compare_command import Condition, main
 
@@ -159,6 +160,24 @@ def test_versions():
     assert compare(f"{run}:epoch_2", run).b == compare(run, run).a
     with pytest.raises(ValueError, match="no version 'epoch_7'"):
         compare(f"{run}:epoch_7", run)
+
+
+def test_the_evaluation_of_a_callback_by_its_name():
+    with wandb.init(mode="offline") as run:
+        for middle, right in (("", 0), ("_test", 1), ("_ood_test", 2), ("_ho ld", 3)):
+            columns = scores(np.arange(40) < 10 + right)
+            rows = list(map(list, zip(*columns.values(), strict=True)))
+            name = artifact_name(f"run_{run.id}{middle}_pred")
+            artifact = wandb.Artifact(name, "evaluation")
+            artifact.add(wandb.Table(columns=list(columns), data=rows), "scores")
+            run.log_artifact(artifact)
+    folder = recorded_runs.finished(run)
+    for name, right in (("val", 0), ("test", 1), ("ood_test", 2), ("ho ld", 3)):
+        found = compare(folder, folder, name=name).differences["correct"]
+        assert found.mean_a == pytest.approx((10 + right) / 40)
+    for name in (None, "ood", "pred"):
+        with pytest.raises(ValueError, match="Name the evaluation"):
+            compare(folder, folder, name=name)
 
 
 def test_numbers_without_correct():

@@ -34,26 +34,33 @@ RUNS = {
     "denoiser": made_runs.image_to_image,
     "angles": made_runs.regressor,
     "labels": made_runs.several_labels,
+    "two": made_runs.two_evaluations,
+    "gaps": lambda: made_runs.in_order(range(8), epochs=(0, 2)),
     "single": lambda: made_runs.classifier(versions=1, rows=40),
 }
+
+
+def written(path, *runs):
+    page = Page()
+    for run in runs:
+        page.add(run)
+    return write_page(page, path)
 
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
     """`pages(run)` is the file of a page, written once."""
-    folder, written = tmp_path_factory.mktemp("pages"), {}
+    folder, done = tmp_path_factory.mktemp("pages"), {}
 
     def page_of(name):
-        if name not in written:
+        if name not in done:
             path = folder / f"{name}.html"
             if name == "charts":
                 with offline_environment(folder / "runs"):
-                    written[name] = write_report(odd_runs.charts(), path)
+                    done[name] = write_report(odd_runs.charts(), path)
             else:
-                page = Page()
-                page.add(RUNS[name]())
-                written[name] = write_page(page, path)
-        return written[name]
+                done[name] = written(path, RUNS[name]())
+        return done[name]
 
     return page_of
 
@@ -705,3 +712,39 @@ def test_axe_finds_nothing_serious(opened, axe, name, state, script):
         " one.failureSummary)])))"
     )
     assert [one for one in found if one[1] in ("serious", "critical")] == []
+
+
+# --- Several evaluations, and other data --------------------------------------------
+
+
+@pytest.mark.parametrize(("table", "shown"), [("pred", 6), ("test_pred", 1)])
+def test_pictures_are_of_the_same_evaluation(opened, table, shown):
+    page = opened("two", state=f"table=scores%20({table})&view=rows")
+    assert len(page.all("#rows .thumb, .rows .thumb, .thumb")) == shown
+
+
+def test_two_runs_are_compared_by_the_content_of_samples(chromium, tmp_path):
+    order = range(8)
+    one, other = made_runs.in_order(order), made_runs.in_order(order[::-1])
+    chromium.open(written(tmp_path / "page.html", one, other))
+    assert chromium.texts("#compare .tabs b") == ["0", "0", "8"]
+    assert chromium.errors() == []
+
+
+def test_what_is_compared_is_said_where_it_is_another_version(opened):
+    page = opened("gaps")
+    assert page.texts("#compare .tabs b") == ["0", "0", "8"]
+    assert not page.texts("#compare .empty")[1:]
+    page.choose("#compare [data-side='1']", "0 1")
+    assert any("is epoch 0: the samples" in text for text in page.texts("#compare p"))
+
+
+def test_versions_of_one_time_are_named():
+    first, again = made_runs.in_order(range(8)), made_runs.in_order(range(4))
+    first.artifacts += again.artifacts
+    page = Page()
+    page.add(first)
+    lines = page.to_json()["left_out"]
+    assert [line for line in lines if "scores" in line] == [
+        "an earlier scores, epoch 0: a later version has the same time"
+    ]

@@ -26,7 +26,8 @@ from wandb_eval.report import write_report
 from wandb_eval.report.describing import Page
 from wandb_eval.report.left_out import LeftOut
 from wandb_eval.report.offline import read_offline_run
-from wandb_eval.report.recorded import RecordedFile
+from wandb_eval.report.recorded import RecordedArtifact, RecordedFile, RecordedRun
+from wandb_eval.report.versions import versions_of
 from wandb_eval.report.writing import write_page
 
 
@@ -493,3 +494,19 @@ def test_a_run_without_an_end(recording, tmp_path, caplog):
     assert not page.run["finished"]
     assert "cut off; what its log held by then is shown" in page.left_out
     assert "cut off" in caplog.text
+
+
+def test_a_table_that_can_not_be_read_leaves_the_steps_of_the_others():
+    run = RecordedRun("id", "name")
+
+    def fail():
+        raise FileNotFoundError("it is gone")
+
+    for i in range(3):
+        table = json.dumps({"columns": ["a"], "data": [[i]]}).encode()
+        file = RecordedFile(str(i), 1, fail if i == 0 else lambda table=table: table)
+        files = {"samples.table.json": file}
+        run.artifacts.append(RecordedArtifact("tables", frozenset(), (), {}, files))
+        cell = {"_type": "table-file", "sha256": str(i), "path": "media/table"}
+        run.history.append({"_step": 10 * i, "samples": cell})
+    assert [table.label for table in versions_of(run)] == ["step 10", "step 20"]

@@ -351,9 +351,12 @@ def test_without_scripts_the_first_table_is_there(open_page, chromium):
         )
 
 
-def test_a_large_page_has_its_media_in_a_folder(runs, chromium, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["page.html", "run #3: 50%41?.html"])
+def test_a_large_page_has_its_media_in_a_folder(
+    runs, chromium, tmp_path, monkeypatch, name
+):
     monkeypatch.setattr("wandb_eval.report.writing.MOST_IN_ONE_FILE", 1000)
-    path = write_report(runs["segment"], tmp_path / "page.html")
+    path = write_report(runs["segment"], tmp_path / name)
     chromium.open(path, state="table=eval_data&view=rows")
     chromium.click(".thumb")
     chromium.click("dialog [data-layer='ground_truth mask']")

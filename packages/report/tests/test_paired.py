@@ -179,6 +179,17 @@ def test_intervals_of_several_runs_hold_for_the_recipe(runs, of_runs):
     assert 0.93 <= coverage(found, 0) <= 0.98
 
 
+def test_runs_that_happen_to_be_equal_are_not_certain():
+    a, b = np.ones((2, 2, 50))
+    a[0, :3] = a[1, 3:6] = b[0, 6:10] = b[1, 10:14] = 0  # Wrong.
+    found = paired.compare_runs(a, b)
+    assert found.difference == pytest.approx(-0.02)
+    of_models = np.var(b.mean(0) - a.mean(0), ddof=1) / 50
+    margin = stats.t.ppf(0.975, 49) * np.sqrt(of_models)
+    assert [found.low, found.high] == pytest.approx([-0.02 - margin, -0.02 + margin])
+    assert found.p_value > 0.5
+
+
 def test_one_run_a_side_forgets_the_spread_between_runs():
     """The same data: as models they differ, and as recipes nobody knows."""
     rng = np.random.default_rng(7)

@@ -28,7 +28,7 @@ from wandb_eval.report.cells import (
 from wandb_eval.report.custom_charts import read_chart, spread, table_of, thin_out
 from wandb_eval.report.left_out import ODD, describe
 from wandb_eval.report.media import Media
-from wandb_eval.report.recorded import RecordedFile, RecordedRun
+from wandb_eval.report.recorded import RecordedArtifact, RecordedFile, RecordedRun
 from wandb_eval.report.versions import LoggedTable, axis_of, rank, versions_of
 
 _POINTS = 1000  # Per curve of the history.
@@ -70,6 +70,7 @@ class Page:
             if "fields" in chart
         }
         drawn: dict[str, list[dict[str, Any]]] = {}
+        logged: dict[tuple[str, Any], RecordedArtifact] = {}
         for version in versions_of(run):
             try:
                 chart = keys.get(version.key)
@@ -95,6 +96,11 @@ class Page:
             except ODD as error:
                 run.left_out.add(f"{version.key}, {version.label}", describe(error))
                 continue
+            place = chart or version.key, time
+            if logged.setdefault(place, version.artifact) is not version.artifact:
+                reason = "a later version has the same time"
+                run.left_out.add(f"an earlier {version.key}, {label}", reason)
+                logged[place] = version.artifact
             known = [v for v in known if v["time"] != time] + [described]
             known.sort(key=lambda one: float(one["time"]))
             if chart is None:

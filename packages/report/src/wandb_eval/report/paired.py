@@ -275,7 +275,8 @@ def compare_runs(a: Floats, b: Floats) -> Estimate:
 
     Both runs and samples are random. The variance is that between the runs of each
     side, as in Welch's test, plus that between the paired samples, minus the part that
-    both contain. The degrees of freedom are Satterthwaite's
+    both contain, but at least the variance between samples for these models. The
+    degrees of freedom are Satterthwaite's
     (1946, https://doi.org/10.2307/3002019). A statement on a recipe needs both
     variances (Bouthillier et al. 2021, https://arxiv.org/abs/2103.03098). A side with
     one run counts as that one model.
@@ -293,10 +294,12 @@ def compare_runs(a: Floats, b: Floats) -> Estimate:
     p_value = 1.0
     if count >= _FEWEST:
         parts = [(_variance_between_runs(side), len(side) - 1) for side in (a, b)]
-        of_samples = float(np.var(b.mean(0) - a.mean(0), ddof=1)) / count
-        of_samples -= sum(_variance_of_noise(side) for side in (a, b))
+        of_models = float(np.var(b.mean(0) - a.mean(0), ddof=1)) / count
+        of_samples = of_models - sum(_variance_of_noise(side) for side in (a, b))
         parts.append((max(of_samples, 0.0), count - 1))
         total = sum(variance for variance, _ in parts)
+        if total < of_models:  # The runs happen to be equal.
+            total, parts = of_models, [(of_models, count - 1)]
         if total > 0:
             freedom = total**2 / sum(v**2 / max(f, 1) for v, f in parts)
             error = math.sqrt(total)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wandb_eval.core import artifact_name
+
 if TYPE_CHECKING:
     import wandb
 
@@ -59,10 +61,16 @@ class ScoreTable:
 class _Version:
     """A version with scores whose tables are not yet read."""
 
+    run_id: str
     artifact: str
     aliases: tuple[str, ...]
     metadata: Mapping[str, Any]
     read: Callable[[str], bytes | None]
+
+    def is_of(self, evaluation: str) -> bool:
+        """Whether it is a version of the callback with this `name`."""
+        middle = "" if evaluation == "val" else f"_{evaluation}"
+        return self.artifact == artifact_name(f"run_{self.run_id}{middle}_pred")
 
     @property
     def label(self) -> str:
@@ -190,7 +198,8 @@ def _versions(place: str) -> tuple[str, Iterable[_Version]]:
         return lambda path: files[path].read() if path in files else None
 
     return run.name, [
-        _Version(a.name, a.aliases, a.metadata, reader(a.files)) for a in artifacts
+        _Version(run.id, a.name, a.aliases, a.metadata, reader(a.files))
+        for a in artifacts
     ]
 
 
@@ -202,7 +211,7 @@ def _online_versions(path: str) -> tuple[str, Iterable[_Version]]:
         run = wandb.Api().run(path)
         logged = [a for a in run.logged_artifacts() if a.type != "wandb-history"]
         logged.sort(key=lambda a: str(a.created_at), reverse=True)
-        found = [_online_version(a) for a in logged if _has_scores(a)]
+        found = [_online_version(run.id, a) for a in logged if _has_scores(a)]
         return run.name or run.id, found
     except (wandb.errors.CommError, wandb.errors.UsageError, ValueError) as error:
         raise ValueError(
@@ -214,7 +223,7 @@ def _has_scores(artifact: Any) -> bool:
     return SCORES + _TABLE in artifact.manifest.entries
 
 
-def _online_version(artifact: Any) -> _Version:
+def _online_version(run_id: str, artifact: Any) -> _Version:
     def read(path: str) -> bytes | None:
         if path not in artifact.manifest.entries:
             return None
@@ -224,7 +233,7 @@ def _online_version(artifact: Any) -> _Version:
 
     name, _, version = artifact.name.rpartition(":")
     aliases = (*artifact.aliases, version)
-    return _Version(name, aliases, dict(artifact.metadata or {}), read)
+    return _Version(run_id, name, aliases, dict(artifact.metadata or {}), read)
 
 
 def _choose(
@@ -246,7 +255,7 @@ def _choose(
             )
     names = sorted({v.artifact for v in versions})
     if evaluation is not None:
-        versions = [v for v in versions if f"_{evaluation}_pred" in v.artifact]
+        versions = [v for v in versions if v.is_of(evaluation)]
     if len({v.artifact for v in versions}) != 1:
         raise ValueError(
             f"{place} has scores of {', '.join(names)}. Name the evaluation that is to "

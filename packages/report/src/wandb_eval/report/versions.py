@@ -45,6 +45,7 @@ def versions_of(run: RecordedRun) -> Iterator[LoggedTable]:
         for path, file in artifact.files.items():
             if not path.endswith(_TABLE):
                 continue
+            counts[path] += 1
             try:
                 content = read_table(file.read(), path, run.left_out)
                 _only_epoch(content)
@@ -154,7 +155,6 @@ def _rows_in_order(
         if isinstance(cell, dict):
             groups.setdefault(as_text(cell.get("sha256")), []).append(row)
     logged = sum(path in artifact.files for artifact in run.artifacts)
-    counts[path] += 1
     return list(groups.values())[counts[path] - 1] if len(groups) == logged else []
 
 

@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import tempfile
+import urllib.parse
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,7 +113,8 @@ def write_page(page: Page, path: Path) -> Path:
             if not (folder / medium.name).exists():
                 _put(folder / medium.name, [medium.file.read()])
         needed = {medium.name for medium in page.media.files}
-        urls: Iterable[str] = (f"{folder.name}/{m.name}" for m in page.media.files)
+        place = urllib.parse.quote(os.fsencode(folder.name))
+        urls: Iterable[str] = (f"{place}/{m.name}" for m in page.media.files)
     else:
         urls = (medium.url() for medium in page.media.files)
         needed = set()

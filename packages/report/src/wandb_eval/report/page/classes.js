@@ -68,7 +68,7 @@ export class ClassView {
     const tables = run.tables.map((table) => viewAt(run, table, time)).filter((view) => view.tellsPairs);
     const view = tables.find((one) => one.name === "scores") ?? tables[0];
     if (!view) return [el("p", { class: "empty" }, "No table tells the classes of samples.")];
-    const known = picturesAt(run, view.time), groups = { wrong: [], missed: [], right: [] };
+    const known = picturesAt(run, view.time, view.name), groups = { wrong: [], missed: [], right: [] };
     for (let row = 0; row < view.rows; row += 1) groups[view.ofClass(row, this.name)]?.push(row);
     return Object.entries(groups).map(([kind, rows]) => {
       const shown = rows.filter((row) => !view.picture || view.get(row, view.picture) || known.has(view.key(row))).slice(0, TILES_AT_ONCE);

@@ -27,14 +27,21 @@ function valueOf(view, row, measure) {
 
 const hasPicture = (view, row) => Number(Boolean(view.picture && view.get(row, view.picture)));
 
+// The key of each row: in two runs, the content of the sample, and which one of equal samples it is.
+function keysOf(view, other) {
+  const isOne = view.run === other.run || ![view, other].every(({ columns }) => columns.has("content"));
+  const counts = new Map(), count = (name) => counts.set(name, (counts.get(name) ?? 0) + 1).get(name);
+  const nth = (name) => `${name} ${count(name)}`;
+  return Array.from({ length: view.rows }, (_, row) => (isOne ? view.key(row) : nth(view.get(row, "content"))));
+}
+
 // Samples that are in both, in groups, each with those that changed most first.
 export function compareViews(a, b, measure) {
-  const rows = new Map();
-  for (let row = 0; row < a.rows; row += 1) rows.set(a.key(row), row);
+  const rows = new Map(keysOf(a, b).map((key, row) => [key, row])), keys = keysOf(b, a);
   const sign = LESS_IS_BETTER.test(measure) ? -1 : 1;
   const groups = { better: [], worse: [], same: [] };
   for (let row = 0; row < b.rows; row += 1) {
-    const before = rows.get(b.key(row));
+    const before = rows.get(keys[row]);
     if (before === undefined) continue;
     const [x, y] = [valueOf(a, before, measure), valueOf(b, row, measure)];
     if (!isNumber(x) || !isNumber(y)) continue;
@@ -114,6 +121,7 @@ export class Compare {
       list.length
         ? el("div", { class: "pairs" }, ...list.slice(0, this.shown).map((pair) => this.pair(a, b, pair)))
         : el("p", { class: "empty" }, `No sample is ${names[this.group]}.`),
+      ...this.sides.map(([, time], i) => ([a, b][i].time === time ? "" : el("p", { class: "empty" }, `The side “${i ? "to" : "from"}” is ${[a, b][i].label}: the samples were not logged then.`))),
       left > 0 ? button(() => { this.shown += AT_ONCE; this.draw(); }, {}, `Show ${left} more of ${list.length}`) : "");
     if (focused) this.box.querySelector(`[data-group=${focused}]`)?.focus();
   }

@@ -175,7 +175,7 @@ export function viewAt(run, table, time) {
     const view = new View(run, table, version);
     views.set(version, view);
     if (view.columns.has("idx") && !view.picture) {
-      const known = picturesAt(run, version.time);
+      const known = picturesAt(run, version.time, table.name);
       const names = known.values().next().value?.view.pictures ?? [];
       const cellOf = (there, name) => (names.length > 1 ? there?.view.get(there.row, name) : there?.cell) ?? null;
       const columns = names.map((name) => [names.length > 1 ? name : "image", { type: "image",
@@ -188,9 +188,12 @@ export function viewAt(run, table, time) {
 }
 
 const pictures = new Map();
-// Where there is a picture of a sample at a time, by the sample's key.
-export function picturesAt(run, time) {
-  const place = `${page.runs.indexOf(run)} ${time}`;
+// The evaluation of a table, if a run has several: the end of its name.
+export const partOf = (name) => name.match(/ \([^()]*\)$/)?.[0] ?? "";
+
+// Where there is a picture of a sample at a time, by the sample's key, in tables of one evaluation.
+export function picturesAt(run, time, name) {
+  const part = partOf(name), place = `${page.runs.indexOf(run)} ${time}${part}`;
   if (pictures.has(place)) return pictures.get(place);
   const found = new Map();
   pictures.set(place, found);
@@ -198,7 +201,8 @@ export function picturesAt(run, time) {
     const version = table.versions.find((one) => one.time === time);
     const names = version?.columns.map(([name]) => name) ?? [];
     const has = version?.columns.some(([, column]) => page.columns[column].type === "image");
-    if (!has || !names.includes("idx") || table.name.includes("objects")) continue;
+    const isOther = part && partOf(table.name) && partOf(table.name) !== part;
+    if (!has || isOther || !names.includes("idx") || table.name.includes("objects")) continue;
     const view = new View(run, table, version);
     for (let row = 0; row < view.rows; row += 1) {
       const name = view.get(row, view.answer) ? view.answer : view.picture, cell = view.get(row, name);

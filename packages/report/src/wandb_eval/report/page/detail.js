@@ -65,7 +65,7 @@ export class Detail {
   get shown() {
     const { view, rows, place, time } = this, row = rows[place];
     if (time === view.time) return { view, row };
-    const there = view.picture ? picturesAt(view.run, time).get(view.key(row)) : this.scores(time, view.key(row));
+    const there = view.picture ? picturesAt(view.run, time, view.name).get(view.key(row)) : this.scores(time, view.key(row));
     return there ? { view: there.view, row: there.row } : { view, row };
   }
 
@@ -142,7 +142,7 @@ export class Detail {
     if (!view.columns.has("idx") || times.length < 2) return el("div");
     const shown = times.length > MOST ? times.filter((_, i) => i % Math.ceil(times.length / MOST) === 0 || i === times.length - 1) : times;
     const tiles = shown.map(({ time, label }) => {
-      const found = picturesAt(view.run, time).get(key);
+      const found = picturesAt(view.run, time, view.name).get(key);
       const known = found ?? this.scores(time, key);
       const isNow = time === this.time ? "now" : "";
       if (!known) return el("div", { class: `tile none ${isNow}` }, el("b", {}, label), el("span", {}, "not shown then"));

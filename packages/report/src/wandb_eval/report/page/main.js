@@ -1,6 +1,6 @@
 // The parts of the page, and the choice of a version.
 import { attempt, attemptFigure, button, el, isInUse, select, text } from "./elements.js";
-import { page, timesOf, titleOf, versionAt, viewAt, View } from "./data.js";
+import { page, partOf, timesOf, titleOf, versionAt, viewAt, View } from "./data.js";
 import { barChart, histogram, lineChart } from "./charts.js";
 import { heatMap } from "./matrix.js";
 import { layerControls, mediaStrip, updateMasks } from "./overlays.js";
@@ -133,11 +133,12 @@ function updateTable(anew = false) {
 }
 
 // A cell of the confusion matrix was picked: its rows, in the table that has most of them.
-function pickPair(actual, predicted) {
-  const pair = [actual, predicted];
+function pickPair(chart, actual, predicted) {
+  const pair = [actual, predicted], name = chart.key.split("/")[0].replace(/^eval_?/, "");
+  const parts = ["", ` (${name}${name && "_"}pred)`];
   const found = run().tables.map((table) => {
     const view = viewAt(run(), table, now().time);
-    if (!view.tellsPairs || view.name === "hardest") return -1;
+    if (!view.tellsPairs || view.name.startsWith("hardest") || !parts.includes(partOf(view.name))) return -1;
     let matching = 0;
     for (let row = 0; row < view.rows; row += 1) matching += view.isOfPair(row, actual, predicted);
     return matching;
@@ -243,7 +244,7 @@ function updateCharts() {
     const all = Array.from({ length: view.rows }, (_, row) => chart.fields.map((name) => (name ? view.get(row, name) : "")));
     if (chart.kind === "matrix") {
       const counts = all.map(([actual, predicted, count]) => [text(actual), text(predicted), count]);
-      return heatMap({ title, rows: counts, pick: pickPair, picked: tableNow() && query().pair });
+      return heatMap({ title, rows: counts, pick: (...pair) => pickPair(chart, ...pair), picked: tableNow() && query().pair });
     }
     if (chart.kind === "bar") return barChart({ title, rows: all, isClass: (name) => classNames().has(name) });
     const series = new Map();
@@ -332,7 +333,7 @@ function restore(values) {
     const texts = Object.fromEntries(TEXTS.map((key) => [key, values[key] ?? ""]));
     const lists = Object.fromEntries(LISTS.map((key) => [key, listOf(values[key])]));
     const pairs = Object.fromEntries(["pair", "of"].map((key) => [key, lists[key]?.length === 2 ? lists[key] : null]));
-    const slice = slicesAt(run(), now().time).find(({ name }) => name === values.slice);
+    const slice = slicesAt(run(), now().time).find((one) => one.name === values.slice && scoresOf(run(), one).place === state.table);
     Object.assign(query(), newQuery(), texts, pairs, { slice: slice ? queryOf(slice) : null, sort: values.sort ?? null, descending: Boolean(values.down), wrong: Boolean(values.wrong), hidden: lists.hidden ?? [] });
     const view = viewAt(run(), tableNow(), now().time);
     // Where there are no hardest samples, the wrong ones.
