@@ -425,6 +425,21 @@ def test_problems_of_the_data(loopback, said):
     assert "2 have equal content but different targets, 2 occur more than once" in line
 
 
+def test_images_that_only_look_blank_are_no_problem(loopback):
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 65536, (12, SIDE, SIDE, 5)).astype("uint16")
+    x[7] = rng.integers(0, 100, (SIDE, SIDE, 5))  # Dark.
+    x[3, ..., :3] = 900  # What is shown of it is blank.
+    x[5] = 900
+    layers = [keras.layers.Rescaling(1e-5), keras.layers.Flatten()]
+    net = keras.Sequential([*layers, keras.layers.Dense(5, "softmax")])
+    with wandb.init() as run:
+        WandbClassificationEvalCallback((x, np.arange(12) % 5)).evaluate(net)
+    [version] = loopback.versions(f"run_{run.id}_pred")
+    [row] = loopback.rows(version, "data_problems")
+    assert (row["problem"], row["index"]) == ("blank", [5])
+
+
 def test_problems_that_could_not_be_logged_are_in_the_next_version(loopback, said):
     class Fails(WandbClassificationEvalCallback):
         fails = "compute"

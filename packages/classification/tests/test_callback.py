@@ -266,6 +266,25 @@ def test_several_inputs():
     check_numbers(evaluation, probabilities, labels())
 
 
+@pytest.mark.parametrize("of_arrays", [True, False])
+def test_a_first_input_of_one_number_a_sample(of_arrays):
+    number, image = keras.Input(()), keras.Input(SHAPE)
+    flat = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image))
+    both = keras.layers.Concatenate()([keras.ops.expand_dims(number, -1), flat])
+    model = keras.Model([number, image], keras.layers.Dense(3, "softmax")(both))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    x = np.arange(N, dtype="float32") / N, X
+    data = x, labels()
+    if not of_arrays:
+        data = [(tuple(a[i : i + 4] for a in x), labels()[i : i + 4])
+                for i in range(0, N, 4)]  # fmt: skip
+    evaluation = Evaluation(data, num_samples=5)
+    fit(evaluation, model=model, x=x)
+    probabilities = model.predict(x, verbose=0)
+    check_rows(evaluation, probabilities, labels(), "012")
+    check_numbers(evaluation, probabilities, labels())
+
+
 def test_tf_data_that_is_shuffled():
     tf = pytest.importorskip("tensorflow")
     dataset = tf.data.Dataset.from_tensor_slices((X, labels())).shuffle(N).batch(7)

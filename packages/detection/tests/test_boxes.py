@@ -370,3 +370,13 @@ def test_detections_can_be_selected():
     assert one.area.tolist() == [4]
     with pytest.raises(ValueError, match="must have `scores`"):
         Detections([GOOD], [0]).above(0.5)
+
+
+@pytest.mark.parametrize("shape", [(2, 0), (2, 0, 0), (2, 0, 4)])
+def test_arrays_of_images_without_boxes(shape):
+    y = {"boxes": np.zeros(shape), "labels": np.zeros((2, 0))}
+    images, left_out = read_ground_truth(y, SIZES, XYXY, 2)
+    assert [image.boxes.shape for image in images] == [(0, 4)] * 2
+    assert not left_out
+    with pytest.raises(ValueError, match="labels"):
+        read_ground_truth({**y, "labels": np.zeros((2, 1))}, SIZES, XYXY, 2)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from wandb_eval.engine.slices import conditions
 from wandb_eval.engine.slices import search as searching
 from wandb_eval.engine.slices.conditions import conditions_of
 from wandb_eval.engine.slices.search import find_weak_slices, too_few_samples
@@ -377,6 +378,14 @@ def test_conditions_are_what_they_say(values):
     assert len({found.mask(i).tobytes() for i in range(len(found.texts))}) == len(
         found.texts
     )
+
+
+def test_a_string_of_each_sample_has_no_condition():
+    names = [f"img_{i}" for i in range(2_000)]
+    names[:40] = ["the same"] * 40
+    found = conditions._masks(conditions.column_of("file", names), least=40)
+    texts = [text for _, text in found]
+    assert texts == ["is 'the same'", "is missing"]
 
 
 def test_tails_are_of_their_share_with_limits_of_few_digits():

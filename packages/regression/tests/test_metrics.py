@@ -8,7 +8,13 @@ from scipy import stats
 from sklearn import metrics as theirs
 
 from wandb_eval.regression import RegressionMetrics
-from wandb_eval.regression.metrics import MAX_POINTS, choose_points, mae_by_range
+from wandb_eval.regression.metrics import (
+    MAX_POINTS,
+    choose_points,
+    mae_by_range,
+    measure,
+)
+from wandb_eval.regression.targets import Spread
 
 
 def situation(seed):
@@ -110,3 +116,13 @@ def test_errors_by_ranges_of_the_target():
     assert errors.tolist() == [2, 2, 3]
     middles, errors = mae_by_range(np.full(3, 0.1), np.full(3, 0.1))
     assert (middles.tolist(), errors.tolist()) == ([0.1], [0])
+
+
+def test_a_constant_target_that_is_rounded():
+    y = np.column_stack([np.arange(1000.0), np.full(1000, 0.1)])
+    spread = Spread()
+    for start in range(0, 1000, 30):
+        spread.update(y[start : start + 30])
+    assert spread.deviations() == pytest.approx([np.std(y[:, 0]), 1.0])
+    for outputs, expected in ((y, [1.0, 1.0]), (y + [[0.0, 0.5]], [1.0, 0.0])):
+        assert measure(y, outputs)["r2"].tolist() == expected

@@ -179,3 +179,29 @@ def test_a_background_that_the_model_has_no_output_for(loopback):
 def test_a_background_where_nothing_is_logged(loopback):
     callback, _ = recorded(masks=masks_of(), background=0, mode="disabled")
     assert "eval/mean_iou" in callback.evaluate(callback.model)
+
+
+@pytest.mark.parametrize(
+    ("names", "ignore_index", "expected"),
+    [
+        ([f"c{i}" for i in range(256)], None, {254: "c254", 253: "c253"}),
+        (["a", "b", "c"], 254, {254: "wrong", 255: "ignored"}),
+        (["a", "b", "c"], 251, {254: "wrong", 251: "ignored"}),
+    ],
+)
+def test_names_of_errors_and_of_classes_stay_apart(
+    loopback, names, ignore_index, expected
+):
+    masks = masks_of()
+    masks[:, 0] = ignore_index or 0
+    outputs = len(names)
+    _, found = recorded(names, masks=masks, outputs=outputs, ignore_index=ignore_index)
+    [(_, files)] = [found[name] for name in found if name.endswith("_pred")]
+    content = table(files, "eval_data")
+    named = classes_of_image(content, files)
+    assert {index: named[index] for index in expected} == expected
+    place = content["columns"].index("image")
+    layers = content["data"][0][place]["masks"]
+    truth = np.asarray(PIL.Image.open(files[layers["ground_truth"]["path"]]))
+    if ignore_index:
+        assert set(truth[0]) == {max(set(expected) - {254})}

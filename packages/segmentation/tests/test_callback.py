@@ -48,6 +48,20 @@ def pixel_model(channels=3, **layer):
     return model
 
 
+@pytest.mark.parametrize("depth", [(16, 12, 1), (16, 12, 3)])
+def test_several_inputs(loopback, depth):
+    images, masks = scenes()
+    x = images, np.zeros((6, *depth), "float32")
+    inputs = [keras.Input(images.shape[1:]), keras.Input(depth)]
+    both = keras.layers.Concatenate()(inputs)
+    model = keras.Model(inputs, keras.layers.Conv2D(3, 1, activation="softmax")(both))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    with wandb.init(mode="offline"):
+        callback = WandbSegmentationEvalCallback((x, masks), NAMES, on_error="raise")
+        model.fit(x, masks, verbose=0, callbacks=[callback])
+    assert len(callback.history["eval/mean_iou"]) == 1
+
+
 class Fixed(keras.Model):
     """Returns fixed outputs, whatever it learns."""
 

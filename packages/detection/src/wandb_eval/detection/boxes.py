@@ -318,6 +318,9 @@ def _flatten(value: Any, name: str, row: tuple[int, ...]) -> tuple[Floats, Ints]
         array = to_numpy(value)
         if array.dtype != object or not array.ndim:
             array = _numbers(array, name)
+            if array.ndim and not array.size:  # Of images without boxes.
+                counts = np.zeros(len(array), np.int64)
+                return np.zeros((0, *row), array.dtype), counts
             if array.ndim < 2 or array.shape[2:] != row:
                 raise _wrong_shape(name, ("images", "boxes", *row), array.shape)
             counts = np.full(array.shape[0], array.shape[1])

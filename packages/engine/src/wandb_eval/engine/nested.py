@@ -55,11 +55,21 @@ def map_leaves(function: Callable[[Any], Any], node: Any) -> Any:
     if isinstance(node, Mapping):
         return {key: map_leaves(function, value) for key, value in node.items()}
     if isinstance(node, (tuple, list)):
-        if not node or np.isscalar(node[0]):
-            return np.asarray(node)
         kind = tuple if isinstance(node, tuple) else list
         return kind(map_leaves(function, value) for value in node)
     return function(node)
+
+
+def lists_to_arrays(node: Any) -> Any:
+    """Converts lists of numbers or strings, which may be nested, to arrays."""
+    if isinstance(node, Mapping):
+        return {key: lists_to_arrays(value) for key, value in node.items()}
+    if isinstance(node, (tuple, list)):
+        if not node or np.isscalar(node[0]):
+            return np.asarray(node)
+        kind = tuple if isinstance(node, tuple) else list
+        return kind(map(lists_to_arrays, node))
+    return node
 
 
 def size_of(node: Any) -> int | None:

@@ -18,7 +18,7 @@ from wandb_eval.engine import (
     WandbTaskEvalCallback,
     charts,
 )
-from wandb_eval.regression.metrics import RegressionMetrics
+from wandb_eval.regression.metrics import MAX_CHARTS, RegressionMetrics
 from wandb_eval.regression.targets import (
     Spread,
     check_target_names,
@@ -181,8 +181,8 @@ class WandbRegressionEvalCallback(WandbTaskEvalCallback):
         )
 
     def target_properties(self, y: Any, truth: Any) -> Mapping[str, Any]:
-        """The targets, each by its name."""
-        return dict(zip(self._names, truth.T, strict=True))
+        """The first four targets: the search takes pairs of all properties."""
+        return dict(zip(self._names[:MAX_CHARTS], truth.T, strict=False))
 
     def ground_truth_rows(
         self, samples: Samples, images: Sequence[Any]

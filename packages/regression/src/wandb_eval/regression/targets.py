@@ -198,6 +198,8 @@ class Spread:
         self._count = 0
         self._mean: Any = 0.0
         self._squares: Any = 0.0
+        self._lowest: Any = np.inf
+        self._highest: Any = -np.inf
 
     @property
     def num_targets(self) -> int:
@@ -216,9 +218,13 @@ class Spread:
             self._squares += apart**2 * self._count * len(targets) / count
             self._mean = self._mean + apart * len(targets) / count
             self._count = count
+            self._lowest = np.minimum(self._lowest, targets.min(axis=0))
+            self._highest = np.maximum(self._highest, targets.max(axis=0))
 
     def deviations(self) -> Numbers:
         """Returns the standard deviations, of shape `(targets,)`."""
         deviations = np.sqrt(self._squares / max(self._count, 1))
         usable = np.isfinite(deviations) & (deviations > 0)
+        # Rounded means leave a constant target a deviation.
+        usable &= np.asarray(self._highest > self._lowest)
         return np.asarray(np.where(usable, deviations, 1.0))

@@ -206,19 +206,20 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
 
     def check_batch(self, batch: Batch) -> None:
         """Checks masks against the images and the class names."""
+        shape = tuple(getattr(batch.x, "shape", ()))  # Of several inputs, none.
         # x may have frames even if masks have none.
         if is_volume(batch.y) or (
-            is_volume(batch.x) and np.shape(batch.y)[:4] == np.shape(batch.x)[:4]
+            is_volume(batch.x) and np.shape(batch.y)[:4] == shape[:4]
         ):
             raise ValueError(
                 "Volumes are not supported: pass slices, of shape (batch, height, "
-                f"width, channels). Received: x of shape {np.shape(batch.x)}, masks of "
-                f"shape {np.shape(batch.y)}"
+                f"width, channels). Received: x of shape {shape}, masks of shape "
+                f"{np.shape(batch.y)}"
             )
         masks = self._kind.read_truth(batch.y)
-        if len(np.shape(batch.x)) == 3 and masks.shape[2] == 1:
+        if len(shape) == 3 and masks.shape[2] == 1:
             raise ValueError(
-                f"x of shape {np.shape(batch.x)} and masks of shape "
+                f"x of shape {shape} and masks of shape "
                 f"{np.shape(batch.y)} are no batch of images. {NOT_BATCHED}"
             )
         if self.multi_label:

@@ -96,7 +96,7 @@ class MulticlassMasks:
         self._threshold = threshold
         self._boundary_iou = boundary_iou
         self._layers = MaskLayers(names, ignore_index, background)
-        self.classes = classes_of(self._layers.labels_with_nan | ERROR_LABELS)
+        self.classes = classes_of(self._layers.all_labels)
         self.unlabelled = {
             "ground_truth": self._layers.unlabelled,
             "predictions": self._layers.unlabelled,

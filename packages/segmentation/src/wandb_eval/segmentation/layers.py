@@ -95,6 +95,8 @@ class MaskLayers:
     Attributes:
         names: The name of each id.
         labels: The names of the ids that have a label for W&B.
+        labels_with_nan: The same, with the id of pixels whose outputs are NaN.
+        all_labels: The same, with those of the layer of errors, if there is one.
         unlabelled: The names of the other ids, whose pixels are transparent.
 
     Raises:
@@ -109,7 +111,11 @@ class MaskLayers:
     ) -> None:
         self._ignore_index = ignore_index
         self.ignored_id = ignore_index
-        if ignore_index is not None and not 0 <= ignore_index < MAX_CLASSES:
+        self._has_errors = len(class_names) <= _LEFT_OUT
+        taken = (_LEFT_OUT, _RIGHT, _WRONG) if self._has_errors else ()
+        if ignore_index is not None and (
+            not 0 <= ignore_index < MAX_CLASSES or ignore_index in taken
+        ):
             if len(class_names) == MAX_CLASSES:
                 raise ValueError(
                     f"With `ignore_index={ignore_index}` there is no id left to show "
@@ -126,6 +132,9 @@ class MaskLayers:
         self.labels, self.unlabelled = split_labels(self.names, background)
         with_nan = {self.nan_id: NAN} | self.names
         self.labels_with_nan, _ = split_labels(with_nan, background)
+        self.all_labels = self.labels_with_nan
+        if self._has_errors:
+            self.all_labels = self.labels_with_nan | ERROR_LABELS
 
     def truth(self, mask: Masks) -> NDArray[np.uint8]:
         """The shown mask of the ground truth."""
@@ -145,7 +154,7 @@ class MaskLayers:
 
         Its ids are those of `ERROR_LABELS` and `ERRORS_UNLABELLED`.
         """
-        if self._num_classes > _LEFT_OUT:
+        if not self._has_errors:
             return None
         shown: Any = np.where(truth == prediction, _RIGHT, _WRONG)
         counts = (truth >= 0) & (truth < self._num_classes)

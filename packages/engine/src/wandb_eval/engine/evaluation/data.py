@@ -22,6 +22,7 @@ from wandb_eval.engine.nested import (
     describe,
     is_tensor,
     is_uneven,
+    lists_to_arrays,
     map_leaves,
     num_values,
     select,
@@ -437,6 +438,7 @@ def unpack_x_y(batch: Any) -> tuple[Any, Any]:
 
 def _batch(x: Any, y: Any) -> Batch:
     """Makes a batch; lists of several inputs or outputs become tuples."""
+    x, y = lists_to_arrays(x), lists_to_arrays(y)
     x = map_leaves(lambda leaf: leaf if is_tensor(leaf) else to_numpy(leaf), x)
     y = map_leaves(to_numpy, y)
     for x_read, y_read in itertools.product(_readings(x), _readings(y)):

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 from keras.tree import map_structure
 from numpy.typing import NDArray
@@ -148,6 +149,8 @@ class PassProperties:
             name: np.array([one.get(name, np.nan) for one in found]) for name in names
         }
         blank = columns.pop("is_blank", np.zeros(len(xs))) == 1
+        for i in np.flatnonzero(blank).tolist():
+            blank[i] = _is_of_one_color(xs[i])
         self._of_images.append(columns or {"": np.full(len(xs), np.nan)})
         self._blank.append(blank)
         for i in np.flatnonzero(blank).tolist():
@@ -314,6 +317,21 @@ def _measure(image: NDArray[np.uint8] | None) -> Mapping[str, float]:
     found = image_properties(image)
     is_blank = found["contrast"] == 0 and bool((image == image[:1, :1]).all())
     return {**found, "is_blank": float(is_blank)}
+
+
+def _is_of_one_color(x: Any) -> bool:
+    """Whether the largest array of a sample, which is shown, has equal pixels.
+
+    What is shown of it may be blank by rounding, or a part of the channels or frames.
+    """
+    arrays = [leaf for leaf in keras.tree.flatten(x) if np.ndim(leaf) > 1]
+    if not arrays:
+        return True
+    largest: NDArray[Any] = max(arrays, key=np.size)
+    is_first = keras.config.image_data_format() == "channels_first"
+    pixels = np.moveaxis(largest, -3, -1) if is_first and largest.ndim > 2 else largest
+    pixels = pixels.reshape(-1, pixels.shape[-1] if pixels.ndim > 2 else 1)
+    return bool((pixels == pixels[0]).all())
 
 
 def _joined(parts: Sequence[Columns]) -> Columns:

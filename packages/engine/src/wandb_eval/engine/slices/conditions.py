@@ -77,7 +77,7 @@ def conditions_of(name: str, values: ArrayLike, least: float) -> Conditions:
     """
     column = column_of(name, values)
     found: dict[bytes, tuple[Mask, str]] = {}
-    for mask, text in _masks(column):
+    for mask, text in _masks(column, least):
         if least <= int(mask.sum()) < len(mask):
             found.setdefault(mask.tobytes(), (mask, f"{name} {text}"))
     masks = [mask for mask, _ in found.values()]
@@ -162,8 +162,11 @@ def _plain(name: str, value: Any) -> str | bool | float | None:
     raise ValueError(f"{name!r} must be numbers, strings or bools. Received: {value!r}")
 
 
-def _masks(column: NDArray[Any]) -> Iterator[tuple[Mask, str]]:
-    """Yields all conditions with their texts; simple ones first."""
+def _masks(column: NDArray[Any], least: int) -> Iterator[tuple[Mask, str]]:
+    """Yields all conditions with their texts; simple ones first.
+
+    Strings that fewer than `least` samples have are left out: each may have its own.
+    """
     if column.dtype.kind == "f":
         held = np.isfinite(column)
         values, counts = np.unique(column[held], return_counts=True)
@@ -179,7 +182,8 @@ def _masks(column: NDArray[Any]) -> Iterator[tuple[Mask, str]]:
         held = np.array([value is not None for value in column], bool)
         # 1, True and '1' are different values, as for a user.
         texts = np.array([repr(value) for value in column])
-        for text in np.unique(texts[held]):
+        names, counts = np.unique(texts[held], return_counts=True)
+        for text in names[counts >= least]:
             yield texts == text, f"is {text}"
     yield ~held, "is missing"
 
