@@ -493,6 +493,92 @@ class Own(keras.metrics.MeanMetricWrapper):
         self._direction = "down"
 
 
+class OwnSignature(keras.Model):
+    """Has a `compute_metrics` that its own `test_step` calls."""
+
+    def test_step(self, *args):
+        is_jax = keras.backend.backend() == "jax"
+        data = args[-1]
+        if is_jax:
+            trainable, fixed, metrics = args[0]
+            y_pred, _ = self.stateless_call(trainable, fixed, data[0], training=False)
+            return self.compute_metrics(data[1], y_pred), (trainable, fixed, metrics)
+        return self.compute_metrics(data[1], self(data[0], training=False))
+
+    def compute_metrics(self, y, y_pred, *rest, **more):
+        if rest or more:  # Of `train_step`: x, y, y_pred, ...
+            return super().compute_metrics(y, y_pred, *rest, **more)
+        return {"mean": ops.mean(y_pred)}
+
+
+@pytest.mark.parametrize("of_tensorflow", [False, True])
+def test_a_test_step_that_can_not_be_changed_does_not_end_the_training(
+    caplog, of_tensorflow
+):
+    cls = OwnSignature
+    if of_tensorflow:
+        if keras.backend.backend() != "tensorflow":
+            pytest.skip("needs TensorFlow")
+        import tensorflow as tf
+
+        class Traced(keras.Model):
+            @tf.function
+            def test_step(self, data):
+                y_pred = self(data[0], training=False)
+                return self.compute_metrics(*data, y_pred)
+
+        cls = Traced
+    evaluation, model = Evaluation(), classifier(cls)
+    with caplog.at_level(logging.INFO, logger="wandb_eval"):
+        _, history = train(evaluation, model)
+    right = model.predict(X, verbose=0).argmax(axis=-1) == Y
+    assert history["eval/accuracy"][-1] == pytest.approx(right.mean())
+    assert len(history["val_mean" if cls is OwnSignature else "val_loss"]) == 2
+    said = [record.getMessage() for record in caplog.records]
+    assert any("`test_step` does not give its outputs" in text for text in said)
+
+
+def test_two_callbacks_of_the_same_data(caplog):
+    first, second = Evaluation(), Evaluation(name="again")
+    with caplog.at_level(logging.INFO, logger="wandb_eval"):
+        _, history = train(first, callbacks=[second])
+    assert first.history["eval/accuracy"] == second.history["eval_again/accuracy"]
+    said = [record.getMessage() for record in caplog.records]
+    assert any("another callback takes its place" in text for text in said)
+    assert second._evaluator.reason is None
+
+
+class Probes(Evaluation):
+    """Logs an output of the model, which `extra_results` predicts."""
+
+    def extra_results(self, evaluation):
+        self.probed = self.predict(X[:1])
+        return super().extra_results(evaluation)
+
+
+def test_averaged_weights_are_those_of_all_that_is_logged_and_of_no_other():
+    model = classifier()
+    optimizer = keras.optimizers.SGD(0.5, use_ema=True, ema_momentum=0.9)
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    evaluation, swap = Probes(), keras.callbacks.SwapEMAWeights()
+    evaluated = []
+
+    class Sees(keras.callbacks.Callback):
+        def on_test_end(self, logs=None):
+            evaluated.append([np.array(weight) for weight in self.model.weights])
+
+    train(evaluation, model, callbacks=[swap, Sees()], epochs=1)
+    weights = model.get_weights()
+    probed = evaluation.probed
+    for weight, value in zip(model.weights, evaluated[0], strict=True):
+        weight.assign(value)
+    np.testing.assert_allclose(probed, model.predict(X[:1], verbose=0), rtol=1e-5)
+    model.set_weights([weight * 0 for weight in weights])
+    numbers = evaluation.evaluate(model)
+    assert numbers["eval/log_loss"] == pytest.approx(math.log(3))
+    assert all((weight == 0).all() for weight in model.get_weights())
+
+
 class Interrupts(keras.callbacks.Callback):
     """Ends the first training within a validation."""
 
@@ -501,6 +587,7 @@ class Interrupts(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="the weights are gone")
 @pytest.mark.parametrize("again", [False, True])
 def test_a_validation_that_is_interrupted_leaves_the_model_as_it_was(again):
     evaluation, model = Evaluation(), classifier()
@@ -511,6 +598,29 @@ def test_a_validation_that_is_interrupted_leaves_the_model_as_it_was(again):
     assert not hasattr(model.test_function, "in_place_of")
     expected = model.evaluate(X, Y, verbose=0, return_dict=True)["accuracy"]
     assert history["eval/accuracy"][-1] == pytest.approx(expected)
+
+
+class Fails(keras.callbacks.Callback):
+    """Ends the training behind its first validation."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("every", [None, 1])
+def test_what_is_left_of_an_interrupted_training_is_not_evaluated(every):
+    evaluation, model = Evaluation(every_n_batches=every), classifier()
+    fits = {"callbacks": [Fails(), evaluation], "validation_data": (X, Y)}
+    if every:
+        fits["callbacks"] = [evaluation, Interrupts()]
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, Y, batch_size=20, verbose=0, **fits)
+    model = keras.models.clone_model(model) if every else model
+    for weight in model.weights:
+        weight.assign(weight * 0)
+    numbers = evaluation.evaluate(model)
+    assert numbers["eval/log_loss"] == pytest.approx(math.log(3))
+    assert evaluation._schedule.is_in_fit is False
 
 
 # --- When, and without fit ------------------------------------------------------------
@@ -536,6 +646,46 @@ def test_within_an_epoch(loopback, mode):
         for version, (epoch, batch) in zip(versions, batches, strict=True):
             label = f"epoch_{epoch}" + (f"_batch_{batch}" if batch else "")
             assert label in version.aliases
+
+
+def test_an_epoch_has_a_version_if_its_length_is_not_known(loopback, warned):
+    wandb.finish()
+    with wandb.init() as run:
+        evaluation = Evaluation(every_n_batches=2, monitor="val_loss")
+        model = classifier()
+        batches = ((X[:8], Y[:8]) for _ in range(8))
+        options = {"epochs": 2, "steps_per_epoch": None, "verbose": 0}
+        options["validation_data"] = X, Y
+        model.fit(batches, callbacks=[evaluation], **options | {"epochs": 1})
+    versions = loopback.versions(f"run_{run.id}_pred")
+    labels = ["epoch_0_batch_2", "epoch_0_batch_4", "epoch_0_batch_6"]
+    labels += ["epoch_0_batch_8", "epoch_0"]
+    assert [label in v.aliases for label, v in zip(labels, versions, strict=True)]
+    assert "best" in versions[-1].aliases
+    assert not any("val_loss" in text for text in warned)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() == "torch", reason="Torch runs one step at a time"
+)
+def test_batches_that_are_trained_at_once():
+    evaluation = Evaluation(every_n_batches=3)
+    train(evaluation, classifier(steps_per_execution=4), epochs=1, batch_size=4)
+    moments = [rows[0][0][1] for rows in evaluation.rows]
+    assert moments == [4, 8, None]  # Of ten batches.
+
+
+def test_a_hook_of_a_subclass_for_each_batch_is_called():
+    class Own(Evaluation):
+        batches = 0
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.batches += 1
+
+    evaluation = Own(every_n_batches=2)
+    train(evaluation, epochs=1, batch_size=8)
+    assert evaluation.batches == 5
+    assert len(evaluation.rows) == 3
 
 
 def test_no_hook_for_each_batch_without_need():

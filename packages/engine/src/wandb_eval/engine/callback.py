@@ -22,13 +22,7 @@ from wandb_eval.engine.evaluation_log import EvaluationLog, unlabelled_metadata
 from wandb_eval.engine.fit_callbacks import FitCallbacks
 from wandb_eval.engine.fit_logs import FitLogs, InLogs, add_epoch
 from wandb_eval.engine.kit.images import check_image_format
-from wandb_eval.engine.kit.logits import (
-    FromLogits,
-    check_probabilities,
-    infer_from_logits,
-    look_like_probabilities,
-    warn_of_probabilities,
-)
+from wandb_eval.engine.kit.logits import FromLogits, resolve_from_logits
 from wandb_eval.engine.kit.outputs import check_output_key, select_output, select_target
 from wandb_eval.engine.monitor import Mode, Monitor
 from wandb_eval.engine.nested import stack_or_list
@@ -250,7 +244,6 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         self.history: dict[str, list[float]] = {}
         self._computes = True
         self._next_epoch = 0  # Of a call of `evaluate`.
-        self._numbers: dict[str, float] = {}
 
     # --- Hooks --------------------------------------------------------------------
 
@@ -332,6 +325,7 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
 
     def _after_batch(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Evaluates the model within an epoch, as `on_train_batch_end`."""
+        type(self).on_train_batch_end(self, batch, logs)  # Of a subclass.
         self.check_begun()
         moment = self._schedule.moment_after(self.run_log.epoch, batch)
         if moment is not None:
@@ -387,10 +381,14 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         Returns:
             The numbers, by the keys that they are logged under.
         """
-        if self.model is not model or not self.run_log.is_current:
+        is_new = self.model is not model or not self.run_log.is_current
+        if is_new:
             self.set_model(model)
             self.on_train_begin(logs)
-            self._schedule.is_in_fit = False
+        self._fit_callbacks = FitCallbacks.find(self)
+        if is_new or not self._fit_callbacks.all:
+            self._evaluator.drop()  # The rest of a `fit` that was interrupted.
+            self._schedule.leave_fit()
         if not self._computes:  # The caller asks for the numbers.
             self._computes = True
             self._check_model()
@@ -417,25 +415,27 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
 
     def _evaluate(self, moment: Moment, logs: dict[str, Any]) -> dict[str, float]:
         """Evaluates the model, logs the results, and returns the numbers."""
-        if moment.batch is None and self._schedule.is_evaluated(moment.epoch):
-            self._schedule.note(moment)
-            return self._numbers  # Nothing was trained since then.
         self.run_log.epoch = moment.epoch
         self._schedule.note(moment)
-        self._numbers = {}
+        numbers: dict[str, float] = {}
         if not self._computes:
-            return {}
-        with self.run_log.version(Exception) as version:
-            with self._fit_callbacks.validation_weights():
+            return numbers
+        with contextlib.ExitStack() as weights:
+            with self.run_log.version(Exception) as version:
+                weights.enter_context(self._fit_callbacks.validation_weights())
                 evaluation = self._evaluator.evaluate(moment.epoch)
-            self._log.keep_problems(evaluation.problems)
-            results = self._log.with_prefix(_measured(evaluation))
-            self._numbers = {k: v for k, v in results.items() if is_number(v)}
-        if version.error is None and self.is_logging:
-            is_last = self._schedule.is_last(moment.epoch, self._stops())
-            ends = (is_last and moment.batch is None) or not self._schedule.is_in_fit
-            self._log.log(evaluation, moment, results, logs, is_last=is_last, ends=ends)
-        return self._numbers
+                self._log.keep_problems(evaluation.problems)
+                results = self._log.with_prefix(_measured(evaluation))
+                numbers = {k: v for k, v in results.items() if is_number(v)}
+            if version.error is None and self.is_logging:
+                is_last = self._schedule.is_last(moment.epoch, self._stops())
+                ends = (
+                    is_last and moment.batch is None
+                ) or not self._schedule.is_in_fit
+                self._log.log(
+                    evaluation, moment, results, logs, is_last=is_last, ends=ends
+                )
+        return numbers
 
     # --- Tables ---------------------------------------------------------------------
 
@@ -566,24 +566,14 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
             ValueError: If `from_logits` is `False`, or inferred to be, and the outputs
                 are not probabilities.
         """
-        told = from_logits
-        if told == "auto":
-            known = infer_from_logits(self.model, self.output_key)
-            told = bool(known)
-            if known is None:
-                told = not look_like_probabilities(outputs, one_class=False)
-                if self.is_logging:
-                    wandb.termlog(
-                        "The outputs of the model are taken for "
-                        f"{'logits' if told else 'probabilities'}, because they look "
-                        "like them. Pass `from_logits` if they are not.",
-                        repeat=False,
-                    )
-        if not told:
-            check_probabilities(outputs)
-        elif self.is_logging:
-            warn_of_probabilities(self.model, outputs, one_class)
-        return told
+        return resolve_from_logits(
+            self.model,
+            from_logits,
+            outputs,
+            one_class=one_class,
+            output_key=self.output_key,
+            says=self.is_logging,
+        )
 
     def select_output(self, outputs: Any) -> Any:
         """Selects the output that `output_key` names."""

@@ -104,7 +104,9 @@ class EvaluationLog:
         run_log = self._callback.run_log
         self.moment = moment
         numbers = {key: value for key, value in results.items() if is_number(value)}
-        value = self._monitor.value({**logs, **numbers}, evaluation.not_finite)
+        value = self._monitor.value(
+            {**logs, **numbers}, evaluation.not_finite, within=moment.batch is not None
+        )
         is_best = self._best.is_beaten_by(value)
         if is_best:
             self._best.record(moment.epoch, value)

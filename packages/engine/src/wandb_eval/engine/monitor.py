@@ -61,7 +61,9 @@ class Monitor:
             )
         self.sign = sign
 
-    def value(self, numbers: dict[str, Any], not_finite: int = 0) -> float:
+    def value(
+        self, numbers: dict[str, Any], not_finite: int = 0, *, within: bool = False
+    ) -> float:
         """Returns the value of an epoch; higher is better.
 
         Args:
@@ -69,11 +71,13 @@ class Monitor:
             not_finite: The number of samples with outputs that are not finite. If there
                 are any, the value is minus infinity, because numbers of fewer samples
                 can't be compared with those of all. A warning says so once.
+            within: Whether it is a moment within an epoch, which has no number of the
+                validation of `fit`.
         """
         if not_finite:
             self._warn_of(not_finite)
             return -math.inf
-        if self.name is None:
+        if self.name is None or (within and self.name not in numbers):
             return -math.inf
         if self.name not in numbers:
             wandb.termwarn(

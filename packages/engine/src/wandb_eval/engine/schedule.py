@@ -60,6 +60,10 @@ class Schedule:
         self._batch, self._evaluated, self.last_end = 0, None, None
         self.is_in_fit = True
 
+    def leave_fit(self) -> None:
+        """Leaves a training, which may have been interrupted."""
+        self.is_in_fit, self._evaluated = False, None
+
     def begin_epoch(self) -> None:
         """Begins an epoch."""
         self._batch = 0
@@ -88,19 +92,18 @@ class Schedule:
             epoch: The epoch, from 0.
             batch: The batch that was trained, from 0.
         """
-        self._batch = batch + 1
-        if self._batch == self._num_batches or self._every_n_batches is None:
+        before, self._batch = self._batch, batch + 1
+        if self._every_n_batches is None:
+            return None
+        if self._num_batches is not None and self._batch >= self._num_batches:
             return None  # The end of the epoch is evaluated instead.
-        is_due = self._batch % self._every_n_batches == 0
+        # With `steps_per_execution`, several batches are trained at once.
+        is_due = self._batch // self._every_n_batches > before // self._every_n_batches
         return Moment(epoch, self._batch) if is_due else None
 
     def note(self, moment: Moment) -> None:
         """Records an evaluation of the model."""
         self._evaluated = moment
-
-    def is_evaluated(self, epoch: int) -> bool:
-        """Whether nothing was trained since the last evaluation, within this epoch."""
-        return self._evaluated == Moment(epoch, self._batch)
 
     def missed_end(self) -> tuple[int, dict[str, Any]] | None:
         """Returns the last epoch and its logs, if it was not evaluated at its end."""

@@ -234,7 +234,7 @@ class Evaluator:
         if self._of_fit is None or self._fit_pass is None:
             return
         if outputs is None:
-            self._why_not = "`test_step` of the model does not call `compute_metrics`"
+            self._why_not = "`test_step` does not give its outputs"
             self.drop()
             return
         try:
@@ -262,7 +262,8 @@ class Evaluator:
         except Exception as error:
             return None, f"its batches could not be evaluated: {error}"
         if not self._is_of_data(collected):
-            return None, "`fit` validates on other data"
+            other = "`fit` validates on other data"
+            return None, other if collected.stop else "another callback takes its place"
         unverified, self._unverified = self._unverified, None
         if unverified is not None:
             x, outputs = unverified

@@ -9,6 +9,7 @@ change.
 
 from __future__ import annotations
 
+import logging
 import sys
 import weakref
 from collections.abc import Callable
@@ -27,6 +28,8 @@ from wandb_eval.engine.evaluation.step_functions import (
 )
 from wandb_eval.engine.nested import to_numpy
 from wandb_eval.engine.threads import release_in_background
+
+logger = logging.getLogger(__name__)
 
 Take = Callable[[Any, Any], None]
 """Receives a batch of a step of `fit`, and the outputs of the model for it."""
@@ -60,8 +63,8 @@ class FitPass:
         """Replaces `model.test_function` by our function.
 
         Args:
-            take: A function that is called after each batch. Its exceptions would end
-                `fit`.
+            take: A function that is called after each batch, with `None` as the outputs
+                if they can't be taken. Its exceptions would end `fit`.
         """
         self.end()
         model = self.model
@@ -73,18 +76,34 @@ class FitPass:
         step_function = functions.get("test", lambda: _make_step_function(model))
         if decodes(model):
             self._decode = functions.get("decode", lambda: _make_decode(model))
-        run = _RUNNERS[keras.backend.backend()]
+        backend, original = keras.backend.backend(), self._original
+        run, has_run = _RUNNERS[backend], False
 
         def test_function(*args: Any) -> Any:
-            if keras.backend.backend() == "tensorflow":
+            nonlocal has_run
+            if backend == "tensorflow":
                 self._iterators = [args[-1]]
             try:
-                return run(step_function, take, *args)
+                data = args[-1][0] if backend == "torch" else next(args[-1])
+                try:
+                    result, outputs = run(step_function, data, *args[:-1])
+                except Exception as error:
+                    if has_run:
+                        raise
+                    # Keras' own function may run, and raises again if it can't.
+                    logger.debug("The step of fit can't be changed", exc_info=error)
+                    self.end()
+                    take(data, None)
+                    again = iter([data]) if backend == "jax" else [data]
+                    return original(*args[:-1], again)
             except BaseException:  # The end of the data, too.
                 self.end()
                 raise
+            has_run = True
+            take(data, outputs)
+            return result
 
-        vars(test_function)["in_place_of"] = self._original
+        vars(test_function)["in_place_of"] = original
         self._installed = model.test_function = test_function
 
     def end(self) -> None:
@@ -286,9 +305,9 @@ def _with_outputs(model: Any) -> Callable[..., Any]:
         own = vars(model)
         before = own.get("compute_metrics")
 
-        def noting(x: Any, y: Any, y_pred: Any, *more: Any, **named: Any) -> Any:
-            seen.append(y_pred)
-            return compute_metrics(x, y, y_pred, *more, **named)
+        def noting(*args: Any, **named: Any) -> Any:  # Of Keras: x, y, y_pred, ...
+            seen.append(named.get("y_pred", args[2] if len(args) > 2 else None))
+            return compute_metrics(*args, **named)
 
         own["compute_metrics"] = noting
         try:
@@ -307,27 +326,20 @@ def _with_outputs(model: Any) -> Callable[..., Any]:
     return step
 
 
-def _run_tensorflow(function: Any, take: Take, iterator: Any) -> Any:
-    data = next(iterator)
-    logs, outputs = function([data])
-    take(data, outputs)
-    return logs
+def _run_tensorflow(function: Any, data: Any) -> Any:
+    return function([data])
 
 
-def _run_jax(function: Any, take: Take, state: Any, iterator: Any) -> Any:
-    data = next(iterator)
+def _run_jax(function: Any, data: Any, state: Any) -> Any:
     (logs, outputs), state = function(state, iter([data]))
-    take(data, outputs)
-    return logs, state
+    return (logs, state), outputs
 
 
-def _run_torch(function: Any, take: Take, batches: Any) -> Any:
+def _run_torch(function: Any, data: Any) -> Any:
     import torch
 
     with torch.no_grad():
-        logs, outputs = function(batches[0])
-    take(batches[0], outputs)
-    return logs
+        return function(data)
 
 
 _RUNNERS: dict[str, Callable[..., Any]] = {
@@ -335,3 +347,4 @@ _RUNNERS: dict[str, Callable[..., Any]] = {
     "jax": _run_jax,
     "torch": _run_torch,
 }
+"""Run a step of ours for a batch; return the result for Keras, and the outputs."""

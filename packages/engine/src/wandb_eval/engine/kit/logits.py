@@ -143,6 +143,52 @@ def check_probabilities(outputs: Any) -> None:
         )
 
 
+def resolve_from_logits(
+    model: Any,
+    from_logits: FromLogits,
+    outputs: Any,
+    *,
+    one_class: bool,
+    output_key: str | int | None = None,
+    says: bool = True,
+) -> bool:
+    """Returns whether outputs are logits: values before softmax or sigmoid.
+
+    `"auto"` infers it from the model. If the model does not show it, outputs that are
+    all from 0 to 1 are taken for probabilities, and the log says so once.
+
+    Args:
+        model: The model.
+        from_logits: The argument of the user: `True`, `False` or `"auto"`.
+        outputs: The outputs, of shape `(batch, ..., num_classes)` or `(batch,)`.
+        one_class: Whether the classes exclude each other.
+        output_key: The output that is evaluated, of a model with several.
+        says: Whether to write to the log, and to warn.
+
+    Raises:
+        ValueError: If `from_logits` is `False`, or inferred to be, and the outputs are
+            not probabilities.
+    """
+    told = from_logits
+    if told == "auto":
+        known = infer_from_logits(model, output_key)
+        told = bool(known)
+        if known is None:
+            told = not look_like_probabilities(outputs, one_class=False)
+            if says:
+                wandb.termlog(
+                    "The outputs of the model are taken for "
+                    f"{'logits' if told else 'probabilities'}, because they look like "
+                    "them. Pass `from_logits` if they are not.",
+                    repeat=False,
+                )
+    if not told:
+        check_probabilities(outputs)
+    elif says:
+        warn_of_probabilities(model, outputs, one_class)
+    return told
+
+
 def _told_by_loss(loss: Any) -> bool | None:
     if isinstance(loss, str):
         try:
