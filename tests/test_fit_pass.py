@@ -243,11 +243,12 @@ def test_fit_does_not_wait_for_its_iterator(monkeypatch):
     run = fit_pass._RUNNERS["tensorflow"]
     known = weakref.WeakSet()
 
-    def notes(function, take, iterator):
+    def notes(function, data):
+        [iterator] = evaluation._evaluator._fit_pass._iterators
         if iterator not in known:
             known.add(iterator)
             weakref.finalize(iterator, lambda: threads.put(threading.get_ident()))
-        return run(function, take, iterator)
+        return run(function, data)
 
     monkeypatch.setitem(fit_pass._RUNNERS, "tensorflow", notes)
     evaluation = Evaluation()
@@ -541,7 +542,7 @@ def test_a_test_step_that_can_not_be_changed_does_not_end_the_training(
 def test_two_callbacks_of_the_same_data(caplog):
     first, second = Evaluation(), Evaluation(name="again")
     with caplog.at_level(logging.INFO, logger="wandb_eval"):
-        _, history = train(first, callbacks=[second])
+        train(first, callbacks=[second])
     assert first.history["eval/accuracy"] == second.history["eval_again/accuracy"]
     said = [record.getMessage() for record in caplog.records]
     assert any("another callback takes its place" in text for text in said)
@@ -567,7 +568,7 @@ def test_averaged_weights_are_those_of_all_that_is_logged_and_of_no_other():
         def on_test_end(self, logs=None):
             evaluated.append([np.array(weight) for weight in self.model.weights])
 
-    train(evaluation, model, callbacks=[swap, Sees()], epochs=1)
+    train(evaluation, model, callbacks=[Sees(), swap], epochs=1)
     weights = model.get_weights()
     probed = evaluation.probed
     for weight, value in zip(model.weights, evaluated[0], strict=True):
@@ -576,7 +577,7 @@ def test_averaged_weights_are_those_of_all_that_is_logged_and_of_no_other():
     model.set_weights([weight * 0 for weight in weights])
     numbers = evaluation.evaluate(model)
     assert numbers["eval/log_loss"] == pytest.approx(math.log(3))
-    assert all((weight == 0).all() for weight in model.get_weights())
+    assert all(not np.any(weight) for weight in model.trainable_weights)
 
 
 class Interrupts(keras.callbacks.Callback):
@@ -607,6 +608,7 @@ class Fails(keras.callbacks.Callback):
         raise KeyboardInterrupt
 
 
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="the weights are gone")
 @pytest.mark.parametrize("every", [None, 1])
 def test_what_is_left_of_an_interrupted_training_is_not_evaluated(every):
     evaluation, model = Evaluation(every_n_batches=every), classifier()
@@ -615,8 +617,7 @@ def test_what_is_left_of_an_interrupted_training_is_not_evaluated(every):
         fits["callbacks"] = [evaluation, Interrupts()]
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, Y, batch_size=20, verbose=0, **fits)
-    model = keras.models.clone_model(model) if every else model
-    for weight in model.weights:
+    for weight in model.trainable_weights:
         weight.assign(weight * 0)
     numbers = evaluation.evaluate(model)
     assert numbers["eval/log_loss"] == pytest.approx(math.log(3))
@@ -654,9 +655,8 @@ def test_an_epoch_has_a_version_if_its_length_is_not_known(loopback, warned):
         evaluation = Evaluation(every_n_batches=2, monitor="val_loss")
         model = classifier()
         batches = ((X[:8], Y[:8]) for _ in range(8))
-        options = {"epochs": 2, "steps_per_epoch": None, "verbose": 0}
-        options["validation_data"] = X, Y
-        model.fit(batches, callbacks=[evaluation], **options | {"epochs": 1})
+        options = {"callbacks": [evaluation], "validation_data": (X, Y)}
+        model.fit(batches, epochs=1, verbose=0, **options)
     versions = loopback.versions(f"run_{run.id}_pred")
     labels = ["epoch_0_batch_2", "epoch_0_batch_4", "epoch_0_batch_6"]
     labels += ["epoch_0_batch_8", "epoch_0"]

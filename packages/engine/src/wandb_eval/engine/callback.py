@@ -325,7 +325,8 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
 
     def _after_batch(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Evaluates the model within an epoch, as `on_train_batch_end`."""
-        type(self).on_train_batch_end(self, batch, logs)  # Of a subclass.
+        of_class: Any = type(self)
+        of_class.on_train_batch_end(self, batch, logs)
         self.check_begun()
         moment = self._schedule.moment_after(self.run_log.epoch, batch)
         if moment is not None:

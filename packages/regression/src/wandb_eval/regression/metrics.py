@@ -169,8 +169,6 @@ def measure(
         r2 = undefined
         if len(true) > 1:
             r2 = np.asarray(r2_score(true, predicted, multioutput="raw_values"))
-            is_constant = (true == true[0]).all(axis=0)  # But for rounding.
-            r2 = np.where(is_constant, (errors == 0).all(axis=0), r2)
         ranks = rankdata(true, axis=0), rankdata(predicted, axis=0)
         measured = {
             "mae": distances.mean(axis=0),

@@ -162,7 +162,7 @@ def _plain(name: str, value: Any) -> str | bool | float | None:
     raise ValueError(f"{name!r} must be numbers, strings or bools. Received: {value!r}")
 
 
-def _masks(column: NDArray[Any], least: int) -> Iterator[tuple[Mask, str]]:
+def _masks(column: NDArray[Any], least: float) -> Iterator[tuple[Mask, str]]:
     """Yields all conditions with their texts; simple ones first.
 
     Strings that fewer than `least` samples have are left out: each may have its own.
