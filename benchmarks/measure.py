@@ -283,6 +283,6 @@ def _wait_for_core() -> None:
     stat = _core() / "stat"
     spent, before = 0, -1
     while spent != before:
-        time.sleep(0.3)
+        time.sleep(0.1)
         # User and system time in ticks: two fields after the name, which has no space.
         spent, before = sum(map(int, stat.read_text().split()[13:15])), spent
