@@ -294,7 +294,7 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
     def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
         """Joins the validation of `fit`, if this epoch is to be evaluated."""
         if self._schedule.is_in_fit and self._computes and self._is_due():
-            # What fails here fails again in a pass of its own, which reports it.
+            # A failure occurs again in the separate pass, which reports it.
             with contextlib.suppress(Exception):
                 self._evaluator.begin_validation()
 

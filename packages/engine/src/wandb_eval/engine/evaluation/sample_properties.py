@@ -320,9 +320,9 @@ def _measure(image: NDArray[np.uint8] | None) -> Mapping[str, float]:
 
 
 def _is_of_one_color(x: Any) -> bool:
-    """Whether the largest array of a sample, which is shown, has equal pixels.
+    """Whether all pixels of the image in a sample, its largest array, are equal.
 
-    What is shown of it may be blank by rounding, or a part of the channels or frames.
+    The shown image may be blank by rounding, or have only some channels or frames.
     """
     arrays = [leaf for leaf in keras.tree.flatten(x) if np.ndim(leaf) > 1]
     if not arrays:

@@ -138,9 +138,8 @@ def find_weak_slices(
         Slices, the strongest first, by their gap in standard errors. At most half of
         the samples of a slice are in stronger slices, and it has a gap without them,
         too. Of nearly equal slices, the one with fewer properties and digits is
-        returned. The list is
-        empty if there is no weak slice, or if there are fewer than 300 samples: see
-        `too_few_samples`.
+        returned. The list is empty if there is no weak slice, or if there are fewer
+        than 300 samples: see `too_few_samples`.
 
     Raises:
         ValueError: If an argument is out of its range, or if lengths differ.
