@@ -120,18 +120,32 @@ def test_the_machine_and_the_ratios_are_printed(content: dict[str, Any]) -> None
         assert f"| {task} | files fetched | 0 | 0 | reached |" in content["printed"]
 
 
-def test_at_scale_each_task_has_one_rival(tmp_path: Path) -> None:
-    shares = ["--shares", "0.001", "0.002", "--repeats", "1"]
-    found = run(tmp_path, "scale", *shares)
-    rows = found["results"]["rows"]
-    assert list(rows) == [
+@pytest.mark.parametrize(
+    "row",
+    [
         "ImageNet",
-        "COCO",
         "Cityscapes, full-size outputs",
         "Cityscapes, quarter-size outputs",
-    ]
-    assert [len(sides) for sides in rows.values()] == [2] * 4
-    assert [point["count"] for point in rows["COCO"]["ours"]] == [5, 10]
+    ],
+)
+def test_at_scale_each_task_has_one_rival(row: str) -> None:
+    import scale  # It imports all rivals.
+
+    ours, rival = scale.ROWS[row][1]
+    assert ours == "ours"
+    for side in (ours, rival):
+        figures = scale.measure_scale(row, side, share=0.001)
+        assert figures["count"] >= 1
+        assert figures["batches"] > 0
+        assert figures["end"] > 0
+
+
+def test_at_scale_the_growth_is_printed(tmp_path: Path) -> None:
+    shares = ["--shares", "0.001", "0.002", "--repeats", "1"]
+    found = run(tmp_path, "scale", "--tasks", "detection", *shares)
+    [(row, sides)] = found["results"]["rows"].items()
+    assert (row, list(sides)) == ("COCO", ["ours", "pycocotools"])
+    assert [point["count"] for point in sides["ours"]] == [5, 10]
     assert "| COCO | at the end, s |" in found["printed"]
     assert "Drawing 100 of 100 images" in found["printed"]
 

@@ -16,7 +16,17 @@ LIBRARY_OF = {"keras-hub": "keras_hub", "reading-tables": "pandas"}
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page",
+    [
+        # Its models are tested on each backend by themselves: they compile for long.
+        pytest.param(page, marks=pytest.mark.any_backend)
+        if page.stem == "keras-hub"
+        else page
+        for page in PAGES
+    ],
+    ids=lambda page: page.stem,
+)
 def test_a_page_runs_as_it_stands(loopback, monkeypatch, page):
     if page.stem in LIBRARY_OF:
         pytest.importorskip(LIBRARY_OF[page.stem])

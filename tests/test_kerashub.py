@@ -32,6 +32,7 @@ def _offline(loopback):
 
 @pytest.mark.slow
 @pytest.mark.tensorflow
+@pytest.mark.once
 def test_a_retinanet_sees_batches_of_one_size(loopback):
     tf = pytest.importorskip("tensorflow")
     rng = np.random.default_rng(0)
@@ -139,7 +140,9 @@ class RedSegmenter(hub.models.ImageSegmenter):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"crop_to_aspect_ratio": False}], ids=["crop", "resize"]
+    "options",
+    [{}, pytest.param({"crop_to_aspect_ratio": False}, marks=pytest.mark.once)],
+    ids=["crop", "resize"],
 )
 def test_a_segmenter_that_is_perfect_in_its_frame(options):
     x, _ = red_scenes(6, 64, 128)
@@ -206,7 +209,11 @@ class RedDetector(hub.models.ObjectDetector):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"crop_to_aspect_ratio": False}, {"pad_to_aspect_ratio": True}],
+    [
+        {},
+        pytest.param({"crop_to_aspect_ratio": False}, marks=pytest.mark.once),
+        {"pad_to_aspect_ratio": True},
+    ],
     ids=["crop", "resize", "pad"],
 )
 def test_a_detector_that_boxes_what_is_red(options):
@@ -259,6 +266,7 @@ def test_a_classifier_stays_as_it_is():
     )
 
 
+@pytest.mark.once
 def test_a_segformer_in_batches_that_leave_a_part():
     encoder = hub.models.MiTBackbone(
         layerwise_depths=[1, 1],
@@ -458,12 +466,18 @@ def arrays_of(tree):
     "make",
     [
         partial(image_classifier, scale=1 / 255, offset=[-0.4, -0.5, -0.3]),
-        partial(image_classifier, **PADDED),
-        text_classifier,
-        partial(segmenter, "int32"),
-        partial(segmenter, "uint8"),
-        detector,
-        partial(detector, **PADDED),
+        # On every backend, they run in a graph of `tf.data`.
+        *(
+            pytest.param(make, marks=pytest.mark.once)
+            for make in (
+                partial(image_classifier, **PADDED),
+                text_classifier,
+                partial(segmenter, "int32"),
+                partial(segmenter, "uint8"),
+                detector,
+                partial(detector, **PADDED),
+            )
+        ),
     ],
     ids=[
         *("images", "padded images", "texts", "int32 masks", "uint8 masks"),
@@ -493,7 +507,9 @@ def test_data_is_preprocessed_bit_by_bit_as_in_fit(make, as_dataset):
                 np.testing.assert_array_equal(leaf, other)
 
 
-@pytest.mark.parametrize("dtype", ["int32", "uint8"])
+@pytest.mark.parametrize(
+    "dtype", ["int32", pytest.param("uint8", marks=pytest.mark.once)]
+)
 def test_integer_masks_need_no_second_pass(dtype):
     model, x, y = segmenter(dtype)
     evaluation = WandbSegmentationEvalCallback((x, y), NAMES, on_error="raise")

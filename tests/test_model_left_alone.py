@@ -124,6 +124,7 @@ def test_fit_leaves_the_model_as_it_does_without_us(options):
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_a_retinanet_predicts_single_images_before_and_after():
     x = RNG.random((6, 64, 96, 3), dtype=np.float32)
     y = {

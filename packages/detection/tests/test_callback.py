@@ -692,6 +692,7 @@ def test_disabled_training_runs_and_nothing_is_read(loopback):
 
 
 @pytest.mark.slow
+@pytest.mark.any_backend
 @pytest.mark.filterwarnings("ignore:`shuffle=True`:UserWarning")
 def test_a_retinanet_of_keras_hub_trains_with_the_callback(loopback):
     model = retinanet("yxyx", num_classes=len(NAMES))

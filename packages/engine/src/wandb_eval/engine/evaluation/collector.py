@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import itertools
 import sys
 from collections.abc import Callable, Iterable
@@ -22,7 +23,9 @@ from wandb_eval.engine.evaluation.task import EvalTask
 from wandb_eval.engine.nested import (
     concatenate,
     copy_sample,
+    map_leaves,
     num_values,
+    on_host,
     outputs_to_numpy,
     select,
     select_sample,
@@ -74,8 +77,8 @@ class ScoredBatch:
             y: The targets of the sample.
         """
         scores = {} if self.scores is None else self.scores.row(i)
-        read = select(self.truth, i), select(self.predictions, i)
-        return KeptSample(place, x, y, *copy.deepcopy(read), scores)
+        read = (copy.deepcopy(select(p, i)) for p in (self.truth, self.predictions))
+        return KeptSample(place, x, y, *read, scores)
 
 
 class Collector:
@@ -231,7 +234,8 @@ class Collector:
         """Evaluates joined batches: their targets, and the outputs for them."""
         found = self.found
         first = self._first + found.fingerprint.count
-        sums = found.fingerprint.add([batch.x for batch in batches], y)
+        xs = [map_leaves(on_host, batch.x) for batch in batches]
+        sums = found.fingerprint.add(xs, y)
         ends = np.cumsum([part.size for part in batches])
         batch = ScoredBatch.read(self._task, y, outputs)
         if found.metrics is not None:
@@ -240,10 +244,11 @@ class Collector:
 
         def inputs(i: int) -> Any:
             at = int(np.searchsorted(ends, i, side="right"))
-            return select_sample(batches[at].x, i - int(ends[at]))  # From its end.
+            return select_sample(xs[at], i - int(ends[at]))  # From its end.
 
         held: dict[int, Any] = {}
 
+        @functools.cache
         def keep(i: int) -> KeptSample:
             x = held[i] if i in held else copy_sample(inputs(i))
             return batch.sample(i, first + i, x, copy_sample(select(y, i)))

@@ -298,7 +298,8 @@ class ValidationData:
         yield from self._even(_batch(*self._unpack(raw)))
 
     def _even(self, whole: Batch) -> Iterator[Batch]:
-        batch = Batch(whole.x, self._target(whole.y), whole.size)
+        y = self._target(whole.y)
+        batch = whole if y is whole.y else Batch(whole.x, y, whole.size)
         if is_uneven(batch.x):
             yield from _even_batches(batch)
         elif batch.size:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from wandb_eval.engine.nested import (
     copy_sample,
     dense,
+    leaves_of,
     on_host,
     select,
     shapes_of_samples,
@@ -70,8 +71,9 @@ class Fingerprint:
         Returns:
             A checksum of the inputs and the target of each sample.
         """
-        of_inputs = _input_checksums(inputs)
-        of_samples = _mix(of_inputs ^ _mix(_checksums(y)))
+        of_targets = _checksums(y)
+        of_inputs = _input_checksums(inputs, len(of_targets))
+        of_samples = _mix(of_inputs ^ _mix(of_targets))
         self._inputs.append(of_inputs)
         self._samples.append(of_samples)
         self.count += len(of_inputs)
@@ -156,13 +158,13 @@ def _joined(parts: list[Checksums]) -> Checksums:
 
 def content_key(x: Any) -> tuple[int, ...]:
     """Returns the identity of a sample: checksums of its arrays."""
-    return tuple(_crc(dense(leaf)) for leaf in keras.tree.flatten(x))
+    return tuple(_crc(dense(leaf)) for leaf in leaves_of(x))
 
 
 def exact_key(x: Any) -> bytes:
     """Returns a digest of the shapes and values of the arrays of a sample."""
     digest = hashlib.blake2b(digest_size=16)
-    for leaf in keras.tree.flatten(x):
+    for leaf in leaves_of(x):
         array = dense(leaf)
         digest.update(repr(np.shape(array)).encode())
         digest.update(_bytes(array).data)
@@ -171,18 +173,18 @@ def exact_key(x: Any) -> bytes:
 
 def same_content(x: Any, other: Any) -> bool:
     """Whether samples have equal `content_key`s; compares bytes, which is faster."""
-    leaves, other_leaves = keras.tree.flatten(x), keras.tree.flatten(other)
+    leaves, other_leaves = leaves_of(x), leaves_of(other)
     return len(leaves) == len(other_leaves) and all(
         np.array_equal(_bytes(dense(a)), _bytes(dense(b)))
         for a, b in zip(leaves, other_leaves, strict=True)
     )
 
 
-def _input_checksums(batches: Sequence[Any]) -> Checksums:
-    """Returns a checksum of the inputs of each sample."""
-    sums = np.zeros(sum(size_of(x) or 0 for x in batches), np.uint64)
+def _input_checksums(batches: Sequence[Any], size: int) -> Checksums:
+    """Returns a checksum of the inputs of each sample, of shape `(size,)`."""
+    sums = np.zeros(size, np.uint64)
     shapes = shapes_of_samples(batches[0])
-    leaves = zip(*map(keras.tree.flatten, batches), strict=True)
+    leaves = zip(*map(leaves_of, batches), strict=True)
     for shape, parts in zip(shapes, leaves, strict=True):
         sums = _mix(sums ^ _sparse_checksums([*map(on_host, parts)], math.prod(shape)))
         lengths = np.array([n for n in shape if n != 1], np.uint64)
@@ -200,7 +202,8 @@ def _sparse_checksums(parts: list[Any], length: int) -> Checksums:
         crcs = [_crc(dense(sample)) for part in parts for sample in part]
         return np.array(crcs, np.uint64)
     places, more = _places(length, _PLACES), _places(length, _MORE_PLACES)
-    words = _words(np.concatenate([_values_at(part, places) for part in parts]))
+    values = np.concatenate([_values_at(part, places) for part in parts])
+    words = _words(np.asarray(to_numpy(values)))
     sums = _row_checksums(words)
     if len(more) > len(places):
         changes = np.count_nonzero(words[:, 1:] != words[:, :-1], axis=1)
@@ -208,7 +211,7 @@ def _sparse_checksums(parts: list[Any], length: int) -> Checksums:
         for i in np.flatnonzero(changes < _FEW_CHANGES).tolist():
             which = int(np.searchsorted(starts, i, side="right")) - 1
             at = i - int(starts[which])
-            values = _values_at(parts[which][at : at + 1], more)
+            values = to_numpy(_values_at(parts[which][at : at + 1], more))
             sums[i] = _row_checksums(_words(values))[0]
     return sums
 
@@ -230,11 +233,9 @@ def _values_at(leaf: Any, places: NDArray[np.intp]) -> NDArray[Any]:
         return np.asarray(to_numpy(keras.ops.take(rows, places, axis=1)))
     if leaf.flags.c_contiguous or leaf.ndim == 1:
         rows = leaf.reshape(size, math.prod(leaf.shape[1:]))
-        values = rows if len(places) == rows.shape[1] else rows.take(places, axis=1)
-    else:  # Without a copy.
-        at: list[Any] = [slice(None), *np.unravel_index(places, leaf.shape[1:])]
-        values = leaf[tuple(at)]
-    return np.asarray(to_numpy(values))
+        return rows if len(places) == rows.shape[1] else rows.take(places, axis=1)
+    at: list[Any] = [slice(None), *np.unravel_index(places, leaf.shape[1:])]
+    return np.asarray(leaf[tuple(at)])  # Without a copy of all.
 
 
 def _row_checksums(words: Checksums) -> Checksums:
@@ -258,7 +259,7 @@ def _checksums(y: Any) -> Checksums:
         digests = [hashlib.blake2b(key, digest_size=8).digest() for key in keys]
         return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
     sums = np.zeros(size, np.uint64)
-    for leaf in keras.tree.flatten(y):
+    for leaf in leaves_of(y):
         sums = _mix(sums ^ _array_checksums(leaf))
     return sums
 

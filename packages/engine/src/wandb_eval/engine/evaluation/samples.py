@@ -281,10 +281,9 @@ class TopK:
             least = -self._kept[-1][0][0]
         worth_it = (ranks[:, 0] >= least) & (ranks[:, 0] > -np.inf)
         # Only the best k samples of a large batch can be kept.
-        order = sorted(
-            ((*(-ranks[i]).tolist(), first + int(i)), int(i))
-            for i in np.flatnonzero(worth_it)
-        )[: self._k]
+        places = np.flatnonzero(worth_it)
+        best = places[np.lexsort(-ranks[places].T[::-1])[: self._k]]
+        order = [((*(-ranks[i]).tolist(), first + i), i) for i in best.tolist()]
         merged = sorted(
             [(rank, None, sample) for rank, sample in self._kept]
             + [(rank, i, None) for rank, i in order],
