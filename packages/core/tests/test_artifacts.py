@@ -3,6 +3,7 @@
 import io
 import json
 import math
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -275,6 +276,61 @@ def test_any_media_in_any_column(loopback, tmp_path):
     table = wandb.Api().artifact(f"run_{run.id}_pred:v1").get("eval_data")
     assert isinstance(table.data[0][3], wandb.Audio)
     assert isinstance(table.data[0][4], wandb.Html)
+
+
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_files_of_the_user_may_be_written_again(loopback, sync, tmp_path, mode):
+    def draw(idx, shade):
+        path = tmp_path / f"{idx}.png"
+        PIL.Image.new("RGB", (4, 3), (shade, shade, shade)).save(path)
+        return wandb.Image(str(path))
+
+    def predict(callback, epoch):
+        for idx, image in callback.data_table_ref.data:
+            drawn = draw(idx, 100 + 10 * epoch + idx)
+            callback.pred_table.add_data(epoch, idx, image, drawn)
+        callback.log_metrics({"eval/drawn": wandb.Table(["a"], [[drawn]])}, epoch)
+
+    with wandb.init(mode=mode) as run:
+        callback = Rows(
+            ["idx", "image"],
+            lambda: [(idx, draw(idx, 10 + idx)) for idx in range(2)],
+            ["epoch", "idx", "image", "drawn"],
+            predict,
+        )
+        callback.run_log.patience = 60.0
+        fit(callback, epochs=3)
+    if mode == "offline":
+        sync(run.dir)
+    for epoch, version in enumerate(loopback.versions(f"run_{run.id}_pred")):
+        for row in loopback.rows(version, "eval_data"):
+            shades = [
+                decode(loopback.resolve(version, row[name]["path"])).max()
+                for name in ("image", "drawn")
+            ]
+            assert shades == [10 + row["idx"], 100 + 10 * epoch + row["idx"]]
+
+
+@pytest.mark.once
+def test_what_is_not_uploaded_in_time_stays(loopback):
+    settings = wandb.Settings(finish_timeout=1)
+    with wandb.init(settings=settings) as run:
+        loopback.delay("upload", seconds=10)
+        callback = image_callback(images(2))
+        callback.run_log.patience = callback.run_log.patience_at_end = 0.1
+        fit(callback)
+        folder = Path(run.settings.sync_dir)
+    assert run._finish_timed_out
+    assert len([*folder.glob("eval-media/*/*.png")]) == 2
+
+
+def test_memory_does_not_grow_with_the_number_of_fits(loopback):
+    with wandb.init(mode="offline"):
+        callback = image_callback(images(3))
+        for _ in range(4):
+            fit(callback)
+        files = callback.run_log.folders._known
+    assert len([path for path in files if path.endswith(".png")]) == 3
 
 
 def test_layers_over_a_referenced_image(loopback):

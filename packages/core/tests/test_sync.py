@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from wandb_eval.core.offline_log import (
     wait_for_exit,
     write_records,
 )
-from wandb_eval.core.sync import update_paths
+from wandb_eval.core.sync import main, update_paths
 from wandb_eval.engine import WandbTaskEvalCallback
 
 pytestmark = pytest.mark.any_backend
@@ -80,6 +81,63 @@ def test_files_that_are_gone_are_named_before_anything_is_sent(
         path.unlink()
     with pytest.raises(FileNotFoundError, match="Copy the whole folder"):
         update_paths(new)
+
+
+def test_what_is_there_is_sent(loopback, tmp_path):
+    own = tmp_path / "own.txt"
+    own.write_text("of the user")
+    with wandb.init(mode="offline") as run:
+        small_model.fit(X, np.zeros(6), Evaluation(), epochs=1)
+        artifact = wandb.Artifact("own", "file")
+        artifact.add_file(str(own), policy="immutable")
+        run.log_artifact(artifact)
+    assert wait_for_exit(run, timeout=60)
+    old = Path(run.settings.sync_dir)
+    new = tmp_path / "elsewhere" / old.name
+    shutil.copytree(old, new)
+    shutil.rmtree(old)
+    own.unlink()  # It is not in the folder of the run.
+    command = [sys.executable, "-m", "wandb_eval.core.sync", str(new)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"1 files of the run are neither where they were written nor in {new}" in (
+        done.stderr
+    )
+    for name in ("val", f"run_{run.id}_pred"):
+        [version] = loopback.versions(name)
+        assert version.state == "COMMITTED"
+
+
+def test_a_moved_log_that_may_still_be_written_is_left_alone(loopback, tmp_path):
+    run = record()
+    old = Path(run.settings.sync_dir)
+    new = tmp_path / "elsewhere"
+    shutil.copytree(old, new)
+    shutil.rmtree(old)
+    log = find_log(new)
+    records = list(read_records(log))
+    write_records(log, [r for r in records if r.WhichOneof("record_type") != "exit"])
+    before = log.read_bytes()
+    with pytest.raises(ValueError, match="may still be written"):
+        update_paths(new)
+    assert log.read_bytes() == before
+    for path in (log, *new.glob("logs/*")):
+        os.utime(path, (0, 0), follow_symlinks=False)
+    assert update_paths(new) > 0
+
+
+def test_a_folder_that_is_no_run_belongs_to_an_option(monkeypatch, tmp_path):
+    sent = []
+
+    def sync(command, check):
+        sent.append(command[command.index("sync") :])
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(subprocess, "run", sync)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mnist").mkdir()
+    assert main(["run", "--project", "mnist"]) == 0
+    assert sent == [["sync", "--include-online", "run", "--project", "mnist"]]
 
 
 def test_a_folder_that_was_not_moved_is_left_alone(loopback):

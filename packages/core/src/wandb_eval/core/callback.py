@@ -294,7 +294,7 @@ class WandbEvalCallback(CopiedCallback, abc.ABC):
             self.check_begun()
             if self.run_log.skips and not self.data_table.data:
                 _call_with_logs(self.add_ground_truth, logs=None)
-            self._reference = reference_table(self.data_table)
+            self._reference = reference_table(self.data_table, {})
         return self._reference
 
     @data_table_ref.setter
@@ -374,12 +374,12 @@ class WandbEvalCallback(CopiedCallback, abc.ABC):
 
     @property
     def data_folder(self) -> Folder:
-        """The folder for media of `data_table`, for example with `write_image`."""
+        """The folder for media of `data_table`, with `write_image`, if `is_logging`."""
         return self.run_log.folders.data
 
     @property
     def prediction_folder(self) -> Folder:
-        """The folder for media of `pred_table`, for example with `write_mask`."""
+        """The folder for media of `pred_table`, with `write_mask`, if `is_logging`."""
         return self.run_log.folders.version
 
 

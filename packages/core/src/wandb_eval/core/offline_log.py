@@ -95,10 +95,7 @@ def read_records(
             continue
         checksum, length, kind = _FRAME.unpack_from(content, place)
         data = content[place + _FRAME.size : place + _FRAME.size + length]
-        if (
-            len(data) < length
-            or zlib.crc32(data, zlib.crc32(bytes([kind]))) != checksum
-        ):
+        if len(data) < length or _checksum(kind, data) != checksum:
             return
         place += _FRAME.size + length
         if kind in (_FULL, _FIRST):
@@ -144,7 +141,7 @@ def wait_for_exit(run: Any, timeout: float = 10.0, idle: float = 3.0) -> bool:
         idle = math.inf
     running = is_folder_of_running(log.parent) or (settings and is_running(run))
     started = time.monotonic()
-    changed = -math.inf if running else started - _seconds_since_change(log)
+    changed = -math.inf if running else started - seconds_since_change(log)
     seen, pause = None, 0.005
     while True:
         state = _state(log)
@@ -178,7 +175,8 @@ def _state(log: Path) -> tuple[tuple[int, int], ...]:
     return tuple(found)
 
 
-def _seconds_since_change(log: Path) -> float:
+def seconds_since_change(log: Path) -> float:
+    """Returns the time since wandb has written to the folder of a log."""
     newest = max((changed for _, changed in _state(log)), default=0) / 1e9
     return max(0.0, time.time() - newest)
 
@@ -230,13 +228,7 @@ def _checksum(kind: int, data: bytes) -> int:
 def moved_file(path: str, folder: Path) -> str:
     """Returns the path of a file, after the folder of its run was moved.
 
-    Args:
-        path: The original path.
-        folder: The folder of the run now.
-
-    Returns:
-        The new path. The original path, if the file is there, or if it is not in the
-        folder either.
+    It is the original path, if the file is there, or if it is not in the folder either.
     """
     if os.path.exists(path):
         return path

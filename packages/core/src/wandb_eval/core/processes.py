@@ -37,12 +37,10 @@ def _jax_place() -> tuple[int, int]:
 def _torch_place() -> tuple[int, int]:
     """Returns the rank of this process, and the number of processes."""
     torch = sys.modules.get("torch")
-    distributed = getattr(torch, "distributed", None)
-    if distributed is None or not distributed.is_available():
+    dist = getattr(torch, "distributed", None)
+    if dist is None or not dist.is_available() or not dist.is_initialized():
         return 0, 1
-    if not distributed.is_initialized():
-        return 0, 1
-    return int(distributed.get_rank()), int(distributed.get_world_size())
+    return int(dist.get_rank()), int(dist.get_world_size())
 
 
 def _tensorflow_config() -> tuple[dict[str, Any], list[tuple[str, str]]]:

@@ -367,8 +367,8 @@ class RunLog:
         self, run: wandb.Run | None, epoch: int, missing: bool = True
     ) -> None:
         """Marks whether the version of an epoch is missing. Thread-safe."""
-        if run is None or run is not self.run:
-            return  # That run has ended.
+        if run is None or run is not self.run or not self.writes:
+            return  # That run has ended, or another process logs.
         self.missing.mark(epoch, missing)
         if missing:
             self.when_missing(epoch)

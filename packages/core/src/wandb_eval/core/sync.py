@@ -20,6 +20,7 @@ from wandb_eval.core.offline_log import (
     find_log,
     moved_file,
     read_records,
+    seconds_since_change,
     wait_for_exit,
     write_records,
 )
@@ -30,7 +31,8 @@ logger = logging.getLogger(__name__)
 def update_paths(folder: str | os.PathLike[str]) -> int:
     """Updates the paths of files in the log of an offline run.
 
-    It first waits until wandb-core has written all of the log.
+    It first waits until wandb-core has written all of the log. If files are missing,
+    the paths of the others are updated.
 
     Args:
         folder: The folder of the run.
@@ -40,21 +42,19 @@ def update_paths(folder: str | os.PathLike[str]) -> int:
 
     Raises:
         FileNotFoundError: If there is no log in the folder, or if files are missing.
-        ValueError: If the file is not a log of wandb.
+        ValueError: If the file is not a log of wandb, or may still be written.
     """
     log = find_log(folder)
-    if not wait_for_exit(log):
-        logger.warning(
-            "%s has no end: the run still runs, or was cut off. The records so far are "
-            "sent.",
-            log,
-        )
+    if not (has_exit := wait_for_exit(log)):
+        logger.warning("%s has no end. The records so far are sent.", log)
     records = list(read_records(log))
-    changed = 0
-    missing = []
+    changed, missing = 0, []
     for record in records:
         if record.WhichOneof("record_type") != "artifact":
             continue
+        large = record.artifact.manifest.manifest_file_path  # Of many files.
+        if large and not os.path.exists(large):
+            missing.append(large)
         for entry in record.artifact.manifest.contents:
             if not entry.local_path:
                 continue
@@ -63,14 +63,17 @@ def update_paths(folder: str | os.PathLike[str]) -> int:
                 missing.append(path)
             changed += path != entry.local_path
             entry.local_path = path
+    # wandb-core writes every 15 seconds, and would go on in the log that is replaced.
+    if changed and not has_exit and seconds_since_change(log) < 60:
+        raise ValueError(f"{log} may still be written. Send it when its run has ended")
+    if changed:
+        write_records(log, records)
     if missing:
         raise FileNotFoundError(
             f"{len(missing)} files of the run are neither where they were written nor "
             f"in {log.parent}. Copy the whole folder of the run. The first one: "
             f"{missing[0]}"
         )
-    if changed:
-        write_records(log, records)
     return changed
 
 
@@ -79,17 +82,20 @@ def main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(__doc__)
         return 0 if arguments else 2
-    for folder in (a for a in arguments if not a.startswith("-") and Path(a).exists()):
+    lacks_files = False
+    runs = [a for a in arguments if a.endswith(".wandb") or [*Path(a).glob("*.wandb")]]
+    for folder in runs:
         try:
-            changed = update_paths(folder)
+            if changed := update_paths(folder):
+                print(f"{folder}: {changed} paths of files were brought up to date.")
         except (OSError, ValueError) as error:
             print(f"{folder}: {error}", file=sys.stderr)
-            return 1
-        if changed:
-            print(f"{folder}: {changed} paths of files were brought up to date.")
+            if not isinstance(error, FileNotFoundError):
+                return 1
+            lacks_files = True  # What is there is sent.
     # `wandb sync` tells offline runs by the name of the folder, which may have changed.
     command = [sys.executable, "-m", "wandb", "sync", "--include-online", *arguments]
-    return subprocess.run(command, check=False).returncode
+    return subprocess.run(command, check=False).returncode or int(lacks_files)
 
 
 if __name__ == "__main__":

@@ -138,11 +138,15 @@ def media_folder(run: wandb.Run) -> Folder:
     """Returns the folder for media of a data artifact, in the folder of the run.
 
     `wandb sync` finds them there. Online, the folder is deleted when the run is
-    finished, because all files are uploaded then, or given up.
+    finished, unless that took longer than wandb's `finish_timeout`.
     """
     path = folder_of(run) / "eval-media"
     if not offline(run) and not path.exists():
-        remove = functools.partial(shutil.rmtree, path, ignore_errors=True)
+
+        def remove() -> None:
+            if not getattr(run, "_finish_timed_out", False):
+                shutil.rmtree(path, ignore_errors=True)
+
         run._teardown_hooks.append(TeardownHook(remove, TeardownStage.LATE))
     return Folder(path, shared=True)
 
@@ -159,7 +163,7 @@ class RunFolders:
 
     def __init__(self, run: wandb.Run | None) -> None:
         self.run = run
-        self._all: list[Folder] = []
+        self._known: dict[str, StoredFile] = {}
         self._data: Folder | None = None
         self._version: Folder | None = None
 
@@ -169,8 +173,6 @@ class RunFolders:
         if self._data is None:
             assert self.run is not None
             self._data = media_folder(self.run)
-            self._all = [known for known in self._all if known.files]
-            self._all.append(self._data)
         return self._data
 
     @property
@@ -183,7 +185,8 @@ class RunFolders:
 
     def leave(self, *, data: bool = False, version: bool = False) -> None:
         """Leaves folders whose files are owned by wandb-core, or by no table."""
-        if data:
+        if data and self._data is not None:
+            self._known |= self._data.files
             self._data = None
         if version:
             self._version = None
@@ -196,11 +199,10 @@ class RunFolders:
 
     def entry(self, path: str) -> ArtifactManifestEntry | None:
         """Returns the entry of a media file of samples, by its path."""
-        for folder in self._all:
-            file = folder.files.get(path)
-            if file is not None and file.name.startswith("media/"):
-                return file.entry
-        return None
+        file = self._known.get(path)
+        if file is None and self._data is not None:
+            file = self._data.files.get(path)
+        return file.entry if file and file.name.startswith("media/") else None
 
 
 def version_folder(run: wandb.Run) -> Folder:

@@ -8,6 +8,7 @@ import os
 
 import wandb
 from wandb.sdk.artifacts.artifact_manifest_entry import ArtifactManifestEntry
+from wandb.sdk.data_types._private import MEDIA_TMP
 from wandb.sdk.lib.paths import LogicalPath
 
 from wandb_eval.core._wandb.artifacts import EvalArtifact
@@ -43,8 +44,15 @@ class GroundTruth:
         entry: ArtifactManifestEntry,
         upload: Upload | None,
     ) -> None:
-        self.table = reference_table(table)
-        self.media = dict(artifact._added_local_paths)
+        added = artifact._added_local_paths
+        # A file of the user's may be written again; its copy in our folder is not.
+        copies = {
+            path: str(entry.local_path)
+            for path, entry in added.items()
+            if entry.ref is None and not path.startswith(MEDIA_TMP.name)
+        }
+        self.table = reference_table(table, copies)
+        self.media = {copies.get(path, path): entry for path, entry in added.items()}
         self.table_entry = copy.copy(entry)
         self.table_entry.path = LogicalPath(f"media/tables/{entry.path}")
         self._table_name = str(entry.path)

@@ -35,12 +35,7 @@ class History:
         self._step = f"{prefix}/epoch"
         self._defined: set[str] = set()
 
-    def cells(
-        self,
-        values: Mapping[str, Any],
-        log: Log,
-        find: Find,
-    ) -> dict[str, Any]:
+    def cells(self, values: Mapping[str, Any], log: Log, find: Find) -> dict[str, Any]:
         """Logs the tables among values, and returns cells that refer to them.
 
         `run.log` would make an artifact of a table, and ask the server first (see
@@ -147,11 +142,7 @@ def _closes_rows_itself(run: wandb.Run) -> bool:
 
 
 def _log_run_table(
-    run: wandb.Run,
-    table: wandb.Table,
-    key: str,
-    log: Log,
-    find: Find,
+    run: wandb.Run, table: wandb.Table, key: str, log: Log, find: Find
 ) -> None:
     """Logs a table as the artifact that `run.log({key: table})` would make.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -154,16 +155,18 @@ def _box_layer(
     return boxes
 
 
-def by_reference(cell: Any) -> Any:
+def by_reference(cell: Any, copies: Mapping[str, str]) -> Any:
     """Returns a cell for `data_table_ref`; an image keeps its file and layers.
 
     Its pixels are read only when they are needed. `wandb.Image(image)`, and so wandb's
     own reference table, would keep only the file, without the layers.
     """
-    if not isinstance(cell, wandb.Image):
+    is_image = isinstance(cell, wandb.Image)
+    if not is_image and getattr(cell, "_path", None) not in copies:
         return cell
     reference = copy.copy(cell)
-    if reference._path and reference._width and reference._height:
+    reference._path = copies.get(reference._path, reference._path)
+    if is_image and reference._path and reference._width and reference._height:
         size = (reference._width, reference._height)
-        reference._image = _LazyPixels(reference._path, size)  # type: ignore[assignment]
+        reference._image = _LazyPixels(reference._path, size)
     return reference

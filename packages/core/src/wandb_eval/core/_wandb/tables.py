@@ -6,7 +6,7 @@ import copy
 import datetime
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -97,10 +97,10 @@ def _kind(cell: Any) -> Any:
     return None
 
 
-def reference_table(table: wandb.Table) -> wandb.Table:
-    """Returns a table with the same rows, whose images hold no pixels in memory."""
+def reference_table(table: wandb.Table, copies: Mapping[str, str]) -> wandb.Table:
+    """Returns a table of the same rows, with images of `copies`, without pixels."""
     reference = copy.copy(table)
-    reference.data = [[by_reference(cell) for cell in row] for row in table.data]
+    reference.data = [[by_reference(c, copies) for c in row] for row in table.data]
     return reference
 
 
