@@ -69,6 +69,7 @@ def runs(home):
     return {
         "a": record(scores(RIGHT_A, loss=LOSS_A.tolist())),
         "b": record(scores(RIGHT_B, loss=LOSS_B.tolist())),
+        "again": record(scores(RIGHT_B, loss=LOSS_B.tolist())),
         "other": record(scores(RIGHT_A, ["dog", "cat"] * 200)),
     }
 
@@ -112,6 +113,64 @@ def test_several_runs_a_side(runs):
     assert "A is a recipe, 2 runs of it" in found.text
     found = compare(runs["a"], [runs["b"], runs["a"]])
     assert "A is one model; B is a recipe, 2 runs of it" in found.text
+
+
+def test_a_side_has_each_run_once(runs):
+    for side in ([runs["b"], runs["b"]], [f"{runs['b']}:epoch_0", runs["b"]]):
+        with pytest.raises(ValueError, match="are of one run"):
+            compare(runs["a"], side)
+    assert compare(f"{runs['b']}:epoch_0", runs["b"]).fixed == 0
+
+
+def test_more_runs_on_a_side_are_not_more_often_right():
+    rng = np.random.default_rng(0)
+    runs = [record(scores(rng.random(1000) < 0.8)) for _ in range(6)]
+    found = compare(runs[0], runs[1:])
+    assert 100 < found.fixed < 220
+    assert 100 < found.broken < 220
+
+
+def test_runs_that_are_equal_leave_chance():
+    right = np.arange(40) >= 0
+    runs = [record(scores(right)) for _ in range(4)]
+    found = compare(runs[:2], runs[2:]).differences["correct"]
+    assert found.low < found.difference == 0 < found.high
+    alone = compare(runs[0], runs[1]).differences["correct"]
+    assert (found.low, found.high) == (alone.low, alone.high)
+
+
+def test_a_target_is_no_metric():
+    truth = list(np.linspace(20, 40, 60))
+    columns = {"idx": list(range(60)), "psnr": truth, "predicted psnr": truth}
+    a = record({**columns, "error": [2.0] * 60})
+    found = compare(a, record({**columns, "error": [1.0] * 60}))
+    assert list(found.differences) == ["error"]
+
+
+def test_classes_that_only_one_of_them_predicts():
+    """Of 60 images, 40 are empty; B sees a bike on all of these."""
+    empty, bikes = 40, 20
+    columns = {
+        "idx": list(range(60)),
+        "mean_iou": [None] * empty + [0.5] * bikes,
+        "classes": [[]] * empty + [["bike"]] * bikes,
+        "class_iou": [[]] * empty + [[0.5]] * bikes,
+    }
+    sees = {
+        **columns,
+        "mean_iou": [0.0] * empty + [0.6] * bikes,
+        "classes": [["bike"]] * 60,
+        "class_iou": [[0.0]] * empty + [[0.6]] * bikes,
+    }
+    a = record(columns)
+    found = compare(a, record(sees))
+    expected = (20 * 0.1 - 40) / 60
+    iou = found.differences["mean_iou"]
+    assert iou.difference == pytest.approx(expected)
+    assert iou.by_class["bike"].difference == pytest.approx(expected)
+    assert (found.verdict, found.broken) == ("worse", 40)
+    both = compare(a, record(columns)).differences["mean_iou"]
+    assert (both.num_samples, both.mean_a) == (20, 0.5)
 
 
 def test_other_data_is_not_compared(runs):
@@ -312,7 +371,7 @@ def test_a_condition_is_met_by_the_whole_interval():
 def test_the_command(runs):
     command = [sys.executable, "-m", "wandb_eval.report", "compare"]
     done = subprocess.run(
-        [*command, runs["a"], f"{runs['b']},{runs['b']}"],
+        [*command, runs["a"], f"{runs['b']},{runs['again']}"],
         capture_output=True, text=True, check=False, env=os.environ,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

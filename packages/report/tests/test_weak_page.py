@@ -17,10 +17,11 @@ pytestmark = pytest.mark.skipif(
 )
 HOSTILE = "camera is '<img src=x>'"
 DARK, NORTH = list(range(0, 40, 2)), list(range(30))
-COLUMNS = ["slice", "num_samples", "error", "error_elsewhere", "at_least", "remark"]
+COLUMNS = ["slice", "num_samples", "error", "error_elsewhere", "gap", "at_least"]
+COLUMNS += ["remark"]
 SLICES = [
-    ["brightness below 0.2", 20, 0.5, 0.1, 0.1, ""],
-    [HOSTILE, 30, 0.4, 0.1, 0.2, "The error depends on this."],
+    ["brightness below 0.2", 20, 0.5, 0.1, 0.4, 0.1, ""],
+    [HOSTILE, 30, 0.4, 0.1, 0.35, 0.2, "The error depends on this."],
 ]
 
 
@@ -54,7 +55,10 @@ def test_a_slice_opens_its_samples(run, tmp_path):
             "brightness below 0.2",
         ]
         assert "The error depends on this." in found[0].text
+        assert "error 0.4, at least 0.2 more within strata" in found[0].text
         assert "error 0.5, at least 0.1 more than elsewhere" in found[1].text
+        marks = [m.get_attribute("style") for m in page.all("#weak .bar-of b")]
+        assert marks == ["left: 50%;", "left: 40%;"]
         widths = [
             bar.size["width"] for bar in page.all("#weak .slice:last-child .bar-of i")
         ]

@@ -93,7 +93,7 @@ def compare(
             "The two have no number in common that could be compared, such as "
             f"`correct` or `loss`. A has {', '.join(side_a.columns[0])}."
         )
-    numbers = {key: (numbers_of(side_a, key), numbers_of(side_b, key)) for key in names}
+    numbers = {key: numbers_of(side_a, side_b, key) for key in names}
     groups = classes_of(side_a), _slices_of(side_a)
     parts = {
         key: class_values(side_a, side_b) if key == "mean_iou" else {}
@@ -189,7 +189,17 @@ def _kept(a: Floats, b: Floats) -> _Pair:
 
 def _estimates(pairs: Sequence[_Pair], name: str) -> list[Estimate]:
     if len(pairs[0][0]) + len(pairs[0][1]) > 2:
-        return [compare_runs(a, b) for a, b in pairs]
+        found = [compare_runs(a, b) for a, b in pairs]
+        # If all runs and samples change equally, the spread is that of one run.
+        for i, one in enumerate(found):
+            if one.low is not None and one.low == one.high:
+                [found[i]] = _of_one_run([pairs[i]], name)
+        return found
+    return _of_one_run(pairs, name)
+
+
+def _of_one_run(pairs: Sequence[_Pair], name: str) -> list[Estimate]:
+    """Compares the first run of each side."""
     if name == "correct":
         return [compare_right(a[0] > 0.5, b[0] > 0.5) for a, b in pairs]
     return compare_means([(a[0], b[0]) for a, b in pairs])

@@ -61,11 +61,14 @@ def match(
         Both sides, and notes on missing checks.
 
     Raises:
-        ValueError: If the runs were evaluated on different data.
+        ValueError: If the runs were evaluated on different data, or if a side has a run
+            twice.
     """
     tables = [*a, *b]
     for table in tables:
         _check_index(table)
+    for side in (a, b):
+        _check_runs(side)
     notes: list[str] = []
     if on_shared:
         places = _by_content(tables)
@@ -94,6 +97,18 @@ def _side(tables: Sequence[ScoreTable], columns: Sequence[_Columns]) -> Side:
     index = np.array(columns[0][INDEX], np.int64)
     names = [table.name for table in tables]
     return Side(names, list(columns), index, tables[0].weak_slices)
+
+
+def _check_runs(side: Sequence[ScoreTable]) -> None:
+    names: dict[str, str] = {}
+    for table in side:
+        if table.run_id in names:
+            raise ValueError(
+                f"{names[table.run_id]}, and {table.name} are of one run "
+                f"({table.run_id}). The runs of a side must be different trainings of "
+                "one recipe, or their spread would be that of a single training."
+            )
+        names[table.run_id] = table.name
 
 
 def _check_index(table: ScoreTable) -> None:

@@ -37,6 +37,7 @@ HIGHER_IS_BETTER = {
 """Numbers of the tasks. The first one that samples have decides which is better."""
 
 _SHARES = ("f1", "mean_iou", "mean_dice", "pixel_accuracy", "ssim")  # Of 0 to 1.
+_OF_CLASSES = ("mean_iou", "mean_dice")
 _COUNTS = ("true_positives", "false_positives", "false_negatives")
 # Columns on the earlier training, the samples, or the predictions.
 _NO_NUMBERS = {"idx", "epoch", "batch", "content", "learned_in", "forgotten", "label"}
@@ -60,7 +61,12 @@ def names_of_numbers(tables: Sequence[_Columns]) -> list[str]:
     changed.
     """
     first = tables[0]
-    shared = [name for name in first if all(name in table for table in tables)]
+    shared = [
+        name
+        for name in first
+        # A regression has each target, by the name that the user gives it.
+        if f"predicted {name}" not in first and all(name in table for table in tables)
+    ]
     if "f1" not in shared and all(name in shared for name in _COUNTS):
         shared.append("f1")
     known = [name for name in HIGHER_IS_BETTER if name in shared]
@@ -87,12 +93,42 @@ def _is_numeric(cells: list[Any]) -> bool:
     )
 
 
-def numbers_of(side: Side, name: str) -> Floats:
-    """Returns a number for all samples and runs, of shape `(runs, samples)`.
+def numbers_of(a: Side, b: Side, name: str) -> tuple[Floats, Floats]:
+    """Returns a number in A and in B, of shape `(runs, samples)`.
 
     It is NaN if a sample has no number. For signed errors it is the absolute value.
     """
-    return np.array([_numbers(columns, name) for columns in side.columns])
+    in_a, in_b = (
+        np.array([_numbers(columns, name) for columns in side.columns])
+        for side in (a, b)
+    )
+    if name in _OF_CLASSES:
+        empty = [
+            [[cell == [] for cell in _classes(run)] for run in side.columns]
+            for side in (a, b)
+        ]
+        _fill_absent((in_a, empty[0]), (in_b, empty[1]))
+    return in_a, in_b
+
+
+def _fill_absent(*sides: tuple[Floats, Sequence[Sequence[bool]]]) -> None:
+    """Counts absent classes as right in samples where another run has predicted them.
+
+    A class that is neither in the truth nor in the prediction has no IoU. If another
+    run predicts it there, with an IoU of 0, the sample must not be left out.
+
+    Args:
+        sides: The values of each side, of shape `(runs, samples)`, which are changed in
+            place; and whether the classes of a sample are known and absent.
+    """
+    is_known = np.isfinite(np.concatenate([values for values, _ in sides])).any(axis=0)
+    for values, is_absent in sides:
+        values[np.isnan(values) & np.array(is_absent) & is_known] = 1.0
+
+
+def _classes(columns: _Columns) -> list[Any]:
+    """Returns the cells with the classes of each sample; `None` if there are none."""
+    return columns.get("classes", [None] * len(columns["idx"]))
 
 
 def _numbers(columns: _Columns, name: str) -> Floats:
@@ -112,9 +148,10 @@ def rule_of(
 ) -> tuple[str, tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
     """Returns the rule for right samples in words, and whether samples are right.
 
-    Most of several runs must have a sample right. If the two errors of a sample are
-    swapped, the median of the errors of both sides does not change, so McNemar's test
-    holds.
+    Most of several runs must have a sample right. Of the side with more runs, the first
+    ones vote, as many as the other side has: more votes are more often right. If the
+    two errors of a sample are swapped, the median of the errors of both sides does not
+    change, so McNemar's test holds.
 
     Args:
         numbers: The numbers of A and of B; the first one decides.
@@ -129,11 +166,11 @@ def rule_of(
             both = np.concatenate([a, b])
             threshold = 0.5 if name in _SHARES else float(np.nanmedian(both))
         words = f"{name} of at {'least' if higher else 'most'} {threshold:.4g}"
-    sides = []
+    sides, votes = [], min(len(a), len(b))
     for side in (a, b):
         with np.errstate(invalid="ignore"):
             right = side >= threshold if higher else side <= threshold
-        sides.append(right.mean(0) > 0.5)
+        sides.append(right[:votes].mean(0) > 0.5)
     kept = np.isfinite(a).all(0) & np.isfinite(b).all(0)
     # A sample without a number on a side is neither fixed nor broken.
     return words, (sides[0] & kept, sides[1] & kept)
@@ -155,13 +192,17 @@ def class_values(a: Side, b: Side) -> dict[str, tuple[Floats, Floats]]:
     """Returns the IoU of each class in A and in B, of shape `(runs, samples)`."""
     sides = [[_by_class(columns) for columns in side.columns] for side in (a, b)]
     names = sorted({name for side in sides for run in side for name in run})
-    count = len(a.index)
-    nothing = np.full(count, np.nan)
+    nothing = np.full(len(a.index), np.nan)
+    listed = [
+        [[isinstance(cell, list) for cell in _classes(run)] for run in side.columns]
+        for side in (a, b)
+    ]
     found = {}
     for name in names:
         in_a, in_b = (
             np.array([run.get(name, nothing) for run in side]) for side in sides
         )
+        _fill_absent((in_a, listed[0]), (in_b, listed[1]))
         found[name] = in_a, in_b
     return found
 
@@ -170,7 +211,7 @@ def _by_class(columns: _Columns) -> dict[str, Floats]:
     """Reads a number for each class, from lists of classes and of their IoU."""
     count = len(columns["idx"])
     found: dict[str, Floats] = {}
-    rows = zip(columns.get("classes", []), columns.get("class_iou", []), strict=False)
+    rows = zip(_classes(columns), columns.get("class_iou", []), strict=False)
     for place, (names, values) in enumerate(rows):
         if isinstance(names, list) and isinstance(values, list):
             for name, value in zip(names, values, strict=False):

@@ -4,6 +4,8 @@ import { viewAt } from "./data.js";
 
 const NAME = "weak_slices";
 const isOfSlices = (table) => table.name.split(" (")[0].split("/").pop() === NAME;
+// Whether the gap is another one than that of the two errors, because samples are compared within groups.
+const inStrata = ({ error, error_elsewhere: other, gap }) => isNumber(gap) && Math.abs(error - other - gap) > 1e-6;
 const percent = (share) => `${(100 * Math.max(0, Math.min(share, 1))).toFixed(2)}%`;
 
 // Returns the weak slices of a run up to a time; the one with the largest bound first.
@@ -13,7 +15,7 @@ export function slicesAt(run, time) {
     const view = viewAt(run, table, time);
     const rows = Array.from({ length: view.rows }, (_, row) => ({ view, table, row,
       name: text(view.get(row, "slice")), remark: text(view.get(row, "remark")), samples: view.get(row, "index"),
-      ...Object.fromEntries(["num_samples", "error", "error_elsewhere", "at_least"].map((name) => [name, view.get(row, name)])) }));
+      ...Object.fromEntries(["num_samples", "error", "error_elsewhere", "gap", "at_least"].map((name) => [name, view.get(row, name)])) }));
     return rows.filter(({ error, error_elsewhere: other, at_least: bound }) => [error, other, bound].every(isNumber))
       .sort((a, b) => b.at_least - a.at_least);
   });
@@ -35,6 +37,7 @@ export function weakSlices(slices, { pick, picked }) {
   return el("div", { class: "weak" }, ...slices.map((one) => button(() => pick(one), {
     class: "slice", "aria-pressed": String(one.name === picked), title: one.remark || null,
   }, el("strong", {}, one.name), el("small", {}, `${one.num_samples} samples`, one.remark ? ` · ${one.remark}` : ""),
-  bar("here", one.error, `error ${text(one.error)}, at least ${text(one.at_least)} more than elsewhere`, one.error_elsewhere + one.at_least),
+  bar("here", one.error, `error ${text(one.error)}, at least ${text(one.at_least)} more ${inStrata(one) ? "within strata" : "than elsewhere"}`,
+    inStrata(one) ? one.error - one.gap + one.at_least : one.error_elsewhere + one.at_least),
   bar("elsewhere", one.error_elsewhere, `elsewhere ${text(one.error_elsewhere)}`))));
 }
