@@ -16,6 +16,7 @@ from wandb_eval.classification import (
 from wandb_eval.detection import DetectionMetrics, Detections
 from wandb_eval.engine.evaluation import sharing
 from wandb_eval.engine.evaluation.collected import Collected, merged
+from wandb_eval.engine.evaluation.metrics import can_merge
 from wandb_eval.engine.evaluation.samples import Samples, TopK
 from wandb_eval.image_to_image import ImageToImageMetrics
 from wandb_eval.regression import RegressionMetrics, WandbRegressionEvalCallback
@@ -427,7 +428,7 @@ def plan(why_not=None, same=("data", 3), weights=b"", needs=False, of_fit=None):
 )
 def test_all_processes_know_why_a_pass_is_not_shared(plans, reason):
     answers = in_processes(
-        len(plans), lambda group: sharing.agree(group, plans[group.index])
+        len(plans), lambda group: sharing.agree(group, lambda: plans[group.index])
     )
     for answer in answers:
         assert isinstance(answer, sharing.NotSharedError)
@@ -446,8 +447,35 @@ def test_all_processes_know_why_a_pass_is_not_shared(plans, reason):
 )
 def test_all_processes_agree(plans, needs_properties, have_parts):
     agreed = sharing.Agreement(needs_properties, have_parts)
-    answers = in_processes(2, lambda group: sharing.agree(group, plans[group.index]))
+    answers = in_processes(
+        2, lambda group: sharing.agree(group, lambda: plans[group.index])
+    )
     assert answers == [agreed, agreed]
+
+
+def test_a_plan_that_can_not_be_made_is_a_reason():
+    answers = in_processes(
+        2, lambda group: sharing.agree(group, [plan, lambda: 1 / 0][group.index])
+    )
+    for answer in answers:
+        assert isinstance(answer, sharing.NotSharedError)
+        assert "in process 1, no plan can be made (ZeroDivisionError" in str(answer)
+
+
+def test_a_model_that_changes_is_not_shared():
+    def call(group):
+        group.weights = b"before"
+
+        def own():
+            group.weights = b"after" if group.index else b"before"
+            return collected(Counts(1))
+
+        agreed = sharing.agree(group, lambda: plan(weights=group.weights))
+        return collect(group, own, agreed.weights)
+
+    for answer in in_processes(2, call):
+        assert isinstance(answer, sharing.NotSharedError)
+        assert "in process 1, the model changes when it predicts" in str(answer)
 
 
 class Counts:
@@ -462,9 +490,9 @@ def collected(metrics):
     return Collected(metrics, None, hardest=TopK(1), suspects=TopK(1), broken=TopK(1))
 
 
-def collect(group, own):
+def collect(group, own, *weights):
     parts = sharing.Parts(None, Samples([], [], []))
-    return sharing.collect(group, parts, own)
+    return sharing.collect(group, parts, own, *weights)
 
 
 def test_parts_are_merged_in_all_processes():
@@ -498,6 +526,69 @@ def test_results_that_can_not_be_sent_are_not_shared():
     ):
         assert isinstance(answer, sharing.NotSharedError)
         assert "in process 0, results can't be sent" in str(answer)
+
+
+class Bomb:
+    """Can be sent, but not everywhere received."""
+
+    def __reduce__(self):
+        return _receive, ()
+
+
+def _receive():
+    if threading.current_thread() in _WHERE_IT_FAILS:
+        raise RecursionError("it has no state yet")
+    return Counts(1)
+
+
+_WHERE_IT_FAILS = set()
+
+
+def test_results_that_one_process_can_not_read_are_not_shared():
+    def call(group):
+        if group.index == 1:
+            _WHERE_IT_FAILS.add(threading.current_thread())
+        return collect(group, lambda: collected(Bomb()))
+
+    try:
+        for answer in in_processes(3, call):
+            assert isinstance(answer, sharing.NotSharedError)
+            assert "in process 1, results of others can't be read" in str(answer)
+    finally:
+        _WHERE_IT_FAILS.clear()
+
+
+class WithMore(ClassificationMetrics):
+    """Accumulates more than it merges."""
+
+    def update(self, y, outputs):
+        super().update(y, outputs)
+        self.mine = len(y)
+
+
+class WithOwnMerge(WithMore):
+    def merge(self, other):
+        super().merge(other)
+        self.mine += other.mine
+
+
+class ComputesMore(ClassificationMetrics):
+    def compute(self):
+        return {**super().compute(), "mine": 1}
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (ClassificationMetrics, True),
+        (WithMore, False),
+        (WithOwnMerge, True),
+        (ComputesMore, True),
+    ],
+)
+def test_a_merge_that_does_not_know_all_is_not_used(kind, expected):
+    assert can_merge(kind(["a", "b"])) is expected
+    assert not can_merge(Counts(1))  # It has no `update`.
 
 
 def test_a_task_is_not_sent():

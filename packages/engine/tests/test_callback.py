@@ -12,7 +12,7 @@ import wandb
 import small_model
 from wandb_eval.core import run_log
 from wandb_eval.core._wandb.artifacts import artifact_name
-from wandb_eval.engine import WandbTaskEvalCallback, encode_masks, progress
+from wandb_eval.engine import WandbTaskEvalCallback, callback, encode_masks, progress
 from wandb_eval.engine.relaxed_gc import relaxed_gc
 
 X = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 1), dtype=np.uint8)
@@ -118,6 +118,20 @@ def test_names_that_artifacts_can_not_have(loopback, name, run_id):
     assert [version.state for version in versions] == ["COMMITTED"] * 2
     assert [version.metadata["epoch"] for version in versions] == [0, 1]
     assert len(loopback.versions(name)) == 1
+
+
+def test_another_run_of_one_of_several_processes(loopback, monkeypatch):
+    """The others may have no other run, and do not predict."""
+    with wandb.init():
+        evaluation = Evaluation()
+        fit(evaluation)
+    monkeypatch.setattr(callback, "is_alone", lambda: False)
+    monkeypatch.setattr(evaluation, "_check_model", lambda: pytest.fail("predicts"))
+    with wandb.init() as run:
+        evaluation.evaluate(evaluation.model)
+    [version] = loopback.versions(f"run_{run.id}_pred")
+    assert version.state == "COMMITTED"
+    assert [used.collection for used in loopback.used_by(run.id)] == ["val"]
 
 
 def test_names_of_artifacts_differ_where_what_they_are_for_does():

@@ -11,6 +11,7 @@ import wandb
 
 from wandb_eval.core import WandbEvalCallback, artifact_name, infer_types
 from wandb_eval.core.arguments import check_bool, check_positive, is_integer, is_number
+from wandb_eval.core.processes import is_alone
 from wandb_eval.engine.evaluation.data import ValidationData
 from wandb_eval.engine.evaluation.evaluator import Evaluator
 from wandb_eval.engine.evaluation.result import Evaluation
@@ -382,10 +383,13 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         Returns:
             The numbers, by the keys that they are logged under.
         """
-        is_new = self.model is not model or not self.run_log.is_current
+        is_other_run = not self.run_log.is_current
+        is_new = self.model is not model or (is_other_run and is_alone())
         if is_new:
             self.set_model(model)
             self.on_train_begin(logs)
+        elif is_other_run:  # Other processes may have none: nothing is predicted.
+            super().on_train_begin(logs)
         self._fit_callbacks = FitCallbacks.find(self)
         if is_new or not self._fit_callbacks.all:
             self._evaluator.drop()  # The rest of a `fit` that was interrupted.

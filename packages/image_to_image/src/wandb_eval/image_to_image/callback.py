@@ -252,6 +252,8 @@ class _OfCallback(ImageToImageMetrics):
     def update(self, truth: Any, predictions: Any) -> None:
         self.update_compared(predictions["compared"])
 
+    merge = ImageToImageMetrics.merge
+
 
 def _or_none(values: NDArray[np.float64]) -> list[float | None]:
     return [value if np.isfinite(value) else None for value in values.tolist()]

@@ -349,6 +349,8 @@ class _HotMetrics(MultiLabelMetrics):
             int(np.sum(predictions["lost"])),
         )
 
+    merge = MultiLabelMetrics.merge
+
 
 def _columns(scores: Scores, names: list[str]) -> dict[str, list[Any]]:
     """The scores of each image, by name."""

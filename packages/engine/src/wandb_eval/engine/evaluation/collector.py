@@ -77,8 +77,9 @@ class ScoredBatch:
             y: The targets of the sample.
         """
         scores = {} if self.scores is None else self.scores.row(i)
-        read = (copy.deepcopy(select(p, i)) for p in (self.truth, self.predictions))
-        return KeptSample(place, x, y, *read, scores)
+        truth = copy.deepcopy(select(self.truth, i))
+        prediction = copy.deepcopy(select(self.predictions, i))
+        return KeptSample(place, x, y, truth, prediction, scores)
 
 
 class Collector:

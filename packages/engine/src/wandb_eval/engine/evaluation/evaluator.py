@@ -18,7 +18,7 @@ from wandb_eval.engine.evaluation.collector import Collector, ScoredBatch
 from wandb_eval.engine.evaluation.data import Batch, DataScan, Part, ValidationData
 from wandb_eval.engine.evaluation.identities import Identities
 from wandb_eval.engine.evaluation.learning import LearnedNumbers, Learning
-from wandb_eval.engine.evaluation.metrics import MergeableMetrics
+from wandb_eval.engine.evaluation.metrics import can_merge
 from wandb_eval.engine.evaluation.predict import Predictor
 from wandb_eval.engine.evaluation.preprocessing import (
     Preprocessing,
@@ -419,7 +419,7 @@ class Evaluator:
         if not unused.measures:
             return None
         try:
-            agreed = sharing.agree(group, self._plan(group, unused, of_fit))
+            agreed = sharing.agree(group, lambda: self._plan(group, unused, of_fit))
             part = self.data.part(group.index, group.count, self.scan)
 
             def own() -> Collected:
@@ -433,7 +433,7 @@ class Evaluator:
                     return self.collect_part(part, agreed.needs_properties)
 
             parts = sharing.Parts(self._task, self.samples)
-            shared = sharing.collect(group, parts, own)
+            shared = sharing.collect(group, parts, own, agreed.weights)
         except NotSharedError as error:
             self._why_alone = str(error)
             logger.info("Each process predicts all of the validation data: %s.", error)
@@ -445,12 +445,13 @@ class Evaluator:
         self, group: Group, unused: Collector, of_fit: Collector | None
     ) -> sharing.Plan:
         why_not = self.predictor.why_not_alone()
-        if not isinstance(unused.found.metrics, MergeableMetrics | None):
+        metrics = unused.found.metrics
+        if metrics is not None and not can_merge(metrics):
             why_not = "the metrics of the task have no `merge`"
         return sharing.Plan(
             why_not,
             (*self.scan.identity(), self._num_hardest),
-            group.weights,
+            b"" if why_not else group.weights,
             self._properties.are_needed(),
             None if of_fit is None else of_fit.found.properties is not None,
         )

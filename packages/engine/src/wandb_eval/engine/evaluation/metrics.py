@@ -37,3 +37,18 @@ class MergeableMetrics(Metrics, Protocol):
             other: Metrics of the batches that follow those of this object. They are not
                 used afterwards, so their parts may be taken over.
         """
+
+
+def can_merge(metrics: Metrics) -> bool:
+    """Whether metrics have a `merge` for all that their `update` accumulates.
+
+    A class that overrides `update`, but not `merge`, may accumulate more.
+    """
+    if not isinstance(metrics, MergeableMetrics):
+        return False
+    kinds = type(metrics).__mro__
+    updates, merges = (
+        next((place for place, kind in enumerate(kinds) if name in vars(kind)), 0)
+        for name in ("update", "merge")
+    )
+    return merges <= updates

@@ -47,21 +47,29 @@ class Agreement:
         needs_properties: Whether a process needs the properties of the samples.
         have_parts: Whether each process has its part of the validation of `fit`, with
             the properties, if they are needed.
+        weights: Bytes that are the same in all processes, as the weights.
     """
 
     needs_properties: bool
     have_parts: bool
+    weights: bytes = b""
 
 
-def agree(group: Group, plan: Plan) -> Agreement:
+def agree(group: Group, make_plan: Callable[[], Plan]) -> Agreement:
     """Exchanges the plans of all processes.
+
+    Args:
+        group: The processes.
+        make_plan: A function that makes the plan of this process.
 
     Raises:
         NotSharedError: If one of them can't share the pass, in all processes.
     """
-    plans: list[Plan] = [
-        pickle.loads(content) for content in group.exchange(pickle.dumps(plan))
-    ]
+    try:
+        plan = make_plan()
+    except Exception as error:  # The others must not wait for this process.
+        plan = Plan(f"no plan can be made ({_described(error)})", (), b"", False)
+    plans: list[Plan] = _exchanged(group, plan)
     for index, other in enumerate(plans):
         if other.why_not is not None:
             raise NotSharedError(f"in process {index}, {other.why_not}")
@@ -77,7 +85,7 @@ def agree(group: Group, plan: Plan) -> Agreement:
         plan.of_fit is not None and (plan.of_fit or not needs_properties)
         for plan in plans
     )
-    return Agreement(needs_properties, have_parts)
+    return Agreement(needs_properties, have_parts, plans[0].weights)
 
 
 class Parts:
@@ -107,13 +115,16 @@ class Parts:
         return found
 
 
-def collect(group: Group, parts: Parts, own: Callable[[], Collected]) -> Collected:
+def collect(
+    group: Group, parts: Parts, own: Callable[[], Collected], weights: bytes = b""
+) -> Collected:
     """Collects the part of this process, and joins it with those of the others.
 
     Args:
         group: The processes.
         parts: Converts parts to bytes.
         own: A function that collects the part of this process.
+        weights: The `weights` of the agreement.
 
     Returns:
         The results of all processes.
@@ -127,24 +138,35 @@ def collect(group: Group, parts: Parts, own: Callable[[], Collected]) -> Collect
     error: Exception | None = None
     try:
         found = own()
+        if weights and weights != group.weights:
+            raise NotSharedError("the model changes when it predicts")
         answer = "found", _dumped(parts, found)
     except NotSharedError as reason:
         answer = "not shared", str(reason)
     except Exception as raised:  # The others must not wait for this process.
         error = raised
-        answer = "failed", f"{type(raised).__name__}: {raised}"
-    answers = [
-        pickle.loads(content) for content in group.exchange(pickle.dumps(answer))
-    ]
+        answer = "failed", _described(raised)
+    answers = _exchanged(group, answer)
     if error is not None:
         raise error
     _check(answers)
-    return merged(
-        [
-            found if index == group.index else parts.load(content)
-            for index, (_, content) in enumerate(answers)
-        ]
-    )
+    found_by_all: list[Collected] = []
+    answer = "found", b""
+    try:
+        for index, (_, content) in enumerate(answers):
+            found_by_all.append(found if index == group.index else parts.load(content))
+    except Exception as raised:  # All or none must have the results.
+        answer = "not shared", f"results of others can't be read: {raised}"
+    _check(_exchanged(group, answer))
+    return merged(found_by_all)
+
+
+def _described(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _exchanged(group: Group, own: Any) -> list[Any]:
+    return [pickle.loads(content) for content in group.exchange(pickle.dumps(own))]
 
 
 def _dumped(parts: Parts, found: Collected) -> bytes:
