@@ -1,6 +1,7 @@
 """Weak slices of all tasks: a planted weakness is found, and shown."""
 
 import logging
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ from wandb_eval.classification import WandbClassificationEvalCallback
 from wandb_eval.core import WriteError
 from wandb_eval.detection import WandbDetectionEvalCallback
 from wandb_eval.engine import SampleScores, WandbTaskEvalCallback
+from wandb_eval.engine.weak_slices import WeakSlices
 from wandb_eval.report.offline import read_offline_run
 from wandb_eval.segmentation import WandbSegmentationEvalCallback
 
@@ -78,6 +80,19 @@ DARK = np.arange(N) % 5 == 0
 SMALL = np.arange(N) % 6 == 0
 BRIGHTNESS = np.where(DARK, 0.2, 0.6) + np.random.default_rng(1).uniform(0, 0.1, N)
 LABELS = np.random.default_rng(2).integers(0, 5, N)
+
+
+@pytest.mark.once
+def test_errors_below_zero_stay_as_they_are():
+    errors = np.where(DARK, 2.0, -5.0) + np.random.default_rng(0).normal(0, 0.5, N)
+    task = SimpleNamespace(stratum=None, mechanical_properties=())
+    slices = WeakSlices(task, None, SimpleNamespace(begin_training=lambda: None))
+    [one] = slices._find(SimpleNamespace(errors=errors, properties={"dark": DARK}))
+    assert one.error == pytest.approx(errors[DARK].mean())
+    assert one.error_elsewhere == pytest.approx(errors[~DARK].mean())
+    assert one.gap == pytest.approx(one.error - one.error_elsewhere)
+
+
 CAMERAS = np.array(["north", "south", "east", None])[np.arange(N) // 7 % 4]
 
 

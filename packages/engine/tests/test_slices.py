@@ -120,6 +120,34 @@ def test_the_bound_holds_where_errors_scatter_more_in_the_slice(weak_rate):
     assert np.mean(held) >= 0.95
 
 
+def test_a_bound_within_strata_is_called_so():
+    """Most of the slice is of an easy class, so its error is below that elsewhere."""
+    rng = np.random.default_rng(0)
+    easy = np.r_[np.ones(1800), np.zeros(200), np.ones(2000), np.zeros(6000)] > 0
+    inside = np.arange(10_000) < 2000
+    rates = np.where(easy, np.where(inside, 0.3, 0.05), np.where(inside, 0.8, 0.6))
+    errors, properties = drawn(rng, rates), {"wet": inside}
+    one = find_weak_slices(errors, properties, strata=easy, **FAST)[0]
+    assert one.error < one.error_elsewhere
+    assert str(one).endswith(f"at least {one.at_least:.2g} more within strata")
+    errors = drawn(rng, np.where(inside, 0.5, 0.1))
+    [one] = find_weak_slices(errors, properties, **FAST)
+    assert str(one).endswith(f"at least {one.at_least:.2g} more")
+
+
+def test_slices_that_stronger_ones_cover_together_are_left_out():
+    rng = np.random.default_rng(0)
+    part = np.repeat(["a", "b", "c", "d"], [2000, 2000, 1000, 5000])
+    is_x = np.zeros(10_000, bool)
+    is_x[:450] = is_x[2000:2450] = is_x[4000:4100] = True
+    weak = np.isin(part, ["a", "b"]) | is_x
+    errors = drawn(rng, np.where(weak, 0.8, 0.05))
+    properties = {"part": part, "q": np.where(is_x, "x", "y")}
+    found = [one.text for one in find_weak_slices(errors, properties, **FAST)]
+    assert {"part is 'a'", "part is 'b'"} <= set(found)
+    assert "q is 'x'" not in found
+
+
 CATEGORIES = {
     "a string": (["day", "night"], "night", "what is 'night'"),
     "bytes": ([b"day", b"night"], b"night", "what is 'night'"),

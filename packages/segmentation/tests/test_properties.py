@@ -3,7 +3,11 @@
 import numpy as np
 import pytest
 
-from wandb_eval.segmentation.properties import rare_classes, segmentation_properties
+from wandb_eval.segmentation.properties import (
+    rare_classes,
+    segmentation_properties,
+    with_rare_shares,
+)
 
 
 def test_regions():
@@ -33,5 +37,22 @@ def test_rare_classes_are_the_rarest_that_can_be_compared():
     counts[:, 0] = 10_000
     for one, samples in enumerate((10, 500, 400, 300, 200, 100), start=1):
         counts[:samples, one] = 1
-    assert rare_classes(counts) == [6, 5, 4, 3]
-    assert rare_classes(counts[:, :2]) == []
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    assert rare_classes(shares) == [6, 5, 4, 3]
+    assert rare_classes(shares[:, :2]) == []
+
+
+def test_shares_of_several_classes_a_pixel():
+    rng = np.random.default_rng(0)
+    columns = {
+        "share_of_core": rng.uniform(0, 0.01, 200),
+        "share_of_edema": rng.uniform(0, 0.01, 200),
+        "share_of_tissue": rng.uniform(0.8, 1.0, 200),
+        "num_classes": np.full(200, 3.0),
+    }
+    columns["share_of_core"][:5] = np.nan  # Without pixels.
+    assert [*with_rare_shares(columns)] == [
+        "share_of_core",
+        "share_of_edema",
+        "num_classes",
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -124,16 +125,22 @@ class WeakSlices:
         if reason is not None:
             self._say_once(reason)
             return []
-        least = np.nanmin(errors)
-        if least < 0:  # The difficulty of a task may be any number.
-            errors = errors - least
+        least = min(float(np.nanmin(errors)), 0.0)  # A difficulty may be any number.
         stratum = self._task.stratum
-        return find_weak_slices(
-            errors,
+        found = find_weak_slices(
+            errors - least,
             evaluation.properties,
             strata=None if stratum is None else evaluation.scores[stratum],
             mechanical=self._task.mechanical_properties,
         )
+        return [
+            dataclasses.replace(
+                one,
+                error=one.error + least,
+                error_elsewhere=one.error_elsewhere + least,
+            )
+            for one in found
+        ]
 
     def _say_once(self, reason: str) -> None:
         if reason not in self._said:

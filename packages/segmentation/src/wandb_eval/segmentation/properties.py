@@ -75,12 +75,12 @@ def segmentation_properties(
     }
 
 
-def rare_classes(counts: NDArray[Any]) -> list[int]:
+def rare_classes(shares: NDArray[Any]) -> list[int]:
     """Returns the ids of at most four rare classes, the rarest first.
 
     Args:
-        counts: The pixels of each class in each sample, or their shares, of shape
-            `(samples, classes)`.
+        shares: The share of each class of the pixels of each sample, of shape
+            `(samples, classes)`; NaN for a sample without pixels.
 
     Returns:
         The classes with less than 5 % of all pixels that occur in as many samples as a
@@ -88,13 +88,14 @@ def rare_classes(counts: NDArray[Any]) -> list[int]:
 
     Example:
 
-    >>> rare_classes(np.array([[90, 10, 0], [97, 2, 1]] * 50))
+    >>> rare_classes(np.array([[0.9, 0.1, 0.0], [0.97, 0.02, 0.01]] * 50))
     [2]
     """
-    counts = np.asarray(counts)
-    totals = counts.sum(axis=0)
-    enough = (counts > 0).sum(axis=0) >= max(30, 0.02 * len(counts))
-    rare = np.flatnonzero(enough & (totals < _RARE_SHARE * totals.sum()))
+    has_pixels = np.isfinite(shares).all(axis=1)
+    totals = shares[has_pixels].sum(axis=0)
+    enough = (shares > 0).sum(axis=0) >= max(30, 0.02 * len(shares))
+    # Several classes may have a pixel, so the shares of a sample are not 1 together.
+    rare = np.flatnonzero(enough & (totals < _RARE_SHARE * has_pixels.sum()))
     return [int(one) for one in rare[np.argsort(totals[rare], kind="stable")]][
         :_MOST_RARE
     ]
@@ -136,7 +137,7 @@ def with_rare_shares(columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[A
     names = [name for name in columns if name.startswith(_SHARE_OF)]
     if not names:
         return dict(columns)
-    shares = np.nan_to_num(np.stack([columns[name] for name in names], axis=1))
+    shares = np.stack([columns[name] for name in names], axis=1)
     kept = {names[one] for one in rare_classes(shares)}
     return {
         name: values

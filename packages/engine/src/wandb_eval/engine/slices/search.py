@@ -93,10 +93,12 @@ class WeakSlice:
     mechanical: bool = False
 
     def __str__(self) -> str:
+        without_strata = self.error - self.error_elsewhere
+        is_within = not math.isclose(self.gap, without_strata, abs_tol=1e-9)
         return (
             f"an error of {self.error:.3g} where {self.text} ({self.num_samples} "
             f"samples), {self.error_elsewhere:.3g} elsewhere; at least "
-            f"{self.at_least:.2g} more"
+            f"{self.at_least:.2g} more{' within strata' if is_within else ''}"
         )
 
 
@@ -313,10 +315,9 @@ class _Search:
             strongest = int(np.argmax(np.where(left, strengths, -np.inf)))
             number = self._simplest(strongest, left)
             yield number
-            mask = self._slices.mask(number)
-            common = self._slices.few_sums(mask.astype(np.float64))[0]
+            covered |= self._slices.mask(number)
+            common = self._slices.few_sums(covered.astype(np.float64))[0]
             left &= common <= _MOST_COVERED * gaps.counts
-            covered |= mask
             if left.any():
                 kept = ~covered
                 rest = _measure(
