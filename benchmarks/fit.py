@@ -112,7 +112,7 @@ ROWS = {
         "segmentation", "tensorflow", 96, 224, u_net, False, 0.05
     ),
     "detection, decode_fn, 224x224": Row(
-        "detection", "tensorflow", 256, 224, query_network, False, 0.15
+        "detection", "tensorflow", 256, 224, query_network, False, 0.05
     ),
 }
 
