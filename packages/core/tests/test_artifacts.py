@@ -311,6 +311,45 @@ def test_files_of_the_user_may_be_written_again(loopback, sync, tmp_path, mode):
             assert shades == [10 + row["idx"], 100 + 10 * epoch + row["idx"]]
 
 
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_files_of_the_user_with_equal_content(loopback, sync, tmp_path, mode):
+    """Empty masks, and an image twice; the files are gone after the first epoch."""
+
+    def rows():
+        for idx in range(2):
+            image, mask = (tmp_path / f"{idx}{kind}.png" for kind in ("", "_mask"))
+            PIL.Image.new("RGB", (4, 3)).save(image)
+            PIL.Image.new("L", (4, 3)).save(mask)
+            layer = {"path": str(mask), "class_labels": CLASSES}
+            classes = wandb.Classes([{"id": k, "name": v} for k, v in CLASSES.items()])
+            yield idx, wandb.Image(str(image), masks={"truth": layer}, classes=classes)
+
+    def predict(callback, epoch):
+        for path in tmp_path.glob("*.png"):
+            path.unlink()
+        table = callback.data_table_ref
+        for place, row in zip(table.get_index(), table.data, strict=True):
+            callback.pred_table.add_data(epoch, place, *row)
+
+    with wandb.init(mode=mode) as run:
+        columns = ["idx", "image"]
+        callback = Rows(columns, rows, ["epoch", "place", *columns], predict)
+        callback.run_log.patience = 0.0  # A version has copies.
+        fit(callback, epochs=2)
+    if mode == "offline":
+        sync(run.dir)
+    versions = loopback.versions(f"run_{run.id}_pred")
+    assert len(versions) == 2
+    for version in versions:
+        own = [name for name, entry in version.manifest.items() if not entry.get("ref")]
+        for name in (name for name in own if name.endswith(".table.json")):
+            for row in loopback.rows(version, name.removesuffix(".table.json")):
+                image = row["image"]
+                for path in (image["path"], image["masks"]["truth"]["path"]):
+                    assert loopback.resolve(version, path)
+    assert_resolves(loopback, versions)
+
+
 @pytest.mark.once
 def test_what_is_not_uploaded_in_time_stays(loopback):
     settings = wandb.Settings(finish_timeout=1)

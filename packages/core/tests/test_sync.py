@@ -106,6 +106,23 @@ def test_what_is_there_is_sent(loopback, tmp_path):
     for name in ("val", f"run_{run.id}_pred"):
         [version] = loopback.versions(name)
         assert version.state == "COMMITTED"
+    own.write_text("of the user")
+    done = subprocess.run([*command, "--include-synced"], check=False)
+    assert done.returncode == 0
+    assert [one.state for one in loopback.versions("own")][-1:] == ["COMMITTED"]
+
+
+def test_runs_in_a_folder_are_updated(monkeypatch, tmp_path, loopback):
+    run = record()
+    old = Path(run.settings.sync_dir)
+    shutil.copytree(old, tmp_path / "elsewhere" / old.name)
+    shutil.rmtree(old)
+    log = find_log(tmp_path / "elsewhere" / old.name)
+    before = log.read_bytes()
+    done = SimpleNamespace(returncode=0)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
+    assert main([str(tmp_path / "elsewhere")]) == 0
+    assert log.read_bytes() != before
 
 
 def test_a_moved_log_that_may_still_be_written_is_left_alone(loopback, tmp_path):

@@ -295,7 +295,8 @@ class Loopback:
             f"{self.url}/_loopback/{method}", json.dumps(arguments).encode()
         )
         try:
-            with _OPENER.open(request, timeout=60) as response:
+            # Of 300 versions with 1,000 files each, there is a lot to answer.
+            with _OPENER.open(request, timeout=600) as response:
                 return response.read()
         except HTTPError as error:
             message = error.read().decode()

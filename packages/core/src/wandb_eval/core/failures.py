@@ -69,13 +69,7 @@ class Failures:
         return self._owner.on_error == "raise"
 
     def report(self, message: str, error: Exception, warn: bool = True) -> None:
-        """Reports one failure.
-
-        Args:
-            message: The failure, in a sentence.
-            error: The exception.
-            warn: Whether to show it in the terminal, too.
-        """
+        """Reports one failure, in a sentence; in the terminal, too, if `warn`."""
         logger.warning(message, exc_info=error)
         if warn:
             wandb.termwarn(f"{type(self._owner).__name__}: {message}")
@@ -137,13 +131,10 @@ class Uploads:
         return upload
 
     def wait(self, patience: float) -> list[str]:
-        """Waits until all outcomes are known.
+        """Waits for all outcomes, and returns the uploads without one, by name.
 
         Args:
             patience: The largest number of seconds to wait.
-
-        Returns:
-            The names of the uploads that have not ended yet.
         """
         deadline = time.monotonic() + patience
         for upload in self.under_way:

@@ -65,16 +65,22 @@ def update_paths(folder: str | os.PathLike[str]) -> int:
             entry.local_path = path
     # wandb-core writes every 15 seconds, and would go on in the log that is replaced.
     if changed and not has_exit and seconds_since_change(log) < 60:
-        raise ValueError(f"{log} may still be written. Send it when its run has ended")
+        raise ValueError(f"{log} may still be written. Try again in a minute")
     if changed:
         write_records(log, records)
     if missing:
         raise FileNotFoundError(
             f"{len(missing)} files of the run are neither where they were written nor "
-            f"in {log.parent}. Copy the whole folder of the run. The first one: "
-            f"{missing[0]}"
+            f"in {log.parent}. Copy the whole folder of the run, and send it with "
+            f"`--include-synced`. The first one: {missing[0]}"
         )
     return changed
+
+
+def _logs_in(path: Path) -> list[Path]:
+    if path.suffix == ".wandb":
+        return [path]
+    return [*path.glob("*.wandb")] or [*path.glob("*/*.wandb")]  # As wandb does.
 
 
 def main(arguments: list[str]) -> int:
@@ -83,13 +89,12 @@ def main(arguments: list[str]) -> int:
         print(__doc__)
         return 0 if arguments else 2
     lacks_files = False
-    runs = [a for a in arguments if a.endswith(".wandb") or [*Path(a).glob("*.wandb")]]
-    for folder in runs:
+    for log in (log for argument in arguments for log in _logs_in(Path(argument))):
         try:
-            if changed := update_paths(folder):
-                print(f"{folder}: {changed} paths of files were brought up to date.")
+            if changed := update_paths(log):
+                print(f"{log}: {changed} paths of files were brought up to date.")
         except (OSError, ValueError) as error:
-            print(f"{folder}: {error}", file=sys.stderr)
+            print(f"{log}: {error}", file=sys.stderr)
             if not isinstance(error, FileNotFoundError):
                 return 1
             lacks_files = True  # What is there is sent.

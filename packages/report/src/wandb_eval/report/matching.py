@@ -102,13 +102,13 @@ def _side(tables: Sequence[ScoreTable], columns: Sequence[_Columns]) -> Side:
 def _check_runs(side: Sequence[ScoreTable]) -> None:
     names: dict[str, str] = {}
     for table in side:
-        if table.run_id in names:
+        if table.place in names:
             raise ValueError(
-                f"{names[table.run_id]}, and {table.name} are of one run "
-                f"({table.run_id}). The runs of a side must be different trainings of "
-                "one recipe, or their spread would be that of a single training."
+                f"{names[table.place]}, and {table.name} are of one run. The runs of a "
+                "side must be different trainings of one recipe, or their spread would "
+                "be that of a single training."
             )
-        names[table.run_id] = table.name
+        names[table.place] = table.name
 
 
 def _check_index(table: ScoreTable) -> None:

@@ -43,7 +43,7 @@ class ScoreTable:
     """The scores of all samples in one version.
 
     Attributes:
-        run_id: The id of the run.
+        place: The place from which the run was read.
         name: The name of the run and the version.
         columns: The cells of each column, in the order of the rows.
         metadata: The metadata of the version.
@@ -51,7 +51,7 @@ class ScoreTable:
         notes: Sentences on weak slices of another version.
     """
 
-    run_id: str
+    place: str
     name: str
     columns: Mapping[str, list[Any]]
     metadata: Mapping[str, Any]
@@ -106,7 +106,9 @@ def read_scores(
     assert columns is not None
     others = [v for v in versions if v.artifact == version.artifact]
     weak, notes = _weak_slices(name, version, columns, others)
-    return ScoreTable(version.run_id, where, columns, version.metadata, weak, notes)
+    # A link, such as `latest-run`, is the same place.
+    origin = os.path.realpath(place)
+    return ScoreTable(origin, where, columns, version.metadata, weak, notes)
 
 
 def _weak_slices(

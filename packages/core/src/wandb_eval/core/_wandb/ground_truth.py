@@ -45,7 +45,7 @@ class GroundTruth:
         upload: Upload | None,
     ) -> None:
         added = artifact._added_local_paths
-        # A file of the user's may be written again; its copy in our folder is not.
+        # A file of the user's may be written again. Our copy, of equal ones, is not.
         copies = {
             path: str(entry.local_path)
             for path, entry in added.items()
@@ -53,6 +53,7 @@ class GroundTruth:
         }
         self.table = reference_table(table, copies)
         self.media = {copies.get(path, path): entry for path, entry in added.items()}
+        self.media |= {str(entry.path): entry for entry in added.values()}
         self.table_entry = copy.copy(entry)
         self.table_entry.path = LogicalPath(f"media/tables/{entry.path}")
         self._table_name = str(entry.path)

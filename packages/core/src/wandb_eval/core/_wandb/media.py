@@ -156,11 +156,12 @@ def _box_layer(
 
 
 def by_reference(cell: Any, copies: Mapping[str, str]) -> Any:
-    """Returns a cell for `data_table_ref`; an image keeps its file and layers.
+    """Returns a cell for `data_table_ref`: an image keeps its file and layers.
 
-    Its pixels are read only when they are needed. `wandb.Image(image)`, and so wandb's
-    own reference table, would keep only the file, without the layers.
+    `wandb.Image(image)`, and so wandb's own reference table, would lose the layers.
     """
+    if isinstance(cell, list):
+        return [by_reference(part, copies) for part in cell]
     is_image = isinstance(cell, wandb.Image)
     if not is_image and getattr(cell, "_path", None) not in copies:
         return cell
@@ -169,4 +170,6 @@ def by_reference(cell: Any, copies: Mapping[str, str]) -> Any:
     if is_image and reference._path and reference._width and reference._height:
         size = (reference._width, reference._height)
         reference._image = _LazyPixels(reference._path, size)
+    if is_image and reference._masks:
+        reference._masks = {k: by_reference(m, copies) for k, m in cell._masks.items()}
     return reference
