@@ -141,8 +141,16 @@ def test_at_scale_each_task_has_one_rival(row: str) -> None:
 
 
 def test_at_scale_the_growth_is_printed(tmp_path: Path) -> None:
+    import scale
+
     shares = ["--shares", "0.001", "0.002", "--repeats", "1"]
     found = run(tmp_path, "scale", "--tasks", "detection", *shares)
+    assert list(scale.ROWS) == [
+        "COCO",
+        "ImageNet",
+        "Cityscapes, full-size outputs",
+        "Cityscapes, quarter-size outputs",
+    ]
     [(row, sides)] = found["results"]["rows"].items()
     assert (row, list(sides)) == ("COCO", ["ours", "pycocotools"])
     assert [point["count"] for point in sides["ours"]] == [5, 10]

@@ -19,7 +19,7 @@ LIBRARY_OF = {"keras-hub": "keras_hub", "reading-tables": "pandas"}
 @pytest.mark.parametrize(
     "page",
     [
-        # Its models are tested on each backend by themselves: they compile for long.
+        # It takes long to compile, and its models are tested on each backend elsewhere.
         pytest.param(page, marks=pytest.mark.any_backend)
         if page.stem == "keras-hub"
         else page

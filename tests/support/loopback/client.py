@@ -295,7 +295,7 @@ class Loopback:
             f"{self.url}/_loopback/{method}", json.dumps(arguments).encode()
         )
         try:
-            # Of 300 versions with 1,000 files each, there is a lot to answer.
+            # Listing 300 versions with 1,000 files each takes more than a minute.
             with _OPENER.open(request, timeout=600) as response:
                 return response.read()
         except HTTPError as error:

@@ -374,12 +374,12 @@ class WandbEvalCallback(CopiedCallback, abc.ABC):
 
     @property
     def data_folder(self) -> Folder:
-        """The folder for media of `data_table`, with `write_image`, if `is_logging`."""
+        """The folder for media of `data_table`. Use it only if `is_logging`."""
         return self.run_log.folders.data
 
     @property
     def prediction_folder(self) -> Folder:
-        """The folder for media of `pred_table`, with `write_mask`, if `is_logging`."""
+        """The folder for media of `pred_table`. Use it only if `is_logging`."""
         return self.run_log.folders.version
 
 

@@ -69,7 +69,7 @@ class Failures:
         return self._owner.on_error == "raise"
 
     def report(self, message: str, error: Exception, warn: bool = True) -> None:
-        """Reports one failure, in a sentence; in the terminal, too, if `warn`."""
+        """Logs a failure; also shows the message in the terminal if `warn` is true."""
         logger.warning(message, exc_info=error)
         if warn:
             wandb.termwarn(f"{type(self._owner).__name__}: {message}")
@@ -131,7 +131,7 @@ class Uploads:
         return upload
 
     def wait(self, patience: float) -> list[str]:
-        """Waits for all outcomes, and returns the uploads without one, by name.
+        """Waits for all outcomes; returns the names of uploads that have not ended.
 
         Args:
             patience: The largest number of seconds to wait.

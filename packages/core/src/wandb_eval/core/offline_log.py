@@ -176,7 +176,7 @@ def _state(log: Path) -> tuple[tuple[int, int], ...]:
 
 
 def seconds_since_change(log: Path) -> float:
-    """Returns the time since wandb has written to the folder of a log."""
+    """Returns the seconds since wandb last wrote to the folder of a log."""
     newest = max((changed for _, changed in _state(log)), default=0) / 1e9
     return max(0.0, time.time() - newest)
 

@@ -35,7 +35,7 @@ def update_paths(folder: str | os.PathLike[str]) -> int:
     the paths of the others are updated.
 
     Args:
-        folder: The folder of the run.
+        folder: The folder of the run, or its log.
 
     Returns:
         The number of paths that were changed. The log is written only if it is not 0.

@@ -388,7 +388,7 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         if is_new:
             self.set_model(model)
             self.on_train_begin(logs)
-        elif is_other_run:  # Other processes may have none: nothing is predicted.
+        elif is_other_run:  # Other processes may lack it, so nothing is predicted.
             super().on_train_begin(logs)
         self._fit_callbacks = FitCallbacks.find(self)
         if is_new or not self._fit_callbacks.all:

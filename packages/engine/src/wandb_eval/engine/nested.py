@@ -61,7 +61,7 @@ def leaves_of(node: Any) -> list[Any]:
 
 def map_leaves(function: Callable[[Any], Any], node: Any) -> Any:
     """Applies a function to the leaves of dicts, tuples and lists."""
-    if hasattr(node, "shape"):  # Most nodes: it takes less time than the others.
+    if hasattr(node, "shape"):  # Most nodes are leaves, and this check is the fastest.
         return function(node)
     if isinstance(node, Mapping):
         return {key: map_leaves(function, value) for key, value in node.items()}

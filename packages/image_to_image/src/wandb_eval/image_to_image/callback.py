@@ -252,7 +252,7 @@ class _OfCallback(ImageToImageMetrics):
     def update(self, truth: Any, predictions: Any) -> None:
         self.update_compared(predictions["compared"])
 
-    merge = ImageToImageMetrics.merge
+    merge = ImageToImageMetrics.merge  # `update` accumulates nothing more.
 
 
 def _or_none(values: NDArray[np.float64]) -> list[float | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -103,15 +103,12 @@ def numbers_of(a: Side, b: Side, name: str) -> tuple[Floats, Floats]:
         for side in (a, b)
     )
     if name in _OF_CLASSES:
-        empty = [
-            [[cell == [] for cell in _classes(run)] for run in side.columns]
-            for side in (a, b)
-        ]
-        _fill_absent((in_a, empty[0]), (in_b, empty[1]))
+        has_none = [_of_cells(side, lambda classes: classes == []) for side in (a, b)]
+        _fill_absent((in_a, has_none[0]), (in_b, has_none[1]))
     return in_a, in_b
 
 
-def _fill_absent(*sides: tuple[Floats, Sequence[Sequence[bool]]]) -> None:
+def _fill_absent(*sides: tuple[Floats, NDArray[np.bool_]]) -> None:
     """Counts absent classes as right in samples where another run has predicted them.
 
     A class that is neither in the truth nor in the prediction has no IoU. If another
@@ -123,7 +120,12 @@ def _fill_absent(*sides: tuple[Floats, Sequence[Sequence[bool]]]) -> None:
     """
     is_known = np.isfinite(np.concatenate([values for values, _ in sides])).any(axis=0)
     for values, is_absent in sides:
-        values[np.isnan(values) & np.array(is_absent) & is_known] = 1.0
+        values[np.isnan(values) & is_absent & is_known] = 1.0
+
+
+def _of_cells(side: Side, test: Callable[[Any], bool]) -> NDArray[np.bool_]:
+    """Tests the classes of each sample in each run, of shape `(runs, samples)`."""
+    return np.array([list(map(test, _classes(run))) for run in side.columns])
 
 
 def _classes(columns: _Columns) -> list[Any]:
@@ -193,16 +195,13 @@ def class_values(a: Side, b: Side) -> dict[str, tuple[Floats, Floats]]:
     sides = [[_by_class(columns) for columns in side.columns] for side in (a, b)]
     names = sorted({name for side in sides for run in side for name in run})
     nothing = np.full(len(a.index), np.nan)
-    listed = [
-        [[isinstance(cell, list) for cell in _classes(run)] for run in side.columns]
-        for side in (a, b)
-    ]
+    are_known = [_of_cells(side, lambda it: isinstance(it, list)) for side in (a, b)]
     found = {}
     for name in names:
         in_a, in_b = (
             np.array([run.get(name, nothing) for run in side]) for side in sides
         )
-        _fill_absent((in_a, listed[0]), (in_b, listed[1]))
+        _fill_absent((in_a, are_known[0]), (in_b, are_known[1]))
         found[name] = in_a, in_b
     return found
 

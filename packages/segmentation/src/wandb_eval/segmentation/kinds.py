@@ -349,7 +349,7 @@ class _HotMetrics(MultiLabelMetrics):
             int(np.sum(predictions["lost"])),
         )
 
-    merge = MultiLabelMetrics.merge
+    merge = MultiLabelMetrics.merge  # `update` accumulates nothing more.
 
 
 def _columns(scores: Scores, names: list[str]) -> dict[str, list[Any]]:

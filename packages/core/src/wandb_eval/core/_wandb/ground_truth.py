@@ -45,15 +45,15 @@ class GroundTruth:
         upload: Upload | None,
     ) -> None:
         added = artifact._added_local_paths
-        # A file of the user's may be written again. Our copy, of equal ones, is not.
+        # The user may write a file again, but not our copy of it.
         copies = {
-            path: str(entry.local_path)
-            for path, entry in added.items()
-            if entry.ref is None and not path.startswith(MEDIA_TMP.name)
+            path: str(one.local_path)
+            for path, one in added.items()
+            if not (one.ref or path.startswith((MEDIA_TMP.name, str(one.local_path))))
         }
         self.table = reference_table(table, copies)
         self.media = {copies.get(path, path): entry for path, entry in added.items()}
-        self.media |= {str(entry.path): entry for entry in added.values()}
+        self.media |= {str(added[path].path): added[path] for path in copies}
         self.table_entry = copy.copy(entry)
         self.table_entry.path = LogicalPath(f"media/tables/{entry.path}")
         self._table_name = str(entry.path)

@@ -98,7 +98,7 @@ def _kind(cell: Any) -> Any:
 
 
 def reference_table(table: wandb.Table, copies: Mapping[str, str]) -> wandb.Table:
-    """Returns a table of the same rows, with images of `copies`, without pixels."""
+    """Returns a table with the same rows; images refer to `copies`, without pixels."""
     reference = copy.copy(table)
     reference.data = [[by_reference(c, copies) for c in row] for row in table.data]
     return reference
