@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib
 import os
@@ -95,7 +96,8 @@ def measure(
         "cpu": cpu,
         "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "memory_growth": _slope(watch.resident) if long else 0.0,
-        "memory_at_last": _last_growth(watch.resident) if epochs >= 55 else 0.0,
+        "memory_at_last": _last_growth(watch.resident) if epochs >= 65 else 0.0,
+        "in_use_at_last": _last_growth(watch.in_use) if epochs >= 65 else 0.0,
         "core_memory": core_memory,
         **_transfers(server, run.id),
     }
@@ -115,12 +117,14 @@ class Watch:
     Attributes:
         callback: The callback.
         resident: The memory of this process after each epoch, in MB.
+        in_use: What glibc has given out of it, in MB.
     """
 
     def __init__(self, callback: Any, model: Any, collect: bool = False) -> None:
         self.callback = callback
         self.collect = collect
         self.resident: list[float] = []
+        self.in_use: list[float] = []
         self._spent: dict[str, list[float]] = {}
         self._whole_epochs: list[float] = []
         self._predicted = 0.0
@@ -160,6 +164,7 @@ class Watch:
                 else:
                     _wait_for_core()
                 self.resident.append(_resident())
+                self.in_use.append(_in_use())
             return result
 
         setattr(owner, name, timed)
@@ -251,6 +256,24 @@ def _resident() -> float:
     return pages * resource.getpagesize() / 2**20
 
 
+class _Mallinfo(ctypes.Structure):
+    """The structure `mallinfo2` of glibc 2.33 and later."""
+
+    _fields_ = (
+        *((name, ctypes.c_size_t) for name in ("arena", "ordblks", "smblks", "hblks")),
+        *((name, ctypes.c_size_t) for name in ("hblkhd", "usmblks", "fsmblks")),
+        *((name, ctypes.c_size_t) for name in ("uordblks", "fordblks", "keepcost")),
+    )
+
+
+def _in_use() -> float:
+    """The memory that glibc has given out and not got back, in MB."""
+    mallinfo = ctypes.CDLL(None).mallinfo2
+    mallinfo.restype = _Mallinfo
+    info = mallinfo()
+    return float(info.uordblks + info.hblkhd) / 2**20
+
+
 def _slope(memory: list[float]) -> float:
     """The memory that an epoch adds, after the first third of the epochs."""
     later = memory[len(memory) // 3 :]
@@ -258,8 +281,12 @@ def _slope(memory: list[float]) -> float:
 
 
 def _last_growth(memory: list[float]) -> float:
-    """The memory that the last fifty epochs add: between medians of five epochs."""
-    return float(np.median(memory[-5:]) - np.median(memory[-55:-50]))
+    """The memory that the last fifty epochs add, between minima of fifteen epochs.
+
+    glibc now and then returns the free memory of a thread, and takes it again in the
+    next epoch.
+    """
+    return min(memory[-15:]) - min(memory[-65:-50])
 
 
 def _core() -> Path:

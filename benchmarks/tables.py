@@ -200,6 +200,7 @@ def _memory(content: dict[str, Any]) -> str:
             f"{figures['core_memory']:.0f}",
             *_at_most(figures["memory_growth"], _MAX_GROWTH, ".2f"),
             *_at_most(figures["memory_at_last"], _MAX_AT_LAST, ".1f"),
+            f"{figures['in_use_at_last']:.1f}",
         ]
         for task, sides in content["results"].items()
         for side, figures in sides.items()
@@ -215,7 +216,9 @@ def _memory(content: dict[str, Any]) -> str:
         [
             _heading(content),
             f"{content['images']} images of 64x64, {epochs} epochs:",
-            _table([*head, *goal, "MB, last 50 epochs", *goal], rows),
+            _table(
+                [*head, *goal, "MB, last 50 epochs", *goal, "of it in use, MB"], rows
+            ),
         ]
     )
 
