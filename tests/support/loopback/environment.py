@@ -41,6 +41,8 @@ def wandb_environment(url: str, home: Path) -> dict[str, str]:
         "WANDB__DISABLE_MACHINE_INFO": "true",
         "WANDB__DISABLE_META": "true",
         "WANDB__DISABLE_STATS": "true",
+        # The list of all installed packages, which takes 0.1 s or more for each run.
+        "WANDB__SAVE_REQUIREMENTS": "false",
         "WANDB__FILE_STREAM_TRANSMIT_INTERVAL": "0.2",
         "NO_PROXY": "127.0.0.1",
         "no_proxy": "127.0.0.1",
