@@ -22,6 +22,7 @@ BELOW = {"core": [], "engine": ["core"], "report": ["core"]} | {
     task: ["core", "engine"] for task in TASKS
 }
 PRIVATE_OF_KERAS = {
+    "_async_train",
     "_direction",
     "_ema_weights_in_model",
     "_fn_kwargs",

@@ -314,11 +314,14 @@ class Doubled(keras.Model):
         before = self.compute_metrics
         try:
             self.__dict__["compute_metrics"] = lambda x, y, y_pred, *rest, **more: (
-                before(x, y, ops.flip(y_pred, axis=1), *rest, **more)
+                before(x, y, self.flip(y_pred), *rest, **more)
             )
             return super().test_step(*args)
         finally:
             self.__dict__["compute_metrics"] = before
+
+    def flip(self, y_pred):
+        return ops.flip(y_pred, axis=1)
 
 
 @pytest.mark.parametrize(
@@ -344,6 +347,82 @@ def test_where_there_is_a_pass_of_our_own(caplog, options, reason):
     check_equal(evaluation, history, expected, expected_history)
     said = [record.getMessage() for record in caplog.records]
     assert any(reason in text for text in said), said
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() == "jax", reason="the optimizer is no state of `test_step`"
+)
+def test_a_model_that_validates_with_other_outputs_later():
+    """Such as a teacher, which is a copy of the model at first."""
+
+    class Teacher(Doubled):
+        def flip(self, y_pred):
+            is_later = ops.cast(self.optimizer.iterations > 6, y_pred.dtype)
+            return y_pred + is_later * (ops.flip(y_pred, axis=1) - y_pred)
+
+    options = {"model": lambda: classifier(Teacher)}
+    expected, _, expected_history = by_ourselves(**options)
+    evaluation = Evaluation()
+    _, history = train(evaluation, **options)
+    check_equal(evaluation, history, expected, expected_history)
+    assert "does not put out" in evaluation._evaluator.reason
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() == "jax", reason="the step has consumed the state"
+)
+def test_a_later_batch_that_fails_with_the_outputs(monkeypatch):
+    """Such as one that needs the last of the memory."""
+    backend, calls = keras.backend.backend(), []
+    run = fit_pass._RUNNERS[backend]
+
+    def runner(*args):
+        calls.append(0)
+        if len(calls) == 3:
+            raise MemoryError
+        return run(*args)
+
+    expected, _, expected_history = by_ourselves()
+    monkeypatch.setitem(fit_pass._RUNNERS, backend, runner)
+    evaluation = Evaluation()
+    _, history = train(evaluation)
+    check_equal(evaluation, history, expected, expected_history)
+    check_near(history["val_loss"], expected_history["val_loss"])
+    assert len(calls) == 3
+
+
+def test_variables_of_the_function_that_trains_are_freed():
+    class Data:
+        pass
+
+    def main():
+        data = Data()
+        freed = weakref.ref(data)
+        train(Evaluation(), epochs=1)
+        del data
+        return freed()
+
+    assert main() is None
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="of Torch alone")
+@pytest.mark.parametrize("training", [False, True])
+def test_modules_of_torch_predict_in_their_mode_of_evaluation(training):
+    import torch
+
+    class Random(keras.layers.Layer):
+        def call(self, x):
+            return torch.nn.functional.dropout(x, 0.5, self.training)
+
+    inputs = keras.Input((4, 4, 1))
+    x = Random()(keras.layers.Flatten()(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(3, "softmax")(x))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.train(training)
+    evaluation = Evaluation()
+    numbers = [evaluation.evaluate(model)["eval/log_loss"] for _ in range(2)]
+    assert numbers[0] == numbers[1]
+    assert {module.training for module in model.modules()} == {training}
 
 
 def test_a_fit_that_fails_in_validation_leaves_the_model_as_it_was():

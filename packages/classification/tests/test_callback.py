@@ -726,6 +726,14 @@ def test_what_is_not_a_number_says_nothing_of_a_label():
     assert suspect["mean_confidence"] == pytest.approx(0.1)
 
 
+def test_many_samples_that_are_not_numbers_leave_room_for_suspects():
+    outputs = np.full((70, 2), np.nan)
+    outputs[60:] = 0.9, 0.1
+    evaluation, _ = fit_fixed(outputs, np.ones(70, int), num_samples=1)
+    found = rows(evaluation.versions[-1][1]["more_tables"]["suspect_labels"])
+    assert [row["idx"] for row in found] == [*range(60, 70)]
+
+
 @pytest.mark.parametrize("multi_label", [False, True])
 def test_a_metric_of_ones_own(multi_label):
     class Mean:

@@ -551,3 +551,13 @@ def test_what_20_000_classes_cost_depends_on_the_samples():
         measured.compute()
         seconds.append(time.process_time() - begun)
     assert min(seconds) < 5  # About half a second; with all pairs, a minute.
+
+
+@pytest.mark.parametrize(
+    ("columns", "names", "multi_label"), [(3, 2, False), (1, 3, False), (1, 2, True)]
+)
+def test_as_many_names_as_classes(columns, names, multi_label):
+    found = ClassificationMetrics([*"abcd"[:names]], multi_label=multi_label)
+    y = np.zeros((1, columns), int) if multi_label else np.zeros(1, int)
+    with pytest.raises(ValueError, match=f"{columns} columns, and {names} names"):
+        found.update(y, np.full((1, columns), 1 / columns))

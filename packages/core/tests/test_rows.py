@@ -10,7 +10,8 @@ import pytest
 import wandb
 
 import small_model
-from wandb_eval.core import WandbEvalCallback, offline_log
+from wandb_eval.core import WandbEvalCallback, add_rows, offline_log
+from wandb_eval.core._wandb.tables import table_json
 from wandb_eval.engine import WandbTaskEvalCallback
 
 X = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 1), dtype=np.uint8)
@@ -333,3 +334,13 @@ def test_the_old_name_of_a_hook_is_called(loopback):
         callback = Old()
         fit(callback, batch_size=2, epochs=1)
     assert callback.batches == 3
+
+
+def test_more_rows_than_wandb_writes(tmp_path):
+    """`wandb.Table.to_json` leaves out those beyond 200,000, with a line of logging."""
+    count = wandb.Table.MAX_ARTIFACT_ROWS + 2
+    table = wandb.Table(columns=["idx", "name"])
+    add_rows(table, [[i, "a"] for i in range(count)])
+    content = table_json(table, wandb.Artifact("table", type="run_table"))
+    assert (content["nrows"], len(content["data"])) == (count, count)
+    assert content["data"][-1] == [count - 1, "a"]

@@ -13,6 +13,7 @@ from wandb_eval.detection import (
     read_ground_truth,
     read_predictions,
 )
+from wandb_eval.detection.boxes import is_lost
 
 XYXY = BoxFormat("xyxy")
 SIZES = [[48, 96], [200, 30]]  # Neither square nor equal.
@@ -261,9 +262,10 @@ def test_predictions_that_make_no_sense_are_left_out_and_counted(outputs, reason
     assert count == 1
 
 
-def test_a_prediction_is_counted_for_one_reason_only():
+@pytest.mark.parametrize("keep_lost", [False, True])
+def test_a_prediction_is_counted_for_one_reason_only(keep_lost):
     outputs = predicted([[np.nan] * 4], labels=[9], scores=[np.inf])
-    _, left_out = read_predictions(outputs, [[10, 10]], XYXY, 2)
+    _, left_out = read_predictions(outputs, [[10, 10]], XYXY, 2, keep_lost)
     assert left_out.total() == 1
 
 
@@ -380,3 +382,18 @@ def test_arrays_of_images_without_boxes(shape):
     assert not left_out
     with pytest.raises(ValueError, match="labels"):
         read_ground_truth({**y, "labels": np.zeros((2, 1))}, SIZES, XYXY, 2)
+
+
+def test_a_crowd_in_one_image_of_several():
+    box = {"boxes": [GOOD], "labels": [0]}
+    images, _ = read_ground_truth(
+        [box | {"iscrowd": [1]}, box], [[10, 10]] * 2, XYXY, 1
+    )
+    assert [image.iscrowd.tolist() for image in images] == [[True], [False]]
+
+
+def test_a_score_that_is_infinite_counts_as_wrong():
+    outputs = predicted([GOOD], labels=[1], scores=[np.inf])
+    [image], left_out = read_predictions(outputs, [[10, 10]], XYXY, 2, keep_lost=True)
+    assert is_lost(image).tolist() == [True]
+    assert left_out.total() == 1

@@ -490,6 +490,17 @@ def test_sizes_of_ragged_images():
     assert callback.image_sizes(x).tolist() == [[48, 80], [20, 40]]
 
 
+@pytest.mark.parametrize("count", [2, 3])
+def test_inputs_in_a_list(offline, count):
+    x, small = images(count), np.zeros((count, 7, 9, 3), np.uint8)
+    y = {key: value[:count] for key, value in ground_truth().items()}
+    for given in ([x], [x, small], [x, np.zeros((count, 4))]):
+        evaluation = WandbDetectionEvalCallback((given, y), NAMES)
+        [batch] = evaluation.validation_data
+        assert batch.y["image_sizes"].tolist() == [[HEIGHT, WIDTH]] * count
+        assert len(batch.x) == len(given)
+
+
 def test_sizes_of_images_among_several_inputs():
     x = {"id": np.zeros((2, 1)), "image": np.zeros((2, 30, 50, 3))}
     assert callback.image_sizes(x).tolist() == [[30, 50]] * 2
@@ -512,6 +523,29 @@ def test_sizes_of_images_channels_first():
 
 
 # --- Numbers ----------------------------------------------------------------------
+
+
+def test_the_best_f1_of_versions_is_not_that_of_the_thresholds(loopback):
+    for epoch in range(2):
+        with wandb.init(id="resumed", resume="allow") as run:
+            evaluation = WandbDetectionEvalCallback(
+                (images(), ground_truth()), NAMES, monitor="eval/f1", on_error="raise"
+            )
+            model = shared_detector()
+            model.fit(
+                images(),
+                np.zeros((3, 1)),
+                initial_epoch=epoch,
+                epochs=epoch + 1,
+                verbose=0,
+                callbacks=[evaluation],
+            )
+        summary = loopback.summary(run.id)
+        [f1] = evaluation.history["eval/f1"]
+        assert summary["eval/best_f1_of_versions"] == pytest.approx(f1)
+        assert summary["eval/best_f1"] == pytest.approx(16 / 20)
+        assert summary["eval/best_epoch"] == 0
+        assert f1 < 16 / 20
 
 
 def test_metrics_are_over_all_of_the_data_and_pick_the_best_version(loopback):

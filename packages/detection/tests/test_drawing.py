@@ -189,6 +189,18 @@ def test_boxes_far_out_of_the_image_or_not_finite_do_no_harm():
     assert draw_detections(photo(), None, found, NAMES).shape == (64, 96, 3)
 
 
+def test_boxes_of_large_images():
+    image = np.zeros((40, 12_000, 3), np.uint8)
+    box = Detections([[11_000, 5, 11_800, 35]], [0])
+    drawn = draw_detections(image, box, box, NAMES)
+    columns = colored(drawn, 0).any(axis=0)
+    assert columns[11_000]
+    assert columns[11_799]
+    assert not columns[:11_000].any()
+    # Nothing is crossed out.
+    assert not colored(drawn, 0)[20, 11_100:11_700].any()
+
+
 def test_names_that_opencv_cannot_draw_are_no_error():
     found = Detections(BOXES, [0, 1], [0.5, 0.6])
     image = draw_detections(photo(), None, found, ["고양이", "a\nb 🐶"])

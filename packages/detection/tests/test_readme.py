@@ -56,7 +56,10 @@ def test_decoding_and_more_columns(loopback):
     model.compile("sgd")
     with wandb.init(mode="offline"):
         evaluation = callback_class(
-            (x, y), ["cat", "dog"], decode_fn=code("def decode")["decode"]
+            (x, y),
+            ["cat", "dog"],
+            decode_fn=code("def decode")["decode"],
+            on_error="raise",
         )
         model.fit(x, np.zeros(2), verbose=0, callbacks=[evaluation])
     assert evaluation.pred_table.columns[-1] == "crowded"

@@ -331,3 +331,44 @@ def test_integers_of_numpy_are_integers(loopback, name, value):
         evaluation = Evaluation(**{name: value})
         fit(evaluation)
     assert len(evaluation.pred_table.data) == (2 if name == "num_samples" else 6)
+
+
+def test_a_table_with_several_rows_for_a_sample(loopback):
+    class Twice(Evaluation):
+        def add_ground_truth(self, logs=None):
+            images = self.sample_images()
+            self.add_rows(self.data_table, [[image] for image in images for _ in "ab"])
+
+        def add_model_predictions(self, epoch, logs=None):
+            rows = [[epoch, *row] for row in self.data_table_ref.data]
+            self.add_rows(self.pred_table, rows)
+
+    with wandb.init() as run:
+        fit(Twice(num_samples=4), epochs=2)
+    versions = loopback.versions(f"run_{run.id}_pred")
+    assert [len(loopback.rows(v, "eval_data")) for v in versions] == [8, 8]
+
+
+@pytest.mark.usefixtures("loopback")
+def test_a_callback_that_is_not_in_a_list_trains_in_no_thread():
+    threads = keras.backend.backend() in ("jax", "torch")
+    model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    with wandb.init(mode="offline"):
+        evaluation = Evaluation(every_n_batches=1)
+        if threads:
+            with pytest.raises(ValueError, match="`callbacks` of `fit` must be a list"):
+                model.fit(X, Y, verbose=0, callbacks=evaluation)
+        model.fit(X, Y, verbose=0, callbacks=[evaluation])
+        model.fit(X, Y, verbose=0, callbacks=Evaluation())
+
+
+@pytest.mark.usefixtures("loopback")
+def test_another_callback_with_a_property_that_raises():
+    class Fails(keras.callbacks.Callback):
+        @property
+        def metrics(self):
+            raise RuntimeError("not yet")
+
+    with wandb.init(mode="offline"):
+        fit(Evaluation(), Fails())

@@ -150,6 +150,12 @@ def test_curves_are_the_chart_that_wandb_makes():
     }
 
 
+def test_titles_of_axes_keep_their_units():
+    x = np.linspace(0, 1, 3)
+    fields = charts.curves({"a": (x, x)}, "power (kW)", "°C", "t").spec.string_fields
+    assert (fields["x-axis-title"], fields["y-axis-title"]) == ("Power (kW)", "°C")
+
+
 def test_curves_of_many_points_keep_their_ends_and_their_shape():
     x = np.linspace(0, 1, 50_000)
     chart = charts.curves({"a": (x, x**2), "b": (x[:10], x[:10])}, "x", "y", "title")

@@ -8,7 +8,11 @@ import pytest
 from keras import layers, losses, ops
 
 from wandb_eval.engine import check_from_logits, infer_from_logits
-from wandb_eval.engine.kit.logits import check_probabilities, look_like_probabilities
+from wandb_eval.engine.kit.logits import (
+    check_probabilities,
+    look_like_probabilities,
+    resolve_from_logits,
+)
 
 X = np.random.default_rng(0).random((4, 8, 8, 3)).astype("float32")
 
@@ -297,3 +301,18 @@ def test_what_are_no_probabilities(outputs, message):
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_what_are_probabilities(outputs):
     check_probabilities(outputs)
+
+
+def test_a_linear_layer_among_several_outputs_is_not_warned_of(warned):
+    inputs = keras.Input((4,))
+    outputs = {
+        "a": keras.layers.Dense(1, name="a")(inputs),
+        "b": keras.layers.Dense(3, "softmax", name="b")(inputs),
+    }
+    model = keras.Model(inputs, outputs)
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    model.compile("sgd", {"a": loss, "b": "sparse_categorical_crossentropy"})
+    low = np.full((3, 1), 0.3)
+    options = {"one_class": True, "output_key": "a"}
+    assert resolve_from_logits(model, "auto", low, **options)
+    assert warned == []

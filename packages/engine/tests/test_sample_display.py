@@ -290,8 +290,24 @@ def test_all_samples_are_images_or_none_is():
 @pytest.mark.usefixtures("loopback")
 @pytest.mark.parametrize("image_fn", [as_text, as_html])
 def test_where_targets_lie_in_the_image_it_must_be_one(monkeypatch, image_fn):
-    monkeypatch.setattr(Regression, "uses_model_preprocessing", True)
+    monkeypatch.setattr(Regression, "draws_on_images", True)
     refuses("`image_fn` must return a uint8 image here", image_fn=image_fn)
+
+
+def test_media_are_made_of_the_shown_samples_only(loopback):
+    made = []
+
+    def image_fn(row):
+        made.append(int(row[0]) // 4)
+        return as_html(row)
+
+    with wandb.init(mode="offline"):
+        evaluation = Regression(TABULAR, image_fn=image_fn, num_hardest=1)
+        fit(evaluation)
+    # The first fixed one is made once more, to know what it is.
+    shown = {*evaluation.samples.index, *evaluation.evaluation.hardest.index}
+    assert len(shown) < N
+    assert set(made) <= shown | {row[0] for row in evaluation.data_table.data}
 
 
 @pytest.mark.usefixtures("loopback")

@@ -9,6 +9,7 @@ from counted import CountedBatches
 from loopback.fixtures import offline_run
 from wandb_eval.core import run_log
 from wandb_eval.image_to_image import WandbImageToImageEvalCallback
+from wandb_eval.image_to_image.images import read_targets
 
 EPOCHS, COUNT, SIZE = 2, 8, 16
 
@@ -199,3 +200,42 @@ def test_a_process_without_a_run_evaluates_with_the_others(loopback, monkeypatch
     model.fit(images, images, verbose=0, callbacks=[evaluation])
     assert evaluation.history["eval/epoch"] == [0]
     assert loopback.runs() == []
+
+
+def test_targets_beyond_the_range_are_said_once(loopback, warned):
+    rng = np.random.default_rng(0)
+    y = rng.normal(0, 5, (40, 8, 8, 1)).astype(np.float32)
+    batches = [(y[i : i + 4], y[i : i + 4]) for i in range(0, 40, 4)]
+    with wandb.init(project="depth"):
+        callback = WandbImageToImageEvalCallback(batches, num_samples=2)
+        callback.evaluate(Identity())
+    [text] = [text for text in warned if "value_range" in text]
+    assert f"The targets are {y.min():.3g} to {y.max():.3g}, far beyond" in text
+
+
+@pytest.mark.parametrize("image_fn", [None, lambda x: f"code {x[0]:g}"])
+def test_inputs_that_are_no_images_are_shown_as_text(loopback, image_fn):
+    x = np.arange(6, dtype=np.float32).reshape(3, 2)
+    y = np.zeros((3, 12, 12, 1), np.float32)
+    model = keras.Sequential(
+        [keras.layers.Dense(144), keras.layers.Reshape((12, 12, 1))]
+    )
+    with wandb.init(project="decoder"):
+        callback = WandbImageToImageEvalCallback(
+            (x, y), image_fn=image_fn, on_error="raise"
+        )
+        callback.evaluate(model)
+    rows = rows_of(callback.pred_table)
+    expected = ["0, 1", "2, 3", "4, 5"] if image_fn is None else ["code 0", "code 2"]
+    shown = [row["input"].strip("[]") for row in rows]
+    assert shown[: len(expected)] == expected
+    assert rows[0]["target"].format == "png"
+
+
+def test_a_value_that_float16_rounds_is_ignored():
+    y = np.full((2, 4, 4, 1), 5, np.float16)
+    y[:, :2] = -9999  # -10,000 in float16.
+    targets = read_targets(y, -9999.0)
+    assert np.isnan(targets[:, :2]).all()
+    assert (targets[:, 2:] == 5).all()
+    assert not np.isnan(read_targets(y, 1e9)).any()

@@ -1,5 +1,6 @@
 """The counts, against scikit-learn, Keras and plain loops."""
 
+import re
 import warnings
 from fractions import Fraction
 
@@ -188,6 +189,23 @@ def test_pixels_of_no_class_count_nowhere_and_nan_is_wrong():
     assert results["mean_dice"] == pytest.approx(2 / 3)
     assert [row[3:] for row in results["per_class"].data] == [[1.0, 0.5, 2]] * 2
     assert metrics.confusion_matrix.tolist() == [[1, 0], [0, 1]]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int64", "uint64"])
+def test_pixels_that_are_nan_in_masks_of_every_integer_type(dtype):
+    metrics = SegmentationMetrics(["a", "b"])
+    metrics.update(np.ones((1, 1, 2), dtype), np.array([[[NOT_A_NUMBER, 1]]]))
+    assert metrics.lost.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "prediction",
+    [np.full((1, 2, 2), 0.9), np.zeros((1, 2, 1), int), np.zeros((1, 2, 2, 1), int)],
+)
+def test_predictions_that_are_no_class_ids(prediction):
+    shape = re.escape(str(prediction.shape))
+    with pytest.raises(ValueError, match=f"ids of one shape.* of shape {shape}"):
+        SegmentationMetrics(["a", "b"]).update(np.zeros((1, 2, 2), int), prediction)
 
 
 def test_nothing_to_count_is_no_number_and_no_warning():

@@ -10,8 +10,13 @@ import wandb
 from scipy import ndimage
 
 from wandb_eval.segmentation import WandbSegmentationEvalCallback
+from wandb_eval.segmentation.advice import check_ids, swallowed
 from wandb_eval.segmentation.boundary import BoundaryIou
-from wandb_eval.segmentation.multi_label import layer_masks
+from wandb_eval.segmentation.multi_label import (
+    MultiLabelMetrics,
+    layer_masks,
+    read_multi_hot,
+)
 from wandb_eval.segmentation.thresholds import IouByThreshold
 
 
@@ -191,6 +196,16 @@ def test_a_class_of_several_that_is_ignored_is_named(warned):
     assert not any("no pixel" in text for text in warned)
 
 
+def test_a_class_between_others_is_not_taken_for_ignored():
+    """A batch without ignored pixels, where 2 is neither the lowest nor the highest."""
+    first, second = np.zeros((2, 2, 8, 8), int)
+    first[:, :2], first[:, 2:4], first[:, 4:6] = 1, 2, 3
+    second[:, 0] = 255
+    ids = check_ids(first, 255, 4, None) | check_ids(second, 255, 4, None)
+    assert ids == {0, 1, 2, 3, 255}
+    assert swallowed(ids, 255, [*"abcd"]) is None
+
+
 def test_ignoring_the_border_of_classes_is_not_warned_of(warned):
     y = HALF.copy()
     y[:, 2] = 255
@@ -275,3 +290,16 @@ def test_iou_over_the_threshold():
     threshold, iou = curve.best()[0]
     assert iou == curve.ious()[0, 1:].max()
     assert curve.ious()[0, round(threshold * 100)] == iou
+
+
+@pytest.mark.usefixtures("channels_first")
+def test_channels_first_without_the_callback():
+    truth = np.random.default_rng(0).integers(0, 2, (2, 3, 4, 5))
+    metrics = MultiLabelMetrics([*"abc"])
+    metrics.update(truth, 0.2 + 0.6 * truth)
+    assert metrics.compute()["mean_iou"] == 1
+
+
+def test_masks_of_several_sizes_are_one_clear_error():
+    with pytest.raises(ValueError, match="Masks must be an array"):
+        read_multi_hot([np.zeros((2, 2, 1)), np.zeros((3, 2, 1))])

@@ -40,7 +40,8 @@ def test_more_columns(loopback):
     )
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     with wandb.init(mode="offline"):
-        evaluation = code("NamesMissedClasses")["NamesMissedClasses"]((x, y), [*"ab"])
+        callback_class = code("NamesMissedClasses")["NamesMissedClasses"]
+        evaluation = callback_class((x, y), [*"ab"], on_error="raise")
         model.fit(x, y, verbose=0, callbacks=[evaluation])
     assert evaluation.pred_table.columns[-1] == "missed"
     assert [row[-1] for row in evaluation.pred_table.data] == ["", "b"]

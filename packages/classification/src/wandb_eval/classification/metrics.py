@@ -124,10 +124,21 @@ class ClassificationMetrics:
             y: The labels, in a form that `read_labels` takes.
             outputs: The outputs of the model, in a form that `read_outputs` takes.
                 Samples with NaN count as wrong.
+
+        Raises:
+            ValueError: If labels or outputs can't be used, or if the number of their
+                classes is not that of the names.
         """
         self._confusion = None
         labels = read_labels(y, self.multi_label)
         probabilities = read_outputs(outputs, self.from_logits, self.multi_label)
+        columns = probabilities.shape[1]
+        num_classes = 2 if columns == 1 and not self.multi_label else columns
+        if num_classes != len(self.class_names):
+            raise ValueError(
+                "`outputs` must have a column for each class name, or one for two. "
+                f"Received: {columns} columns, and {len(self.class_names)} names"
+            )
         scores = score_batch(labels, probabilities, self.multi_label, self.threshold)
         valid, predictions = scores.valid, scores.pred
         self._hits += int(scores.correct.sum())

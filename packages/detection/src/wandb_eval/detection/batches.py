@@ -26,6 +26,23 @@ def one_dict(images: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     return {key: [image[key] for image in images] for key in keys}
 
 
+def several_inputs(x: Any, y: Any) -> Any:
+    """Returns x, or the tuple of its parts if it is a list of the inputs of a model.
+
+    Args:
+        x: The inputs of a batch.
+        y: The boxes of the batch, as a dictionary, or a dictionary for each image.
+    """
+    boxes = y.get("boxes") if isinstance(y, Mapping) else y
+    if not isinstance(x, list) or boxes is None:
+        return x
+    count = boxes.shape[0] if hasattr(boxes, "shape") else len(boxes)
+    shapes = [np.shape(part) for part in x]
+    are_images = len(x) == count and {len(shape) for shape in shapes} <= {2, 3}
+    is_tuple = not are_images and {shape[:1] for shape in shapes} == {(count,)}
+    return tuple(x) if is_tuple else x
+
+
 def image_sizes(x: Any) -> NDArray[np.int64]:
     """Height and width of each image of a batch.
 

@@ -167,10 +167,10 @@ def read_predictions(
         sizes: Height and width of each image, shape `(images, 2)`.
         box_format: The format of the boxes.
         num_classes: The number of classes.
-        keep_lost: Whether boxes that are not finite, or whose score is NaN, are kept
+        keep_lost: Whether boxes that are not finite, or whose score is not, are kept
             as boxes outside of everything, see `is_lost`, so that they count as wrong.
-            A score of NaN becomes 1, the most certain mistake. These boxes are counted
-            as `NOT_FINITE`, too.
+            Such a score becomes 1, the most certain mistake. These boxes are counted as
+            `NOT_FINITE`, too.
 
     Returns:
         The boxes of each image, and the number of boxes that were left out, by reason:
@@ -192,7 +192,7 @@ def read_predictions(
             )
         present &= batch.place < limits[batch.image]
     if keep_lost:
-        unknown = np.isnan(scores)
+        unknown = ~np.isfinite(scores)
         batch.columns["scores"] = scores = np.where(
             unknown, scores.dtype.type(1), scores
         )
@@ -266,6 +266,8 @@ class _Batch:
         }
         counts: Counter[str] = Counter()
         kept = present.copy()
+        if keep_lost:  # Only those that are not left out for another reason.
+            reasons[NOT_FINITE] = reasons.pop(NOT_FINITE)
         for reason, mask in reasons.items():
             counts[reason] = int((kept & mask).sum())
             if reason != NOT_FINITE or not keep_lost:
@@ -296,7 +298,12 @@ def _as_dict(tree: Any, what: str) -> Mapping[str, Any]:
     """One dictionary for all images, even if there is one for each image."""
     if isinstance(tree, (list, tuple)) and all(isinstance(t, Mapping) for t in tree):
         keys = set.intersection(*(set(part) for part in tree)) if tree else set()
-        return {key: [part[key] for part in tree] for key in keys}
+        joined = {key: [part[key] for part in tree] for key in keys}
+        if "boxes" in keys and any("iscrowd" in part for part in tree):
+            joined["iscrowd"] = [
+                part.get("iscrowd", np.zeros(len(part["boxes"]))) for part in tree
+            ]
+        return joined
     if not isinstance(tree, Mapping):
         raise ValueError(
             f"The {what} must be a dictionary with the boxes of a batch, such as "

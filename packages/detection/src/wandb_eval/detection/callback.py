@@ -11,7 +11,7 @@ import numpy as np
 import wandb
 
 from wandb_eval.core import size_of_image, with_layers
-from wandb_eval.detection.batches import image_sizes, one_dict
+from wandb_eval.detection.batches import image_sizes, one_dict, several_inputs
 from wandb_eval.detection.boxes import (
     NOT_FINITE,
     OUTSIDE,
@@ -122,6 +122,7 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
     """
 
     uses_model_preprocessing = True
+    draws_on_images = True
     headline = ("mAP", "AP50", "f1")
     mechanical_properties = MECHANICAL
 
@@ -177,6 +178,7 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
             batch = (batch["images"], batch["bounding_boxes"])
         x, y = super().unpack_batch(batch)
         y = self.select_target(y)
+        x = several_inputs(x, y)
         sizes = image_sizes(x)
         if isinstance(y, (list, tuple)) and all(isinstance(p, Mapping) for p in y):
             if len(y) != len(sizes):

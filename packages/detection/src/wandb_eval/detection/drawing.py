@@ -71,9 +71,12 @@ def draw_detections(
     shorter = min(canvas.shape[:2])
     thickness = max(1, round(shorter / 200))
 
-    _draw_boxes(canvas, truth, _colors(truth), thickness)
+    missed: Bools = np.zeros(len(truth), np.bool_)
     if predictions is not None:
         missed = _missed(truth, found, iou_threshold)
+    truth, found = _within_reach(truth, canvas), _within_reach(found, canvas)
+    _draw_boxes(canvas, truth, _colors(truth), thickness)
+    if missed.any():
         _cross_out(canvas, truth[missed], _colors(truth[missed]), thickness)
     canvas = _draw_dashed(canvas, found, _colors(found), thickness)
 
@@ -126,12 +129,18 @@ def _read(
         )
     finite = np.asarray(np.isfinite(read.boxes).all(axis=1))
     return Detections(
-        # OpenCV limits the range of coordinates.
-        np.clip(read.boxes[finite] * scale, -10_000, 10_000),
+        read.boxes[finite] * scale,
         read.labels[finite],
         None if read.scores is None else read.scores[finite],
         read.iscrowd[finite],
     )
+
+
+def _within_reach(boxes: Detections, canvas: NDArray[np.uint8]) -> Detections:
+    """Clips boxes behind the edges of the image: OpenCV limits coordinates."""
+    side = max(canvas.shape[:2])
+    corners = np.clip(boxes.boxes, -side, 2 * side)
+    return Detections(corners, boxes.labels, boxes.scores, boxes.iscrowd)
 
 
 def _missed(truth: Detections, found: Detections, iou_threshold: float) -> Bools:

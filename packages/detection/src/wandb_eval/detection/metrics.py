@@ -107,7 +107,15 @@ class DetectionMetrics:
         Args:
             truth: The true boxes of each image.
             predictions: The predicted boxes of each image, with scores.
+
+        Raises:
+            ValueError: If there are not as many predictions as images.
         """
+        if len(truth) != len(predictions):
+            raise ValueError(
+                "`predictions` must have the boxes of each image of `truth`. Received: "
+                f"those of {len(predictions)} images, and {len(truth)} images"
+            )
         thresholds = self.iou_threshold, self.score_threshold
         self.update_matches(BatchMatch(truth, predictions, *thresholds))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 import wandb
@@ -28,6 +28,7 @@ class BestVersion:
         self._monitor = monitor
         self._values: dict[int, float] = {}
         self._key = f"best_{str(monitor.name).rpartition('/')[2]}"
+        self._other_key = f"{self._key}_of_versions"
 
     def restore(self, of_summary: Callable[[str], Any]) -> None:
         """Reads the best version that another callback, or an earlier process, wrote.
@@ -35,9 +36,21 @@ class BestVersion:
         Args:
             of_summary: A function that reads a key of the summary.
         """
-        epoch, value = of_summary("best_epoch"), of_summary(self._key)
+        epoch, value = of_summary("best_epoch"), of_summary(self._other_key)
+        value = of_summary(self._key) if value is None else value
         if is_integer(epoch) and is_number(value) and not math.isnan(value):
             self._values = {epoch: self._monitor.sign * value}
+
+    def avoid(self, keys: Container[str]) -> None:
+        """Uses another key of the summary if one of the results has it.
+
+        W&B puts the last results into the summary: `best_f1` of detection is one.
+
+        Args:
+            keys: The keys of the results, with the prefix.
+        """
+        if f"{self._prefix}/{self._key}" in keys:
+            self._key = self._other_key
 
     def is_beaten_by(self, value: float) -> bool:
         """Whether a version with a value would be the best one.

@@ -215,7 +215,7 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
             self._image_format,
             self.progress,
             self.shown_size,
-            self.uses_model_preprocessing,
+            self.draws_on_images,
         )
         properties = SampleProperties(
             self, self._renderer.image, self._slice_by, lambda: self.is_logging

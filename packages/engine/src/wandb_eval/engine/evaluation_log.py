@@ -107,6 +107,7 @@ class EvaluationLog:
         value = self._monitor.value(
             {**logs, **numbers}, evaluation.not_finite, within=moment.batch is not None
         )
+        self._best.avoid(results)
         is_best = self._best.is_beaten_by(value)
         if is_best:
             self._best.record(moment.epoch, value)
@@ -221,8 +222,9 @@ class EvaluationLog:
     def _with_rows(self, evaluation: Evaluation) -> Evaluation:
         """Returns the evaluation with the rows of ground truth of its samples."""
         rows = self._callback.data_table_ref.data
-        fixed = evaluation.fixed.with_rows(rows)
-        self._sample_rows.know(fixed.index, rows)
+        if len(rows) == len(evaluation.fixed):
+            self._sample_rows.know(evaluation.fixed.index, rows)
+        fixed = self._known_rows(evaluation.fixed)  # A task may have other tables.
         hardest = self._known_rows(evaluation.hardest)
         broken = self._known_rows(evaluation.broken)
         shown = self._known_rows(self._problems.samples)

@@ -36,8 +36,18 @@ class FitCallbacks:
 
         Args:
             own: Our callback.
+
+        Raises:
+            ValueError: If Keras would call its hooks for batches in another thread.
         """
-        return cls(_callbacks_of_fit(own), own)
+        found = _list_of_fit(own)
+        if own.every_n_batches is not None and getattr(found, "_async_train", False):
+            raise ValueError(
+                "With `every_n_batches`, `callbacks` of `fit` must be a list: Keras "
+                "calls a single callback in another thread, while the model trains. "
+                f"Received: callbacks={type(own).__name__}(...)"
+            )
+        return cls(list(getattr(found, "callbacks", [])), own)
 
     def used(self, prefix: str) -> set[str]:
         """Returns the numbers with a prefix that a callback uses."""
@@ -123,11 +133,10 @@ def _used(callback: Any, prefix: str) -> set[str]:
     `objective`, Ray's `_metrics`; `ModelCheckpoint` puts numbers into its `filepath`.
     """
     attributes = ("monitor", "_monitor", "objective", "metrics", "_metrics")
-    names = [
-        name
-        for attribute in attributes
-        for name in _names(getattr(callback, attribute, None))
-    ]
+    names: list[str] = []
+    for attribute in attributes:
+        with contextlib.suppress(Exception):  # A property of a user's class may fail.
+            names += _names(getattr(callback, attribute, None))
     path = getattr(callback, "filepath", None)
     if isinstance(path, str):
         with contextlib.suppress(ValueError):  # It is not a format.
@@ -150,13 +159,15 @@ def _names(value: Any) -> Iterator[str]:
             yield name
 
 
-def _callbacks_of_fit(callback: Any) -> list[Any]:
+def _list_of_fit(callback: Any) -> keras.callbacks.CallbackList | None:
     frame: Any = sys._getframe(1)
     while frame is not None:
-        found = frame.f_locals.get("self")
-        if isinstance(found, keras.callbacks.CallbackList):
-            others = list(getattr(found, "callbacks", []))
-            if any(other is callback for other in others):
-                return others
+        # `f_locals` of a user's function would keep its variables alive.
+        if str(frame.f_globals.get("__name__", "")).startswith("keras."):
+            found = frame.f_locals.get("self")
+            if isinstance(found, keras.callbacks.CallbackList) and any(
+                other is callback for other in getattr(found, "callbacks", [])
+            ):
+                return found
         frame = frame.f_back
-    return []
+    return None

@@ -52,6 +52,7 @@ class SampleRenderer:
         self._only_images = only_images
         self._rule = ImageRule([])
         self._are_texts = False
+        self._are_images = True  # Those of `image_fn`.
         self._said: set[str] = set()
 
     def set_samples(self, samples: Samples) -> str:
@@ -73,7 +74,8 @@ class SampleRenderer:
             )
             return "input" if self._are_texts else "image"
         first = self._cell(inputs[0])
-        if isinstance(first, np.ndarray):
+        self._are_images = isinstance(first, np.ndarray)
+        if self._are_images:
             return "image"
         if self._only_images:
             raise ValueError(
@@ -114,6 +116,8 @@ class SampleRenderer:
             if self._are_texts or not self._rule.is_known:
                 return None
             return self._rule(self._input(x))
+        if not self._are_images:
+            return None  # Each call may write a file.
         cell = self._cell(self._input(x))
         return cell if isinstance(cell, np.ndarray) else None
 

@@ -113,6 +113,7 @@ class WandbImageToImageEvalCallback(WandbTaskEvalCallback):
         self._span = self.value_range[1] - self.value_range[0]
         self._file_format = kwargs.get("image_format", "png")
         self._of_inputs: list[NDArray[np.float64]] | None = []
+        self._beyond: list[float] = []
         self._is_color = False
         columns = ["idx", "image", "target"]
         super().__init__(
@@ -129,13 +130,7 @@ class WandbImageToImageEvalCallback(WandbTaskEvalCallback):
         """Checks the targets, and compares the inputs with them."""
         targets = read_targets(batch.y, self.invalid)
         if not fits(targets, self.value_range):
-            low, high = np.nanmin(targets), np.nanmax(targets)
-            wandb.termwarn(
-                f"The targets are {low:.3g} to {high:.3g}, "
-                f"far beyond `value_range`, {self.value_range}: pass their range, so "
-                "that PSNR, SSIM and colors are right.",
-                repeat=False,
-            )
+            self._beyond += [float(np.nanmin(targets)), float(np.nanmax(targets))]
         try:
             inputs = read_outputs(batch.x)
         except ValueError:  # Several inputs, or inputs that are not images.
@@ -161,6 +156,13 @@ class WandbImageToImageEvalCallback(WandbTaskEvalCallback):
                 "The model must have outputs of the same height, width and channels as "
                 f"the targets. Received: outputs of {predicted.shape[1:]} and targets "
                 f"of {first.shape[1:]}"
+            )
+        if self._beyond and self.is_logging:
+            wandb.termwarn(
+                f"The targets are {min(self._beyond):.3g} to {max(self._beyond):.3g}, "
+                f"far beyond `value_range`, {self.value_range}: pass their range, so "
+                "that PSNR, SSIM and colors are right.",
+                repeat=False,
             )
 
     def read_batch(self, y: Any, outputs: Any) -> tuple[Any, Any]:

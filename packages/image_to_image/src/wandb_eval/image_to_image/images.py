@@ -37,6 +37,9 @@ def read_targets(y: Any, invalid: float | None = None) -> Images:
     targets = _read(array, "Targets")
     unknown = ~np.isfinite(targets)
     if invalid is not None:
+        if array.dtype.kind == "f":  # -9999 is -10,000 in float16.
+            with np.errstate(over="ignore"):
+                invalid = float(np.asarray(invalid, array.dtype))
         unknown |= targets == np.asarray(invalid, targets.dtype)
     return np.where(unknown, np.nan, targets) if unknown.any() else targets
 

@@ -22,7 +22,7 @@ def check_ids(
 
     Returns:
         Ids in the masks: the lowest, the highest, and one between them if there are
-        more. If pixels have the `ignore_index`, all ids, with the `ignore_index`.
+        more. With an `ignore_index`, all ids, and the `ignore_index` if pixels have it.
 
     Raises:
         ValueError: If there are ids without a class.
@@ -34,8 +34,9 @@ def check_ids(
         return {ignore_index} if is_ignored and ignore_index is not None else ids
     low, high = int(counted.min()), int(counted.max())
     if low >= 0 and high < limit:
-        if is_ignored and ignore_index is not None:
-            ids |= {ignore_index, *np.flatnonzero(np.bincount(counted)).tolist()}
+        if ignore_index is not None:
+            ids |= {*np.flatnonzero(np.bincount(counted)).tolist()}
+            ids |= {ignore_index} if is_ignored else set()
         return ids
     named = "" if class_names is None else ", as `class_names` has them"
     raise ValueError(

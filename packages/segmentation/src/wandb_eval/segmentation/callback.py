@@ -83,8 +83,8 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
         class_names: The name of each class id, as a list, `{id: name}` or `{name: id}`.
             `None` uses the ids as names.
         ignore_index: The id in masks of pixels that are ignored. The ground truth shows
-            them as a separate class, `ignored`: under their own id if it is between 0
-            and 255, else under 255. If it is the id of a class, they are shown as that
+            them as a separate class, `ignored`: under their own id if it is 0 to 251 or
+            255, else under 255. If it is the id of a class, they are shown as that
             class. In one-hot masks, pixels of zeros are ignored.
         from_logits: Whether outputs are logits, before softmax or sigmoid. It makes a
             difference for a single output channel, for `multi_label`, and for outputs
@@ -132,6 +132,7 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
     """
 
     uses_model_preprocessing = True
+    draws_on_images = True
     headline = ("mean_iou", "mean_dice")
     mechanical_properties = MECHANICAL
 

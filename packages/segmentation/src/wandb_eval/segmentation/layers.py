@@ -138,9 +138,10 @@ class MaskLayers:
 
     def truth(self, mask: Masks) -> NDArray[np.uint8]:
         """The shown mask of the ground truth."""
+        shown = mask.astype(np.uint8)
         if self.ignored_id is not None:
-            mask = np.where(mask == self._ignore_index, self.ignored_id, mask)
-        return mask.astype(np.uint8)
+            shown[mask == self._ignore_index] = self.ignored_id
+        return shown
 
     def prediction(self, mask: Masks) -> tuple[NDArray[np.uint8], dict[int, str]]:
         """The shown mask of a prediction, and the names of its ids."""
@@ -158,7 +159,6 @@ class MaskLayers:
             return None
         shown: Any = np.where(truth == prediction, _RIGHT, _WRONG)
         counts = (truth >= 0) & (truth < self._num_classes)
-        counts &= prediction != NOT_A_NUMBER
         if self._ignore_index is not None:
             counts &= truth != self._ignore_index
         shown[~counts] = _LEFT_OUT

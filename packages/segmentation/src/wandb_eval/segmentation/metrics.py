@@ -93,7 +93,7 @@ def count_lost(
     for i, (true, predicted) in enumerate(zip(truth, prediction, strict=True)):
         if _are_within(num_classes, predicted):
             continue
-        found = true[(predicted < 0) | (predicted >= num_classes)]
+        found = true[(predicted < 0) | (predicted >= num_classes)].astype(np.int64)
         found = found[(found >= 0) & (found < num_classes) & (found != ignore_index)]
         lost[i] = np.bincount(found, minlength=num_classes)
     return lost
@@ -230,7 +230,17 @@ class SegmentationMetrics:
         Args:
             truth: Class ids of shape `(batch, height, width)`, of any integer type.
             prediction: Class ids of the same shape.
+
+        Raises:
+            ValueError: If the shapes differ, or if one is not of integers.
         """
+        kinds = {truth.dtype.kind, prediction.dtype.kind}
+        if truth.shape != prediction.shape or not kinds <= {*"bui"}:
+            raise ValueError(
+                "`truth` and `prediction` must be class ids of one shape. Received: "
+                f"{truth.dtype} of shape {truth.shape}, and {prediction.dtype} of "
+                f"shape {prediction.shape}"
+            )
         sides = truth, prediction, len(self.class_names), self.ignore_index
         self.update_counts(truth, count_pixels(*sides), count_lost(*sides))
 

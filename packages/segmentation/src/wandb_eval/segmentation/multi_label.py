@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from wandb_eval.engine import at_least as reaches
-from wandb_eval.engine import charts, check_single, check_single_target, to_numpy
+from wandb_eval.engine import charts, check_single, target_array
 from wandb_eval.engine.kit.opencv import cv2
 from wandb_eval.segmentation.masks import channels_last
 from wandb_eval.segmentation.metrics import Scores, or_none
@@ -32,8 +32,7 @@ def read_multi_hot(y: Any) -> Hot:
     Raises:
         ValueError: If y is not a multi-hot mask.
     """
-    check_single_target(y, "masks")
-    array = np.asarray(to_numpy(y))
+    array = np.asarray(target_array(y, "masks"))
     if array.ndim != 4 or array.dtype.kind not in "buif":
         raise ValueError(
             "With `multi_label=True`, masks must be multi-hot, of shape (batch, height,"
@@ -152,6 +151,7 @@ class MultiLabelMetrics:
             probabilities: The probabilities, of the same shape.
         """
         truth = read_multi_hot(y)
+        probabilities = channels_last(probabilities)
         lost = np.isnan(probabilities)
         probabilities = surely_wrong(truth, probabilities, lost)
         self.update_counts(

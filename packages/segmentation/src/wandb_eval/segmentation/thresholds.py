@@ -42,15 +42,14 @@ class IouByThreshold:
         Returns:
             Counts of shape `(num_classes, 2, 101)`: of other pixels, of true pixels.
         """
-        steps = np.nan_to_num(probabilities) * NUM_STEPS
-        # 0.7 in float32 is a little less than 0.7, but belongs to the bin of 0.7.
-        bins = np.clip(np.floor(steps + 1e-4), 0, NUM_STEPS).astype(np.int64)
         size = NUM_STEPS + 1
-        places = truth * size + bins
-        counts = [
-            np.bincount(places[..., k].ravel(), minlength=2 * size)
-            for k in range(truth.shape[-1])
-        ]
+        counts = []
+        for k in range(truth.shape[-1]):  # All classes at once would take gigabytes.
+            steps = np.nan_to_num(probabilities[..., k]) * NUM_STEPS
+            # 0.7 in float32 is a little less than 0.7, but belongs to the bin of 0.7.
+            bins = np.clip(np.floor(steps + 1e-4), 0, NUM_STEPS).astype(np.int64)
+            bins += size * truth[..., k]
+            counts.append(np.bincount(bins.ravel(), minlength=2 * size))
         return np.reshape(counts, (-1, 2, size))
 
     def update(self, histograms: Histograms) -> None:

@@ -112,14 +112,10 @@ def table_json(table: wandb.Table, artifact: wandb.Artifact) -> dict[str, Any]:
     rows, width = table.data, len(table.columns)
     cells = list(itertools.chain.from_iterable(rows))
     others = [i for i in range(width) if not is_plain(cells[i::width])]
-    if (
-        len(rows) > wandb.Table.MAX_ARTIFACT_ROWS
-        or len(cells) != len(rows) * width
-        or any(
-            isinstance(cell, (np.ndarray, datetime.date))
-            for i in others
-            for cell in cells[i::width]
-        )
+    if len(cells) != len(rows) * width or any(
+        isinstance(cell, (np.ndarray, datetime.date))
+        for i in others
+        for cell in cells[i::width]
     ):
         # Arrays go into a file of their own, and times become numbers.
         return dict(table.to_json(artifact))

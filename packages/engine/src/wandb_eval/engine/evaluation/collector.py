@@ -291,5 +291,6 @@ class Collector:
         broke = was_correct & ~scores.correct
         found.broken.offer(np.where(broke, first_key, -np.inf), keep)
         mean = self._classes.mean_confidence(first, scores.confidence)
-        # A target that the model predicts is no suspect.
-        found.suspects.offer(np.where(scores.correct, -np.inf, 1 - mean), keep)
+        # A target that the model predicts is no suspect, and NaN says nothing about it.
+        hidden = scores.correct | np.isnan(first_key)
+        found.suspects.offer(np.where(hidden, -np.inf, 1 - mean), keep)

@@ -89,6 +89,7 @@ class Evaluator:
         self._preprocesses = preprocesses
         self._properties = properties
         self._scan: DataScan | None = None
+        self._preprocessor: Any = None  # Of the model, which the scan is read with.
         self._identities: Identities | None = None
         self._begin_anew()
 
@@ -113,6 +114,10 @@ class Evaluator:
         self._must_verify = fit_pass.must_verify(model)
         self._preprocessing = preprocessing(model, self.data.source)
         self.data.prepare = self._preprocessing if self._preprocesses else None
+        preprocessor = getattr(model, "preprocessor", None)
+        if self._preprocesses and preprocessor is not self._preprocessor:
+            self._scan = self._identities = None
+            self._preprocessor = preprocessor
         if self._preprocessing is not None and not self._preprocesses:
             self._why_not = "`fit` sees inputs that the preprocessor has changed"
         if not self._one_pass:
@@ -149,16 +154,14 @@ class Evaluator:
     def predictor(self) -> Predictor:
         """Predicts in batches of one size."""
         if self._predictor is None:
-            prepared = self._preprocessing
+            prepared = None if self._preprocesses else self._preprocessing
             self._predictor = Predictor(
                 self._model,
                 self.scan.shapes,
                 self._batch_size,
                 preprocesses=self.data.prepare is not None
                 or is_unprocessed(self._model),
-                prepare=None
-                if prepared is None or self._preprocesses
-                else prepared.inputs,
+                prepare=None if prepared is None else prepared.inputs,
             )
         return self._predictor
 
@@ -174,9 +177,8 @@ class Evaluator:
     def predict_samples(self, samples: Samples) -> Iterator[tuple[slice, Any]]:
         """Predicts samples; yields slices of them, and the outputs as arrays."""
         progress = self._task.progress("Predicting samples", len(samples))
-        size = self.predictor.size(
-            keras.tree.map_structure(lambda leaf: leaf[None], samples.x[0])
-        )
+        first = keras.tree.map_structure(lambda leaf: leaf[None], samples.x[0])
+        size = self.predictor.size(first)
         for part, x in samples.batches(size):
             yield part, self.outputs(x)
             progress.add(part.stop - part.start)
@@ -270,8 +272,6 @@ class Evaluator:
             if not _are_close(self._task.select_output(outputs), self.outputs(x)):
                 self._why_not = "`test_step` does not put out what `predict` does"
                 return None, self._why_not
-            # The decoder may be exchanged while the model trains.
-            self._must_verify = fit_pass.decodes(self._model)
         return collected, None
 
     def _is_of_data(self, collected: Collector) -> bool:
@@ -466,9 +466,8 @@ class Evaluator:
         Raises:
             NotSharedError: If the data is not in the order of the scan.
         """
-        properties = None
-        if needs_properties:
-            properties = self._properties.begin_part(part.start)
+        begin = self._properties.begin_part
+        properties = begin(part.start) if needs_properties else None
         collected = self._new_collector(
             properties, is_refilled=self.data.is_refilled, part=part, start=part.start
         )

@@ -88,9 +88,10 @@ class FitPass:
                 try:
                     result, outputs = run(step_function, data, *args[:-1])
                 except Exception as error:
-                    if has_run:
-                        raise
-                    # Keras' own function may run, and raises again if it can't.
+                    if has_run and backend == "jax":
+                        raise  # The step has consumed the state.
+                    # Keras' own function may run, and raises again if it can't. Ours
+                    # needs more memory.
                     logger.debug("The step of fit can't be changed", exc_info=error)
                     self.end()
                     take(data, None)
@@ -188,14 +189,16 @@ def validated_on() -> tuple[Any, Any] | None:
     found: tuple[Any, Any] | None = None
     while frame is not None:
         module = str(frame.f_globals.get("__name__", ""))
-        called, values = frame.f_code.co_name, frame.f_locals
+        called = frame.f_code.co_name
+        # `f_locals` of a user's function would keep its variables alive.
         if found is None:
             if module.startswith("keras.") and called == "evaluate":
-                found = values.get("x"), values.get("y")
+                found = frame.f_locals.get("x"), frame.f_locals.get("y")
         elif not module.startswith(("keras.", "keras_hub.")):
             break
-        elif module.startswith("keras_hub.") and called == "fit" and "vx" in values:
-            found = values["vx"], values["vy"]
+        elif module.startswith("keras_hub.") and called == "fit":
+            values = frame.f_locals
+            found = (values["vx"], values["vy"]) if "vx" in values else found
         frame = frame.f_back
     return found
 

@@ -148,7 +148,8 @@ class Predictor:
         if _can_be_compiled(self._model, self._owner):
             make = lambda: _CompiledOnJax(self._model)  # noqa: E731
             return self._functions.get("predict on jax", make)(self._model, x)
-        with as_predict_function(self._model, self._function(size)):
+        function = self._function(size)
+        with as_predict_function(self._model, function), _evaluating(self._model):
             if self._by_predict:
                 return self._owner.predict(self._model, x, batch_size=size, verbose=0)
             return self._owner.predict_on_batch(self._model, x)
@@ -171,6 +172,24 @@ class Predictor:
                 model.make_predict_function()
                 self._own_functions[key] = model.predict_function
         return self._own_functions[key]
+
+
+@contextlib.contextmanager
+def _evaluating(model: Any) -> Iterator[None]:
+    """Switches the modules of a model on Torch to their mode of evaluation.
+
+    `predict` of Keras does that, and leaves them in it; `predict_on_batch` does not.
+    """
+    if keras.backend.backend() != "torch":
+        yield
+        return
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 class _CompiledOnJax:

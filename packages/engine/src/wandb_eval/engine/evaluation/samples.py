@@ -112,9 +112,10 @@ class SampleScores:
             that the outputs are not finite: a version with such a sample is never the
             best one. In an array of shape `(batch, keys)`, later keys break ties.
         correct: Whether each prediction is right, of shape `(batch,)`, if the task
-            defines it. It tells which samples are learned and forgotten.
+            defines it.
         confidence: The probability of the true label of each sample, of shape
-            `(batch,)`.
+            `(batch,)`. With `correct`, it tells which samples are broken, learned and
+            forgotten, and which labels may be wrong.
         error: The error that weak slices compare, 0 or more, of shape `(batch,)`. NaN
             leaves a sample out. `None` for 1 where `correct` is false, else 0; without
             `correct`, for the `difficulty`.

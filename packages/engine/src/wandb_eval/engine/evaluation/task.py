@@ -27,6 +27,10 @@ class EvalTask:
     """Whether the task evaluates data as the model's own preprocessor returns it. Tasks
     whose targets lie in the image need it, because the targets move with the image."""
 
+    draws_on_images = False
+    """Whether the task draws targets on the shown image of each sample, so that
+    `image_fn` must return an image."""
+
     headline: Sequence[str] | None = None
     """The names of the numbers of `new_metrics` that go into the logs of `fit`. `None`
     for all of them."""

@@ -250,10 +250,14 @@ def curves(
         fields={"x": x_name, "y": y_name, "class": "class"},
         string_fields={
             "title": title,
-            "x-axis-title": x_name.capitalize(),
-            "y-axis-title": y_name.capitalize(),
+            "x-axis-title": _as_title(x_name),
+            "y-axis-title": _as_title(y_name),
         },
     )
+
+
+def _as_title(name: str) -> str:
+    return name[:1].upper() + name[1:]  # The rest may be a unit, such as "kW".
 
 
 def scatter(

@@ -102,18 +102,21 @@ def look_like_probabilities(outputs: Any, one_class: bool = True) -> bool:
     return True
 
 
-def warn_of_probabilities(model: Any, outputs: Any, one_class: bool) -> None:
+def warn_of_probabilities(
+    model: Any, outputs: Any, one_class: bool, output_key: str | int | None = None
+) -> None:
     """Warns of outputs that are taken for logits, and look like probabilities.
 
     Args:
         model: The model.
         outputs: The outputs, of shape `(batch, ..., num_classes)` or `(batch,)`.
         one_class: Whether the classes exclude each other.
+        output_key: The output that is evaluated, of a model with several.
     """
     if not look_like_probabilities(outputs, one_class):
         return
     several = len(np.shape(outputs)) > 1 and np.shape(outputs)[-1] > 1
-    if not (one_class and several) and infer_from_logits(model) is True:
+    if not (one_class and several) and infer_from_logits(model, output_key) is True:
         return  # Logits of a linear layer may be from 0 to 1.
     wandb.termwarn(
         f"The outputs of the model are {np.nanmin(outputs):.3g} to "
@@ -185,7 +188,7 @@ def resolve_from_logits(
     if not told:
         check_probabilities(outputs)
     elif says:
-        warn_of_probabilities(model, outputs, one_class)
+        warn_of_probabilities(model, outputs, one_class, output_key)
     return told
 
 
