@@ -561,3 +561,18 @@ def test_as_many_names_as_classes(columns, names, multi_label):
     y = np.zeros((1, columns), int) if multi_label else np.zeros(1, int)
     with pytest.raises(ValueError, match=f"{columns} columns, and {names} names"):
         found.update(y, np.full((1, columns), 1 / columns))
+
+
+@pytest.mark.filterwarnings("error")
+def test_many_classes_are_not_warned_of(monkeypatch):
+    """As scikit-learn 1.7 warns of them."""
+    compute = metrics.precision_recall_fscore_support
+
+    def warning(*args, **options):
+        warnings.warn("The number of unique classes is greater than 50%", stacklevel=2)
+        return compute(*args, **options)
+
+    monkeypatch.setattr(metrics, "precision_recall_fscore_support", warning)
+    found = ClassificationMetrics([str(i) for i in range(30)])
+    found.update(np.arange(30), np.eye(30))
+    assert found.compute()["accuracy"] == 1

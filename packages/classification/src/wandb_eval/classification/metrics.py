@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -205,9 +206,12 @@ class ClassificationMetrics:
         results["accuracy"] = self._hits / len(labels)
         results["log_loss"] = float(np.concatenate(self._losses).mean())
         classes = np.arange(len(self.class_names))
-        of_classes = metrics.precision_recall_fscore_support(
-            labels, predictions, labels=classes, zero_division=0
-        )
+        with warnings.catch_warnings():
+            # Some versions of scikit-learn take many classes for a regression.
+            warnings.filterwarnings("ignore", "The number of unique classes")
+            of_classes = metrics.precision_recall_fscore_support(
+                labels, predictions, labels=classes, zero_division=0
+            )
         if not self.multi_label:  # Only the classes that occur.
             classes = np.intersect1d(classes, np.union1d(labels, predictions))
         results["macro_f1"] = float(of_classes[2][classes].mean())
