@@ -396,9 +396,11 @@ def test_variables_of_the_function_that_trains_are_freed():
         pass
 
     def main():
-        data = Data()
+        data, model, evaluation = Data(), classifier(), Evaluation()
         freed = weakref.ref(data)
-        train(Evaluation(), epochs=1)
+        options = {"validation_data": (X, Y), "callbacks": [evaluation], "verbose": 0}
+        model.fit(X, Y, **options)
+        evaluation.evaluate(model)
         del data
         return freed()
 
@@ -410,13 +412,17 @@ def test_variables_of_the_function_that_trains_are_freed():
 def test_modules_of_torch_predict_in_their_mode_of_evaluation(training):
     import torch
 
-    class Random(keras.layers.Layer):
-        def call(self, x):
-            return torch.nn.functional.dropout(x, 0.5, self.training)
+    class Random(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(3, "softmax")
 
-    inputs = keras.Input((4, 4, 1))
-    x = Random()(keras.layers.Flatten()(inputs))
-    model = keras.Model(inputs, keras.layers.Dense(3, "softmax")(x))
+        def call(self, x):
+            x = keras.ops.reshape(x, (-1, 16))
+            return self.dense(torch.nn.functional.dropout(x, 0.5, self.training))
+
+    model = Random()
+    model.build((None, 4, 4, 1))
     model.compile("sgd", "sparse_categorical_crossentropy")
     model.train(training)
     evaluation = Evaluation()

@@ -185,6 +185,8 @@ def nothing_logged_before(monkeypatch):
         ("val_mean_squared_logarithmic_error", "auto", [0]),
         ("of_mae/logloss", "auto", [0]),
         ("of_loss/my_auc", "auto", [0, 1, 3]),
+        ("val_error_type_accuracy", "auto", [0, 1, 3]),
+        ("accuracy_loss", "auto", [0]),
         ("custom", "min", [0]),
     ],
 )

@@ -222,7 +222,7 @@ def segmenter(rows: int = 6, versions: int = 3) -> RecordedRun:
         pixels = np.stack([ids * 12, ids * 7 + 40, 255 - ids * 9], -1).astype(np.uint8)
         scenes.append((made.image(pixels), ids))
     for epoch in range(versions):
-        data = []
+        data, scores = [], []
         for i, (image, ids) in enumerate(scenes):
             shift = 24 // (epoch + 1)
             found = np.roll(ids, shift, 1)
@@ -232,8 +232,12 @@ def segmenter(rows: int = 6, versions: int = 3) -> RecordedRun:
             ious = [float(rng.random()) for _ in range(3)]
             text = ", ".join(f"{LONG_NAMES[k]} {v:.2f}" for k, v in enumerate(ious))
             data.append([epoch, i, cell, float((found == ids).mean()), text])
-        made.version(epoch, {"eval_data": (columns, data), "hardest": (columns, data)},
-                     params)  # fmt: skip
+            scores.append([i, data[-1][3], LONG_NAMES[:3], ious, f"{i:x}"])
+        made.version(epoch, {
+            "eval_data": (columns, data),
+            "hardest": (columns, data),
+            "scores": (["idx", "mean_iou", "classes", "class_iou", "content"], scores),
+        }, params)  # fmt: skip
     return made.run
 
 

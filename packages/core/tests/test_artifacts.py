@@ -3,16 +3,18 @@
 import io
 import json
 import math
+import pickle
 from pathlib import Path
 
 import keras
 import numpy as np
 import PIL.Image
+import PIL.ImageDraw
 import pytest
 import wandb
 
 import small_model
-from wandb_eval.core import WandbEvalCallback, with_layers
+from wandb_eval.core import WandbEvalCallback, add_rows, with_layers
 from wandb_eval.engine import encode_images, encode_masks
 
 pytestmark = pytest.mark.any_backend
@@ -417,6 +419,115 @@ def test_layering_a_referenced_image_does_not_open_its_file(loopback, monkeypatc
         assert (layered._width, layered._height) == (6, 8)
         assert opened == []
         np.testing.assert_array_equal(np.asarray(reference.image), images(2)[0])
+
+
+def test_the_image_of_a_referenced_cell_is_one_of_pillow(loopback):
+    shown = []
+
+    def predict(callback, epoch):
+        for idx, cell in callback.data_table_ref.data:
+            pixels = cell.image
+            assert isinstance(pixels, PIL.Image.Image)
+            PIL.ImageDraw.Draw(pixels).point((0, 0), (255, 0, 0))
+            canvas = PIL.Image.new("RGB", (12, 8))
+            canvas.paste(pixels, (2, 0))
+            shown.append(np.asarray(canvas))
+            np.testing.assert_array_equal(np.asarray(pixels)[0, 0], [255, 0, 0])
+            again = pickle.loads(pickle.dumps(pixels))
+            np.testing.assert_array_equal(np.asarray(again), images(2)[idx])
+            callback.pred_table.add_data(epoch, idx, wandb.Image(pixels))
+
+    def rows():
+        return [(i, wandb.Image(image)) for i, image in enumerate(images(2))]
+
+    columns = ["idx", "image"]
+    with wandb.init() as run:
+        fit(Rows(columns, rows, ["epoch", *columns], predict))
+    for drawn, pixels in zip(shown, images(2), strict=True):
+        np.testing.assert_array_equal(drawn[1:, 2:8], pixels[1:])
+    [version] = loopback.versions(f"run_{run.id}_pred")
+    for row in loopback.rows(version, "eval_data"):
+        content = decode(loopback.resolve(version, row["image"]["path"]))
+        np.testing.assert_array_equal(content[0, 0], [255, 0, 0])
+        np.testing.assert_array_equal(content[1:], images(2)[row["idx"]][1:])
+
+
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_one_alias_is_a_text(loopback, sync, mode):
+    class Best(Rows):
+        def log_pred_table(self, *args, **kwargs):
+            super().log_pred_table(*args, **{**kwargs, "aliases": "best"})
+
+    with wandb.init(mode=mode) as run:
+        fit(Best(["idx"], [[0]]))
+    if mode == "offline":
+        sync(run.dir)
+    [version] = loopback.versions(f"run_{run.id}_pred")
+    assert "best" in version.aliases
+    assert "b" not in version.aliases
+
+
+def test_an_alias_that_wandb_refuses_is_reported(loopback, warned):
+    class Wrong(Rows):
+        def log_pred_table(self, *args, **kwargs):
+            super().log_pred_table(*args, **{**kwargs, "aliases": ["acc:0.5"]})
+
+    with wandb.init(mode="offline") as run:
+        fit(Wrong(["idx"], [[0]]))
+        assert run.summary["eval/missing_versions"] == [0]
+    assert any("Aliases must not contain" in text for text in warned)
+
+
+def test_a_wrong_name_of_the_ground_truth_raises_before_training(loopback):
+    class Wrong(Rows):
+        def log_data_table(self, *args, **kwargs):
+            super().log_data_table(*args, **{**kwargs, "name": "my val/set"})
+
+    with wandb.init(mode="offline"), pytest.raises(ValueError, match="my val/set"):
+        fit(Wrong(["idx"], [[0]]))
+
+
+def test_columns_of_predictions_follow_from_the_ground_truth(loopback):
+    class Follows(Rows):
+        def init_pred_table(self, column_names):
+            super().init_pred_table([*column_names, *self.data_table_ref.columns])
+
+    with wandb.init() as run:
+        fit(Follows(["idx", "name"], [[0, "a"]], ["epoch"], repeat_ground_truth))
+    [version] = loopback.versions(f"run_{run.id}_pred")
+    assert loopback.rows(version, "eval_data") == [{"epoch": 0, "idx": 0, "name": "a"}]
+
+
+@pytest.mark.parametrize("first", [math.nan, None])
+def test_a_column_that_begins_with_nan_is_of_numbers(first):
+    rows = [[first], [math.nan], [0.5], [0.7]]
+    ours, theirs = (wandb.Table(columns=["loss"]) for _ in "ab")
+    add_rows(ours, rows)
+    for row in rows:
+        theirs.add_data(*row)
+    assert ours._column_types == theirs._column_types
+
+
+def test_images_of_files_in_a_tuple(loopback, tmp_path):
+    paths = [tmp_path / f"{name}.png" for name in "ab"]
+    for path, pixels in zip(paths, images(2), strict=True):
+        PIL.Image.fromarray(pixels).save(path)
+
+    def predict(callback, epoch):
+        for path in paths:
+            path.unlink(missing_ok=True)
+        repeat_ground_truth(callback, epoch)
+
+    def rows():
+        return [(tuple(wandb.Image(str(path)) for path in paths),)]
+
+    with wandb.init() as run:
+        fit(Rows(["pair"], rows, ["epoch", "pair"], predict), epochs=2)
+    for version in loopback.versions(f"run_{run.id}_pred"):
+        [row] = loopback.rows(version, "eval_data")
+        for cell, pixels in zip(row["pair"], images(2), strict=True):
+            content = decode(loopback.resolve(version, cell["path"]))
+            np.testing.assert_array_equal(content, pixels)
 
 
 def test_scalars_of_every_framework(loopback):

@@ -397,3 +397,6 @@ def test_a_score_that_is_infinite_counts_as_wrong():
     [image], left_out = read_predictions(outputs, [[10, 10]], XYXY, 2, keep_lost=True)
     assert is_lost(image).tolist() == [True]
     assert left_out.total() == 1
+    outputs = predicted([GOOD], labels=[1], scores=[-np.inf])  # Such as padding.
+    [image], left_out = read_predictions(outputs, [[10, 10]], XYXY, 2, keep_lost=True)
+    assert (len(image), left_out.total()) == (0, 1)

@@ -372,3 +372,25 @@ def test_another_callback_with_a_property_that_raises():
 
     with wandb.init(mode="offline"):
         fit(Evaluation(), Fails())
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, ValueError])
+def test_an_interrupt_while_a_version_is_logged(loopback, stop):
+    class Stops(Evaluation):
+        stops = True
+
+        def log_pred_table(self, *args, **kwargs):
+            if self.stops:
+                raise stop
+            super().log_pred_table(*args, **kwargs)
+
+    with wandb.init() as run:
+        results = [{"gain": 0.9}, {"gain": 0.1}, {"gain": 0.5}]
+        evaluation = Stops(results, monitor="eval/gain", mode="max", num_samples=2)
+        with pytest.raises(stop):
+            fit(evaluation)
+        evaluation.stops = False
+        fit(evaluation, initial_epoch=1, epochs=3)
+    best = loopback.version(f"run_{run.id}_pred:best")
+    assert best.metadata["eval/gain"] == 0.5
+    assert len(loopback.versions(f"run_{run.id}_pred")) == 2

@@ -303,7 +303,7 @@ def test_media_are_made_of_the_shown_samples_only(loopback):
 
     with wandb.init(mode="offline"):
         evaluation = Regression(TABULAR, image_fn=image_fn, num_hardest=1)
-        fit(evaluation)
+        fit(evaluation, epochs=1)
     # The first fixed one is made once more, to know what it is.
     shown = {*evaluation.samples.index, *evaluation.evaluation.hardest.index}
     assert len(shown) < N

@@ -205,6 +205,7 @@ def test_a_process_without_a_run_evaluates_with_the_others(loopback, monkeypatch
 def test_targets_beyond_the_range_are_said_once(loopback, warned):
     rng = np.random.default_rng(0)
     y = rng.normal(0, 5, (40, 8, 8, 1)).astype(np.float32)
+    y[:8] = 0.5  # Only later batches are beyond it.
     batches = [(y[i : i + 4], y[i : i + 4]) for i in range(0, 40, 4)]
     with wandb.init(project="depth"):
         callback = WandbImageToImageEvalCallback(batches, num_samples=2)

@@ -407,10 +407,11 @@ def test_a_class_of_a_legend_has_its_samples(opened, name):
     if name == "segmenter":  # By the IoU of the class, which all rows have.
         table = page.run(
             "const page = JSON.parse(document.getElementById('data').textContent);"
-            "const columns = page.runs[0].tables[0].versions.at(-1).columns;"
+            "const table = page.runs[0].tables.find(({name}) => name === 'scores');"
+            "const columns = table.versions.at(-1).columns;"
             "return page.columns[Object.fromEntries(columns).class_iou].values"
         )
-        ious = [float(text.split(f"{about} ")[1].split(",")[0]) for text in table]
+        ious = [values[LONG_NAMES.index(about)] for values in table]
         right = sum(iou >= 0.5 for iou in ious)
         assert counts == [len(ious) - right, 0, right]
     else:  # All 60 images have boxes of that class.
@@ -471,8 +472,10 @@ def test_a_reload_and_back_and_a_sent_link_show_the_same(opened, pages, chromium
     assert (page.texts(".rows tbody td"), page.one("dialog h2").text) == seen
     page.driver.back()
     wait(page, lambda: not page.run("return document.querySelector('dialog').open"))
-    assert "sample" not in address(page)
+    assert address(page) == {k: v for k, v in before.items() if k != "sample"}
     page.choose("#compare [data-side='0']", "0 1")
+    measures = page.texts("#compare [data-measure] option")
+    assert "score" not in measures  # More of it is not better where it is wrong.
     page.choose("#compare [data-measure]", "loss")
     wait(page, lambda: "changes" in address(page))
     changes = page.texts("#compare .tabs, #compare .pair")
@@ -721,6 +724,23 @@ def test_axe_finds_nothing_serious(opened, axe, name, state, script):
 def test_pictures_are_of_the_same_evaluation(opened, table, shown):
     page = opened("two", state=f"table=scores%20({table})&view=rows")
     assert len(page.all("#rows .thumb, .rows .thumb, .thumb")) == shown
+
+
+def test_a_class_that_is_called_right_is_shown(chromium, tmp_path, monkeypatch):
+    """In masks of errors, pixels that are right are hidden."""
+    monkeypatch.setattr(made_runs, "LONG_NAMES", ["right", *LONG_NAMES[1:]])
+    chromium.open(written(tmp_path / "page.html", made_runs.detector()))
+    assert chromium.run("return document.querySelector('[data-class=right]').checked")
+
+
+def test_a_class_is_looked_up_again_after_back(opened):
+    page = opened("classifier")
+    about = "document.dispatchEvent(new CustomEvent('about-class', {detail: '%s'}))"
+    page.run(about % LONG_NAMES[0])
+    page.run(about % LONG_NAMES[1])
+    page.driver.back()
+    wait(page, lambda: page.texts(".class-view h2 bdi") == [LONG_NAMES[0]])
+    wait(page, lambda: address(page).get("about") == LONG_NAMES[0])
 
 
 def test_two_runs_are_compared_by_the_content_of_samples(chromium, tmp_path):

@@ -190,6 +190,31 @@ def test_a_run_that_is_not_there(loopback, tmp_path, monkeypatch):
         page_of("wandb/offline-run-1/typo", tmp_path)
 
 
+@pytest.mark.parametrize("fails", ["run", "artifacts", "file"])
+def test_errors_of_wandbs_api(loopback, tmp_path, monkeypatch, sync, fails):
+    class ApiFailed(Exception):
+        pass
+
+    def fail(*args, **kwargs):
+        raise ApiFailed("500")
+
+    folder = recorded_runs.classify()
+    sync(folder)
+    path = f"{ENTITY}/{PROJECT}/{page_of(folder, tmp_path).run['id']}"
+    if fails == "run":
+        monkeypatch.setattr(wandb.Api, "run", fail)
+    elif fails == "artifacts":
+        monkeypatch.setattr(wandb.apis.public.Run, "logged_artifacts", fail)
+    else:  # The others are shown.
+        entry = type(next(iter(wandb.Api().artifact(
+            f"{ENTITY}/{PROJECT}/val:latest").manifest.entries.values())))  # fmt: skip
+        monkeypatch.setattr(entry, "download", fail)
+        assert page_of(path, tmp_path).data["missing"] > 0
+        return
+    with pytest.raises(ValueError, match="can be read: 500"):
+        page_of(path, tmp_path)
+
+
 def test_a_report_right_after_the_end_of_a_run_has_all_of_it(loopback, tmp_path):
     """wandb-core still writes when `finish` returns."""
     for i in range(5):

@@ -155,8 +155,8 @@ class WandbEvalCallback(CopiedCallback, abc.ABC):
         self.run_log.close_row()  # An interrupted training may have left it.
         self.run_log.epoch = 0
         self.run_log.failures.rearm()
-        self.init_pred_table(column_names=self.pred_table_columns)
         self._log_ground_truth(logs)
+        self.init_pred_table(column_names=self.pred_table_columns)
         self.run_log.failures.rearm()  # A failure in the first epoch is shown, too.
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:

@@ -14,8 +14,7 @@ from wandb_eval.core._wandb.artifacts import EvalArtifact
 from wandb_eval.core._wandb.uploads import Upload, UploadError, log_artifact
 
 logger = logging.getLogger(__name__)
-# W&B prints the warnings, too. Without a handler, Python would print them to stderr
-# once more, with the traceback.
+# W&B prints the warnings, too. Without a handler, Python would print them once more.
 logging.getLogger("wandb_eval").addHandler(logging.NullHandler())
 
 

@@ -168,6 +168,7 @@ class RunLog:
         Returns:
             A table to take cells from for predictions; `None` after a failure.
         """
+        wandb.Artifact(name, type, metadata=metadata)  # Raises for a wrong argument.
         with self.failures.tolerate(f"The artifact '{name}' could not be logged"):
             artifact = EvalArtifact(name, type, self.folders.data, metadata=metadata)
             entry = artifact.add_table(table, table_name)
@@ -249,11 +250,9 @@ class RunLog:
             known_tables[id(truth.table)] = truth.table_entry
         return {"known": known, "known_tables": known_tables}
 
-    def _log(
-        self, artifact: EvalArtifact, what: str, *args: Any, **kwargs: Any
-    ) -> Upload | None:
+    def _log(self, *args: Any, **kwargs: Any) -> Upload | None:
         assert self.run is not None
-        return self.uploads.log(self.run, artifact, what, *args, **kwargs)
+        return self.uploads.log(self.run, *args, **kwargs)
 
     # --- The history --------------------------------------------------------------
 
@@ -270,9 +269,7 @@ class RunLog:
         with self.failures.tolerate("The predictions are not in the run's history"):
             assert self.run is not None
             named = {f"{self._owner.prefix}/{k}": table for k, table in tables.items()}
-            cells = {
-                key: table_cell(self.run, table, key) for key, table in named.items()
-            }
+            cells = {key: table_cell(self.run, one, key) for key, one in named.items()}
             self.log_values(cells, self.epoch)
 
     @contextlib.contextmanager

@@ -38,7 +38,7 @@ def several_inputs(x: Any, y: Any) -> Any:
         return x
     count = boxes.shape[0] if hasattr(boxes, "shape") else len(boxes)
     shapes = [np.shape(part) for part in x]
-    are_images = len(x) == count and {len(shape) for shape in shapes} <= {2, 3}
+    are_images = len(x) == count and {*map(len, shapes)} in ({2}, {3})
     is_tuple = not are_images and {shape[:1] for shape in shapes} == {(count,)}
     return tuple(x) if is_tuple else x
 

@@ -167,10 +167,10 @@ def read_predictions(
         sizes: Height and width of each image, shape `(images, 2)`.
         box_format: The format of the boxes.
         num_classes: The number of classes.
-        keep_lost: Whether boxes that are not finite, or whose score is not, are kept
-            as boxes outside of everything, see `is_lost`, so that they count as wrong.
-            Such a score becomes 1, the most certain mistake. These boxes are counted as
-            `NOT_FINITE`, too.
+        keep_lost: Whether boxes that are not finite, or whose score is NaN or infinity,
+            are kept as boxes outside of everything, see `is_lost`, so that they count
+            as wrong. Such a score becomes 1, the most certain mistake. These boxes are
+            counted as `NOT_FINITE`, too.
 
     Returns:
         The boxes of each image, and the number of boxes that were left out, by reason:
@@ -192,7 +192,7 @@ def read_predictions(
             )
         present &= batch.place < limits[batch.image]
     if keep_lost:
-        unknown = ~np.isfinite(scores)
+        unknown = np.isnan(scores) | (scores == np.inf)
         batch.columns["scores"] = scores = np.where(
             unknown, scores.dtype.type(1), scores
         )

@@ -49,8 +49,10 @@ class BestVersion:
         Args:
             keys: The keys of the results, with the prefix.
         """
-        if f"{self._prefix}/{self._key}" in keys:
+        if f"{self._prefix}/{self._key}" in keys and self._key != self._other_key:
             self._key = self._other_key
+            if self._values:
+                self.write_summary()
 
     def is_beaten_by(self, value: float) -> bool:
         """Whether a version with a value would be the best one.

@@ -113,16 +113,21 @@ class EvaluationLog:
             self._best.record(moment.epoch, value)
         values = dict(results)
         with run_log.one_row(moment.epoch), relaxed_gc():
-            with run_log.version(Exception) as version:
-                evaluation, extra = self._log_version(
-                    evaluation,
-                    numbers,
-                    logs,
-                    is_best=is_best,
-                    is_last=is_last,
-                    ends=ends,
-                )
-                values |= extra
+            try:
+                with run_log.version(Exception) as version:
+                    evaluation, extra = self._log_version(
+                        evaluation,
+                        numbers,
+                        logs,
+                        is_best=is_best,
+                        is_last=is_last,
+                        ends=ends,
+                    )
+                    values |= extra
+            except BaseException:  # Such as an interrupt: its files are deleted.
+                self._sample_rows.forget()
+                self._best.forget(moment.epoch)
+                raise
             with run_log.failures.tolerate("The metrics could not be logged"):
                 self._callback.log_metrics(values, moment.epoch)
         self.evaluation = evaluation

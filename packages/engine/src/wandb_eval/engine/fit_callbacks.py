@@ -137,9 +137,9 @@ def _used(callback: Any, prefix: str) -> set[str]:
     for attribute in attributes:
         with contextlib.suppress(Exception):  # A property of a user's class may fail.
             names += _names(getattr(callback, attribute, None))
-    path = getattr(callback, "filepath", None)
-    if isinstance(path, str):
-        with contextlib.suppress(ValueError):  # It is not a format.
+    with contextlib.suppress(Exception):  # Or the path is not a format.
+        path = getattr(callback, "filepath", None)
+        if isinstance(path, str):
             names += [str(field[1]) for field in string.Formatter().parse(path)]
     return {name for name in names if name.startswith(prefix)}
 

@@ -136,8 +136,9 @@ def _metrics(metrics: Any) -> list[Any]:
 
 def _told_by_name(name: str) -> float | None:
     name = name.rpartition("/")[2].lower()
-    if _LOWER_IS_BETTER.search(name):
-        return -1.0
-    if _HIGHER_IS_BETTER.search(name):
-        return 1.0
-    return None
+    lower, higher = (
+        max((match.end() for match in pattern.finditer(name)), default=0)
+        for pattern in (_LOWER_IS_BETTER, _HIGHER_IS_BETTER)
+    )
+    # The last word decides, as in "error_type_accuracy".
+    return None if lower == higher else 1.0 if higher > lower else -1.0

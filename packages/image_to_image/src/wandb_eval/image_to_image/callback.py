@@ -113,7 +113,7 @@ class WandbImageToImageEvalCallback(WandbTaskEvalCallback):
         self._span = self.value_range[1] - self.value_range[0]
         self._file_format = kwargs.get("image_format", "png")
         self._of_inputs: list[NDArray[np.float64]] | None = []
-        self._beyond: list[float] = []
+        self._extremes: list[float] = []
         self._is_color = False
         columns = ["idx", "image", "target"]
         super().__init__(
@@ -129,8 +129,9 @@ class WandbImageToImageEvalCallback(WandbTaskEvalCallback):
     def check_batch(self, batch: Batch) -> None:
         """Checks the targets, and compares the inputs with them."""
         targets = read_targets(batch.y, self.invalid)
-        if not fits(targets, self.value_range):
-            self._beyond += [float(np.nanmin(targets)), float(np.nanmax(targets))]
+        known = targets[~np.isnan(targets)]
+        if known.size:
+            self._extremes += [float(known.min()), float(known.max())]
         try:
             inputs = read_outputs(batch.x)
         except ValueError:  # Several inputs, or inputs that are not images.
@@ -157,9 +158,10 @@ class WandbImageToImageEvalCallback(WandbTaskEvalCallback):
                 f"the targets. Received: outputs of {predicted.shape[1:]} and targets "
                 f"of {first.shape[1:]}"
             )
-        if self._beyond and self.is_logging:
+        extremes = np.array(self._extremes)
+        if self.is_logging and not fits(extremes, self.value_range):
             wandb.termwarn(
-                f"The targets are {min(self._beyond):.3g} to {max(self._beyond):.3g}, "
+                f"The targets are {extremes.min():.3g} to {extremes.max():.3g}, "
                 f"far beyond `value_range`, {self.value_range}: pass their range, so "
                 "that PSNR, SSIM and colors are right.",
                 repeat=False,

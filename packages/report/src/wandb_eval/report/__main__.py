@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 
 from wandb_eval.report import compare_command, writing
@@ -13,7 +14,11 @@ from wandb_eval.report import compare_command, writing
 
 def main(arguments: list[str] | None = None) -> int:
     """Writes the report, and prints its path and size; or compares."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments is None:
+        arguments = sys.argv[1:]
+        for stream in (sys.stdout, sys.stderr):  # Which may lack the letters of names.
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
     if arguments[:1] == ["compare"]:
         return compare_command.main(arguments[1:])
     parser = argparse.ArgumentParser(

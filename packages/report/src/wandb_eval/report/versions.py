@@ -39,6 +39,10 @@ def versions_of(run: RecordedRun) -> Iterator[LoggedTable]:
         for path in artifact.files:
             if path.endswith(_TABLE):
                 tables.setdefault(path, set()).add(artifact.name)
+    of_run = rf"run[-_]{re.escape(run.id)}[-_]"
+    predicted = {
+        a.name for a in run.artifacts if re.match(of_run + "(.+_)?pred$", a.name)
+    }
     rows = _rows_by_artifact(run)
     counts = Counter[str]()
     for artifact in run.artifacts:
@@ -53,9 +57,10 @@ def versions_of(run: RecordedRun) -> Iterator[LoggedTable]:
                 run.left_out.add(f"{path} of {artifact.name}", describe(error))
                 continue
             key = path.removesuffix(_TABLE)
-            if len(tables[path]) > 1:
-                name = re.sub(rf"^run[-_]{re.escape(run.id)}[-_]", "", artifact.name)
-                key = f"{key} ({name})"
+            # A table of one of several evaluations, which the others may not have.
+            is_part = len(predicted) > 1 and artifact.name in predicted
+            if len(tables[path]) > 1 or is_part:
+                key = f"{key} ({re.sub(f'^{of_run}', '', artifact.name)})"
             found = [rows[i] for i in artifact.ids if i in rows]
             for row in found or _rows_in_order(run, key, path, counts) or [{}]:
                 when = _when(run, artifact, content, row, key)

@@ -44,6 +44,7 @@ _MODULES = [
 _MODULES += ["zoom", "detail", "classes", "compare", "weak"]
 _MODULES += ["address", "main"]
 _ROWS = 100  # Of the table for pages without JavaScript.
+_MEDIA = re.compile(r"[0-9a-f]{20}\.\w+")  # The names of the files beside a page.
 
 
 def write_report(
@@ -131,7 +132,8 @@ def _folder_beside(path: Path) -> Path:
 def media_folder(path: Path) -> Path | None:
     """Returns the folder of media that a page needs; `None` if it needs none."""
     folder = _folder_beside(path)
-    return folder if folder.is_dir() else None
+    files = folder.iterdir() if folder.is_dir() else ()
+    return folder if any(_MEDIA.fullmatch(file.name) for file in files) else None
 
 
 def _tidy(folder: Path, needed: set[str]) -> None:
@@ -139,7 +141,7 @@ def _tidy(folder: Path, needed: set[str]) -> None:
     if not folder.is_dir():
         return
     for file in folder.iterdir():
-        if file.name not in needed and re.fullmatch(r"[0-9a-f]{20}\.\w+", file.name):
+        if file.name not in needed and _MEDIA.fullmatch(file.name):
             file.unlink()
     if not needed:
         with contextlib.suppress(OSError):  # The folder is not empty.

@@ -77,8 +77,7 @@ class GroundTruth:
         If W&B has given up the artifact, the entries keep the local files.
 
         Args:
-            patience: The largest number of seconds to wait for the commit. Only the
-                first call waits.
+            patience: The largest number of seconds that the first call waits.
         """
         if self._settled:
             return

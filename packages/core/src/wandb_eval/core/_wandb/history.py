@@ -186,12 +186,10 @@ def table_cell(run: wandb.Run, table: wandb.Table, key: str) -> dict[str, Any]:
     bound: Any = copy.copy(table)
     _bind_to_run(bound, run, key)
     cell: dict[str, Any] = bound.to_json(run)
-    artifact = target.artifact
-    path = target.name
+    artifact, path = target.artifact, target.name
     cell["artifact_path"] = f"wandb-client-artifact://{artifact._client_id}/{path}"
-    cell["_latest_artifact_path"] = (
-        f"wandb-client-artifact://{artifact._sequence_client_id}:latest/{path}"
-    )
+    latest = f"wandb-client-artifact://{artifact._sequence_client_id}:latest/{path}"
+    cell["_latest_artifact_path"] = latest
     return cell
 
 
@@ -205,7 +203,6 @@ def _bind_to_run(table: wandb.Table, run: wandb.Run, key: str) -> None:
     if not is_plain(list(itertools.chain.from_iterable(shown["data"]))):
         shown = _numpy_arrays_to_lists(shown)
     content = json_dumps_safer(shown)
-    suffix = ".table.json"
-    path = write_file(content.encode(), folder_of(run), suffix)
-    table._set_file(str(path), is_tmp=True, extension=suffix)
+    path = write_file(content.encode(), folder_of(run), ".table.json")
+    table._set_file(str(path), is_tmp=True, extension=".table.json")
     Media.bind_to_run(table, run, key, run._local_step)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import wandb
 from numpy.typing import NDArray
 from wandb.sdk.data_types._private import MEDIA_TMP
@@ -23,22 +24,29 @@ class _LazyPixels:
     its `size`. This object has the size, and opens the file for any other attribute.
     """
 
+    _opened: Any = None
+
     def __init__(self, path: str, size: tuple[int, int]) -> None:
-        self.size = size
-        self._path = path
+        self.size, self._path = size, path
+
+    def __reduce__(self) -> Any:
+        return _LazyPixels, (self._path, self.size)
+
+    @property
+    def __class__(self) -> Any:  # For `isinstance`.
+        return PIL.Image.Image
 
     @property
     def __array_interface__(self) -> Any:
-        return self._open().__array_interface__
+        return (self._opened or self._open()).__array_interface__
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
+        if name.startswith("__"):
             raise AttributeError(name)
-        return getattr(self._open(), name)
+        self._opened = self._opened or self._open()  # Kept: it may be drawn on.
+        return getattr(self._opened, name)
 
     def _open(self) -> Any:
-        import PIL.Image
-
         with PIL.Image.open(self._path) as image:
             image.load()
             return image
@@ -60,8 +68,7 @@ def write_image(
         image_format: The format of the encoded image: `"png"` or `"jpg"`.
         width: The width in pixels.
         height: The height in pixels.
-        folder: The folder to write to: `data_folder` or `prediction_folder` of a
-            `WandbEvalCallback`.
+        folder: `data_folder` or `prediction_folder` of a `WandbEvalCallback`.
         caption: The caption below the image.
     """
     file = folder.store(content, "media/images", f".{image_format}")
@@ -160,7 +167,7 @@ def by_reference(cell: Any, copies: Mapping[str, str]) -> Any:
 
     `wandb.Image(image)`, and so wandb's own reference table, would lose the layers.
     """
-    if isinstance(cell, list):
+    if isinstance(cell, (list, tuple)):
         return [by_reference(part, copies) for part in cell]
     is_image = isinstance(cell, wandb.Image)
     if not is_image and getattr(cell, "_path", None) not in copies:

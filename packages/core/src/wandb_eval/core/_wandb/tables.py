@@ -62,6 +62,9 @@ def _rows_with_new_kinds(rows: list[list[Any]], width: int) -> Sequence[int]:
     for start in range(width):
         column = cells[start::width]
         classes = set(map(type, column))
+        if float in classes:  # The type of NaN is that of None.
+            known = (type(c) is float and not math.isnan(c) for c in column)
+            new.add(next((i for i, is_known in enumerate(known) if is_known), 0))
         if len(classes) == 1 and classes <= _PLAIN:
             continue
         kinds = list(map(type if classes <= _PLAIN else _kind, column))

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import wandb
+from wandb.sdk.artifacts._validators import validate_aliases
 
 from wandb_eval.core._wandb.artifacts import EvalArtifact
 from wandb_eval.core._wandb.files import Folder, offline
@@ -152,6 +153,7 @@ def log_artifact(
     interface: Any = run._interface
     if getattr(run, "_is_finished", False) or interface is None:
         raise wandb.Error(f"run {run.id} is finished")
+    aliases = validate_aliases(aliases)
     artifact.finalize()
     options: dict[str, Any] = {"is_user_created": use, "use_after_commit": use}
     if offline(run):

@@ -89,7 +89,6 @@ class Evaluator:
         self._preprocesses = preprocesses
         self._properties = properties
         self._scan: DataScan | None = None
-        self._preprocessor: Any = None  # Of the model, which the scan is read with.
         self._identities: Identities | None = None
         self._begin_anew()
 
@@ -114,10 +113,6 @@ class Evaluator:
         self._must_verify = fit_pass.must_verify(model)
         self._preprocessing = preprocessing(model, self.data.source)
         self.data.prepare = self._preprocessing if self._preprocesses else None
-        preprocessor = getattr(model, "preprocessor", None)
-        if self._preprocesses and preprocessor is not self._preprocessor:
-            self._scan = self._identities = None
-            self._preprocessor = preprocessor
         if self._preprocessing is not None and not self._preprocesses:
             self._why_not = "`fit` sees inputs that the preprocessor has changed"
         if not self._one_pass:
@@ -227,6 +222,7 @@ class Evaluator:
     def drop(self) -> None:
         """Drops the rest of a validation, when `fit` has ended it."""
         collected, self._of_fit = self._of_fit, None
+        self._unverified = None
         if collected is not None:
             collected.close()
         if self._fit_pass is not None:

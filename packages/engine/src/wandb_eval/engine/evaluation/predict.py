@@ -183,13 +183,14 @@ def _evaluating(model: Any) -> Iterator[None]:
     if keras.backend.backend() != "torch":
         yield
         return
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+    training = [module for module in model.modules() if module.training]
+    if training:
+        model.eval()
     try:
         yield
     finally:
-        for module, mode in modes:
-            module.training = mode
+        for module in training:
+            module.training = True
 
 
 class _CompiledOnJax:

@@ -14,7 +14,7 @@ const namesIn = (table) => (/per_class$/.test(table.name.split(" (")[0]) ? table
 export class ClassView {
   constructor({ now, show, open, moved }) {
     Object.assign(this, { now, show, open, moved, name: "" });
-    this.dialog = el("dialog", { class: "class-view", "aria-label": "Class", onkeydown: (event) => event.stopPropagation(), onclose: () => { this.name = ""; this.moved(); },
+    this.dialog = el("dialog", { class: "class-view", "aria-label": "Class", onkeydown: (event) => event.stopPropagation(), onclose: () => { if (!this.dialog.open) { this.name = ""; this.moved(); } },
       onclick: (event) => { if (event.target === this.dialog) this.dialog.close(); } });
     document.body.append(this.dialog);
     document.addEventListener("about-class", ({ detail }) => this.about(detail));
@@ -66,7 +66,7 @@ export class ClassView {
 
   samples(run, time) {
     const tables = run.tables.map((table) => viewAt(run, table, time)).filter((view) => view.tellsPairs);
-    const view = tables.find((one) => one.name === "scores") ?? tables[0];
+    const view = tables.find((one) => one.name.split(" (")[0] === "scores") ?? tables[0];
     if (!view) return [el("p", { class: "empty" }, "No table tells the classes of samples.")];
     const known = picturesAt(run, view.time, view.name), groups = { wrong: [], missed: [], right: [] };
     for (let row = 0; row < view.rows; row += 1) groups[view.ofClass(row, this.name)]?.push(row);

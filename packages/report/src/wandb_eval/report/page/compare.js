@@ -5,9 +5,10 @@ import { picture } from "./overlays.js";
 
 const AT_ONCE = innerWidth < 640 ? 12 : 60;
 // Columns on the sample, the earlier training or the prediction tell nothing of better and worse.
-const NO_MEASURES = /^(idx|epoch|batch|content|learned_in|forgotten|mean_confidence|confidence_spread|mean_scaled_error|scaled_error_spread|pred.*|num_.*)$/;
+const NO_MEASURES = /^(idx|epoch|batch|content|score|learned_in|forgotten|mean_confidence|confidence_spread|mean_scaled_error|scaled_error_spread|pred.*|num_.*)$/;
 const FIRST_MEASURES = ["f1", "mean_iou", "mean_dice", "pixel_accuracy", "ssim", "psnr", "error", "difficulty", "mae", "rmse", "loss"];
 const LESS_IS_BETTER = /loss|error|false|missed|^wrong|distance|difficulty|^(mae|mse|rmse|median_ae)$/;
+const MORE_IS_BETTER = /^(right|true.*|.*(f1|iou|dice|accuracy|precision|recall|ssim|psnr|r2))$/;
 const SIGNED = /^error\b|error$/;
 
 // Measures by which two versions can be compared: whether right first, then numbers.
@@ -84,10 +85,10 @@ export class Compare {
 
   view([run, time]) {
     const tables = page.runs[run].tables;
-    const table = tables.find((one) => one.name === "scores") ?? tables[0];
+    const table = tables.find((one) => one.name.split(" (")[0] === "scores") ?? tables[0];
     const main = viewAt(page.runs[run], table, time);
     // Scores of all samples are of use only if they can tell right from wrong.
-    return main.rows && main.wrong(0) === undefined ? viewAt(page.runs[run], tables[0], time) : main;
+    return page.runs.length < 2 && main.rows && main.wrong(0) === undefined ? viewAt(page.runs[run], tables[0], time) : main;
   }
 
   draw() {
@@ -99,7 +100,8 @@ export class Compare {
     if (!measures.includes(this.measure)) [this.measure] = measures;
     if (!measures.length) { this.box.hidden = true; return; }
     const groups = compareViews(a, b, this.measure);
-    const changes = this.measure === "right or wrong" ? ["fixed", "broken"] : ["better", "worse"];
+    const isKnown = [LESS_IS_BETTER, MORE_IS_BETTER].some((names) => names.test(this.measure));
+    const changes = this.measure === "right or wrong" ? ["fixed", "broken"] : isKnown ? ["better", "worse"] : ["higher", "lower"];
     const names = { better: changes[0], worse: changes[1], same: "unchanged" };
     this.group ??= ["worse", "better", "same"].find((group) => groups[group].length) ?? "worse";
     const again = (change) => (value) => { change(value); this.isChosen = true; this.shown = AT_ONCE; this.draw(); this.moved(); };

@@ -119,7 +119,9 @@ export class View {
       if (found.some(isMarked)) return "wrong";
       return hit(truth.length > 0, found.length > 0);
     }
-    const iou = scoredClasses(this.get(row, "class_iou")).find(([one]) => one === name);
+    const cell = this.get(row, "class_iou"), names = this.get(row, "classes");
+    const pairs = Array.isArray(cell) ? cell.map((iou, i) => [names?.[i], iou]) : scoredClasses(cell);
+    const iou = pairs.find(([one]) => one === name);
     return iou && (iou[1] >= 0.5 ? "right" : "wrong");
   }
 
@@ -135,7 +137,7 @@ export class View {
     for (const [name, column] of this.columns) {
       const value = column.values[row];
       if (value === null) continue;
-      if (OF_CLASSES.includes(name)) names.add(text(value));
+      if (OF_CLASSES.includes(name)) [value].flat().forEach((one) => names.add(text(one)));
       else if (LISTS_OF_CLASSES.includes(name)) listedClasses(name, value).forEach((one) => names.add(one));
       else if (column.type === "image") layerClasses(column, value).forEach((one) => names.add(one));
     }
@@ -189,7 +191,10 @@ export function viewAt(run, table, time) {
 
 const pictures = new Map();
 // The evaluation of a table, if a run has several: the end of its name.
-export const partOf = (name) => name.match(/ \([^()]*\)$/)?.[0] ?? "";
+export const partOf = (name) => {
+  const prefix = name.match(/^eval(_[^/]*)?\//);
+  return name.match(/ \([^()]*\)$/)?.[0] ?? (prefix ? ` (${(prefix[1] ?? "").slice(1)}${prefix[1] ? "_" : ""}pred)` : "");
+};
 
 // Where there is a picture of a sample at a time, by the sample's key, in tables of one evaluation.
 export function picturesAt(run, time, name) {

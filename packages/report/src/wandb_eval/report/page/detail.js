@@ -27,7 +27,6 @@ export class Detail {
     if (!this.dialog.open) this.dialog.showModal();
     this.zoom.layout();
     this.scrollStrip();
-    this.moved();
   }
 
   close() { if (this.dialog.open) this.dialog.close(); }
@@ -140,7 +139,7 @@ export class Detail {
   strip(key) {
     const { view } = this, times = timesOf(view.run);
     if (!view.columns.has("idx") || times.length < 2) return el("div");
-    const shown = times.length > MOST ? times.filter((_, i) => i % Math.ceil(times.length / MOST) === 0 || i === times.length - 1) : times;
+    const shown = times.length > MOST ? times.filter((_, i) => i % Math.ceil(times.length / MOST) === 0 || i === times.length - 1 || times[i].time === this.time) : times;
     const tiles = shown.map(({ time, label }) => {
       const found = picturesAt(view.run, time, view.name).get(key);
       const known = found ?? this.scores(time, key);

@@ -52,13 +52,13 @@ export function attemptFigure(title, draw) {
 
 export const isNumber = (value) => typeof value === "number";
 
-// Formats a value: numbers with three digits.
+// Formats a value: numbers with three digits, from 1,000 on with six.
 export function text(value) {
   if (value === null || value === undefined) return "";
   if (isNumber(value)) {
     const size = Math.abs(value);
     if (Number.isInteger(value)) return String(value);
-    return size >= 1e-3 && size < 1e5 ? String(Number(value.toPrecision(3))) : value.toExponential(2);
+    return size >= 1e-3 && size < 1e5 ? String(Number(value.toPrecision(size < 1e3 ? 3 : 6))) : value.toExponential(2);
   }
   if (Array.isArray(value)) return value.map(text).join(", ");
   return typeof value === "object" ? JSON.stringify(value) : String(value);

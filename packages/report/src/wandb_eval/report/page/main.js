@@ -60,10 +60,11 @@ function chooseRun(place) {
 }
 
 // The version that is nearest to a place on the axis of a curve.
-function chooseTime(x) {
+function nearest(x) {
   const far = times().map(({ time }) => Math.abs(time - x));
-  choose(far.indexOf(Math.min(...far)));
+  return far.indexOf(Math.min(...far));
 }
+const chooseTime = (x) => choose(nearest(x));
 
 document.addEventListener("keydown", (event) => {
   const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
@@ -116,7 +117,8 @@ function updateTabs() {
 
 // `anew`: controls depend on the table and its classes, but keep the focus.
 function updateTable(anew = false) {
-  if (!tableNow()) { tablesBox.hidden = true; return; }
+  tablesBox.hidden = !tableNow();
+  if (tablesBox.hidden) return;
   const view = viewAt(run(), tableNow(), now().time);
   if (anew || !isInUse(controls)) controls.replaceChildren(filterControls(view, query(), (again) => { updateTable(again); moved(); }));
   if (anew || !isInUse(layerBox)) layerBox.replaceChildren(layerControls(view, () => { updateMasks(); updateTable(); }));
@@ -185,7 +187,8 @@ function pickSlice(slice) {
   if (place < 0 || !Array.isArray(slice.samples)) return;
   state.table = place;
   Object.assign(query(), newQuery(), { slice: queryOf(slice) });
-  chooseTime(time);
+  state.place = nearest(time);
+  update();
   updateTabs();
   updateTable(true);
   tablesBox.scrollIntoView();
@@ -236,7 +239,7 @@ function updateCurves() {
 function updateCharts() {
   const ordered = run().charts.slice().sort((a, b) => (b.kind === "matrix") - (a.kind === "matrix"));
   const charts = ordered.map((chart) => attemptFigure(chart.title, () => {
-    const version = versionAt(chart.versions, now().time);
+    const version = versionAt(chart.versions, state.place < times().length - 1 ? now().time : Infinity);
     const title = version.time === now().time ? chart.title : `${chart.title} (${version.label})`;
     if (chart.kind === "media") return el("figure", { class: "chart" }, el("figcaption", {}, title), mediaStrip(version.media, title));
     if (chart.kind === "histogram") return histogram({ title, ...version });
@@ -321,13 +324,13 @@ function restore(values) {
   isRestoring = true;
   detail.close();
   classView.close();
-  state.run = page.runs[values.run] ? Number(values.run) : 0;
+  state.run = page.runs[Number(values.run)] ? Number(values.run) : 0;
   const at = times().findIndex(({ time }) => String(time) === values.at);
   state.place = at < 0 ? Math.max(0, times().length - 1) : at;
   const table = run().tables.findIndex(({ name }) => name === values.table);
   state.table = table < 0 ? firstTable() : table;
   state.view = values.view === "rows" ? "rows" : "grid";
-  state.size = values.size in SIZES ? values.size : "medium";
+  state.size = Object.hasOwn(SIZES, values.size) ? values.size : "medium";
   detail.inStep = Boolean(values.side);
   if (tableNow()) {
     const texts = Object.fromEntries(TEXTS.map((key) => [key, values[key] ?? ""]));

@@ -4,7 +4,7 @@ import { page, urlOf } from "./data.js";
 import { boxesOf, drawBoxes } from "./boxes.js";
 
 // What is shown of the layers, on all pictures alike.
-export const layers = { off: new Set(["ground_truth mask", "errors mask"]), hidden: new Set(["background", "right", "not counted", ...page.hidden]),
+export const layers = { off: new Set(["ground_truth mask", "errors mask"]), hidden: new Set(["background", ...(page.columns.some((column) => column.layers?.errors) ? ["right", "not counted"] : []), ...page.hidden]),
   score: 0, opacity: 0.6, captions: true };
 
 const PALETTE = ["#4477ee", "#ee7733", "#009988", "#cc3377", "#aa9911", "#7755cc", "#33aadd", "#774411"];
