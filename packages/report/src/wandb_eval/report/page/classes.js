@@ -38,13 +38,14 @@ export class ClassView {
   }
 
   numbers(run, time) {
-    const values = new Map(), series = new Map();
-    for (const table of run.tables.filter(namesIn)) {
-      const column = namesIn(table);
+    const values = new Map(), series = new Map(), tables = run.tables.filter(namesIn);
+    for (const table of tables) {
+      const column = namesIn(table), of = tables.length > 1 ? `${table.name.split("/")[0]} ` : "";
       for (const version of table.versions) {
         const view = viewAt(run, table, version.time), row = view.columns.get(column)?.values.map(text).indexOf(this.name) ?? -1;
-        for (const [key, { type, values: cells }] of row < 0 ? [] : view.columns) {
-          if (type !== "number" || ["epoch", "batch", "idx"].includes(key) || !isNumber(cells[row])) continue;
+        for (const [name, { type, values: cells }] of row < 0 ? [] : view.columns) {
+          const key = of + name;
+          if (type !== "number" || ["epoch", "batch", "idx"].includes(name) || !isNumber(cells[row])) continue;
           if (version.time <= time) values.set(key, cells[row]);
           if (!series.has(key)) series.set(key, []);
           series.get(key).push([version.time, cells[row]]);
