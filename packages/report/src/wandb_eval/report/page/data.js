@@ -119,9 +119,8 @@ export class View {
       if (found.some(isMarked)) return "wrong";
       return hit(truth.length > 0, found.length > 0);
     }
-    const cell = this.get(row, "class_iou"), names = this.get(row, "classes");
-    const pairs = Array.isArray(cell) ? cell.map((iou, i) => [names?.[i], iou]) : scoredClasses(cell);
-    const iou = pairs.find(([one]) => one === name);
+    const scored = this.get(row, "class_iou"), names = this.get(row, "classes");
+    const iou = (Array.isArray(scored) ? scored.map((value, i) => [names?.[i], value]) : scoredClasses(scored)).find(([one]) => one === name);
     return iou && (iou[1] >= 0.5 ? "right" : "wrong");
   }
 

@@ -60,11 +60,11 @@ function chooseRun(place) {
 }
 
 // The version that is nearest to a place on the axis of a curve.
-function nearest(x) {
+function placeNear(x) {
   const far = times().map(({ time }) => Math.abs(time - x));
   return far.indexOf(Math.min(...far));
 }
-const chooseTime = (x) => choose(nearest(x));
+const chooseTime = (x) => choose(placeNear(x));
 
 document.addEventListener("keydown", (event) => {
   const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
@@ -187,7 +187,7 @@ function pickSlice(slice) {
   if (place < 0 || !Array.isArray(slice.samples)) return;
   state.table = place;
   Object.assign(query(), newQuery(), { slice: queryOf(slice) });
-  state.place = nearest(time);
+  state.place = placeNear(time);
   update();
   updateTabs();
   updateTable(true);
