@@ -191,7 +191,7 @@ def test_a_run_that_is_not_there(loopback, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("fails", ["run", "artifacts", "file"])
-def test_errors_of_wandbs_api(loopback, tmp_path, monkeypatch, caplog, sync, fails):
+def test_errors_of_wandbs_api(tmp_path, monkeypatch, caplog, sync, fails):
     class ApiFailed(Exception):
         pass
 

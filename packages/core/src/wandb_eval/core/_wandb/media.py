@@ -32,7 +32,7 @@ class _LazyPixels:
     def __reduce__(self) -> Any:
         return _LazyPixels, (self._path, self.size)
 
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> Any:  # For `isinstance`.
         return PIL.Image.Image
 
