@@ -208,7 +208,7 @@ class SampleProperties:
 
     def watch(self) -> Watch | None:
         """Returns a function that reads each batch of the scan; `None` for none."""
-        return self._given.watch()
+        return self._given.watch() if self._is_on() else None
 
     def set_scan(self, scan: DataScan) -> None:
         """Sets the scan before training, and checks the properties of the user.
