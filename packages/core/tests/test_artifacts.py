@@ -433,9 +433,12 @@ def test_the_image_of_a_referenced_cell_is_one_of_pillow(loopback):
             canvas.paste(pixels, (2, 0))
             shown.append(np.asarray(canvas))
             np.testing.assert_array_equal(np.asarray(pixels)[0, 0], [255, 0, 0])
+            assert pixels.size == (6, 8)
             again = pickle.loads(pickle.dumps(pixels))
             np.testing.assert_array_equal(np.asarray(again), images(2)[idx])
             callback.pred_table.add_data(epoch, idx, wandb.Image(pixels))
+            again.thumbnail((3, 4))
+            assert again.size == (3, 4)
 
     def rows():
         return [(i, wandb.Image(image)) for i, image in enumerate(images(2))]
@@ -485,6 +488,15 @@ def test_a_wrong_name_of_the_ground_truth_raises_before_training(loopback):
 
     with wandb.init(mode="offline"), pytest.raises(ValueError, match="my val/set"):
         fit(Wrong(["idx"], [[0]]))
+
+
+def test_infinity_in_the_metadata_of_the_ground_truth(loopback):
+    class Infinite(Rows):
+        def log_data_table(self, *args, **kwargs):
+            super().log_data_table(*args, **{**kwargs, "metadata": {"far": math.inf}})
+
+    with wandb.init(mode="offline"):
+        fit(Infinite(["idx"], [[0]], on_error="raise"))
 
 
 def test_columns_of_predictions_follow_from_the_ground_truth(loopback):

@@ -19,8 +19,7 @@ def is_chief() -> bool:
 
 def is_alone() -> bool:
     """Whether no other process trains the same model."""
-    counts = _jax_place()[1], _torch_place()[1], len(_tensorflow_config()[1])
-    return max(counts) <= 1
+    return max(_jax_place()[1], _torch_place()[1], len(_tensorflow_config()[1])) <= 1
 
 
 def _jax_place() -> tuple[int, int]:

@@ -168,7 +168,7 @@ class RunLog:
         Returns:
             A table to take cells from for predictions; `None` after a failure.
         """
-        wandb.Artifact(name, type, metadata=metadata)  # Raises for a wrong argument.
+        wandb.Artifact(name, type)  # Raises for a wrong argument.
         with self.failures.tolerate(f"The artifact '{name}' could not be logged"):
             artifact = EvalArtifact(name, type, self.folders.data, metadata=metadata)
             entry = artifact.add_table(table, table_name)

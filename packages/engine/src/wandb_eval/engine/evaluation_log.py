@@ -126,7 +126,8 @@ class EvaluationLog:
                     values |= extra
             except BaseException:  # Such as an interrupt: its files are deleted.
                 self._sample_rows.forget()
-                self._best.forget(moment.epoch)
+                if is_best:
+                    self._best.forget(moment.epoch)
                 raise
             with run_log.failures.tolerate("The metrics could not be logged"):
                 self._callback.log_metrics(values, moment.epoch)

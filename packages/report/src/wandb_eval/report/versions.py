@@ -40,9 +40,8 @@ def versions_of(run: RecordedRun) -> Iterator[LoggedTable]:
             if path.endswith(_TABLE):
                 tables.setdefault(path, set()).add(artifact.name)
     of_run = rf"run[-_]{re.escape(run.id)}[-_]"
-    predicted = {
-        a.name for a in run.artifacts if re.match(of_run + "(.+_)?pred$", a.name)
-    }
+    ours = re.compile(rf"run_{re.escape(run.id)}_(.+_)?pred")
+    predicted = {a.name for a in run.artifacts if ours.fullmatch(a.name)}
     rows = _rows_by_artifact(run)
     counts = Counter[str]()
     for artifact in run.artifacts:

@@ -27,10 +27,14 @@ class _LazyPixels:
     _opened: Any = None
 
     def __init__(self, path: str, size: tuple[int, int]) -> None:
-        self.size, self._path = size, path
+        self._size, self._path = size, path
+
+    @property
+    def size(self) -> Any:
+        return self._opened.size if self._opened else self._size
 
     def __reduce__(self) -> Any:
-        return _LazyPixels, (self._path, self.size)
+        return _LazyPixels, (self._path, self._size)
 
     @property  # type: ignore[misc]
     def __class__(self) -> Any:  # For `isinstance`.

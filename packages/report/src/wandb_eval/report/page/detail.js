@@ -1,6 +1,6 @@
 // The large view of a sample, with the sample at all times side by side.
 import { button, checkbox, classButton, el, isInUse, text, verdict, words } from "./elements.js";
-import { OF_CLASSES, picturesAt, summary, timesOf, viewAt } from "./data.js";
+import { OF_CLASSES, partOf, picturesAt, summary, timesOf, viewAt } from "./data.js";
 import { layerControls, layers, picture, updateMasks } from "./overlays.js";
 import { boxesOf, captionOf, singleOut } from "./boxes.js";
 import { Zoom } from "./zoom.js";
@@ -161,7 +161,7 @@ export class Detail {
 
   // A sample that has no picture at that time may still be in the table, or in the scores.
   scores(time, key) {
-    for (const name of [this.view.name, "scores"]) {
+    for (const name of [this.view.name, `scores${partOf(this.view.name)}`, "scores"]) {
       const table = this.view.run.tables.find((one) => one.name === name && one.versions.some((version) => version.time === time));
       const view = table && viewAt(this.view.run, table, time);
       const row = view ? view.columns.get("idx")?.values.indexOf(key) ?? -1 : -1;
