@@ -137,7 +137,7 @@ def _read(
 
 
 def _within_reach(boxes: Detections, canvas: NDArray[np.uint8]) -> Detections:
-    """Clips boxes behind the edges of the image: OpenCV limits coordinates."""
+    """Clips boxes far outside of the image, because OpenCV limits coordinates."""
     side = max(canvas.shape[:2])
     corners = np.clip(boxes.boxes, -side, 2 * side)
     return Detections(corners, boxes.labels, boxes.scores, boxes.iscrowd)

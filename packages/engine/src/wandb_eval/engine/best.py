@@ -49,7 +49,7 @@ class BestVersion:
         Args:
             keys: The keys of the results, with the prefix.
         """
-        if f"{self._prefix}/{self._key}" in keys and self._key != self._other_key:
+        if f"{self._prefix}/{self._key}" in keys:
             self._key = self._other_key
             if self._values:
                 self.write_summary()

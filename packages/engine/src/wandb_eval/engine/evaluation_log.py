@@ -228,9 +228,9 @@ class EvaluationLog:
     def _with_rows(self, evaluation: Evaluation) -> Evaluation:
         """Returns the evaluation with the rows of ground truth of its samples."""
         rows = self._callback.data_table_ref.data
-        if len(rows) == len(evaluation.fixed):
+        if len(rows) == len(evaluation.fixed):  # A task may have other tables.
             self._sample_rows.know(evaluation.fixed.index, rows)
-        fixed = self._known_rows(evaluation.fixed)  # A task may have other tables.
+        fixed = self._known_rows(evaluation.fixed)
         hardest = self._known_rows(evaluation.hardest)
         broken = self._known_rows(evaluation.broken)
         shown = self._known_rows(self._problems.samples)

@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Writes the report, and prints its path and size; or compares."""
     if arguments is None:
         arguments = sys.argv[1:]
-        for stream in (sys.stdout, sys.stderr):  # Which may lack the letters of names.
+        for stream in (sys.stdout, sys.stderr):  # They may lack letters of names.
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
     if arguments[:1] == ["compare"]:

@@ -35,8 +35,9 @@ def check_ids(
     low, high = int(counted.min()), int(counted.max())
     if low >= 0 and high < limit:
         if ignore_index is not None:
-            ids |= {*np.flatnonzero(np.bincount(counted)).tolist()}
-            ids |= {ignore_index} if is_ignored else set()
+            ids.update(np.flatnonzero(np.bincount(counted)).tolist())
+            if is_ignored:
+                ids.add(ignore_index)
         return ids
     named = "" if class_names is None else ", as `class_names` has them"
     raise ValueError(
