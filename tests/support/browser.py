@@ -63,13 +63,17 @@ class Browser:
             lambda driver: (driver.execute_script(is_there) or "").startswith(address)
         )
 
-    def reload(self) -> None:
-        """Reloads the page, after the timer by which it writes its state.
+    def wait_for_address(self) -> None:
+        """Waits for the timer after which a report writes its state into the address.
 
         Timers of one length end in the order in which they begin, so this one ends
         after that of the page, however long it takes.
         """
         self.driver.execute_async_script("setTimeout(arguments[0], 300)")
+
+    def reload(self) -> None:
+        """Reloads the page, after it has written its state."""
+        self.wait_for_address()
         self.driver.refresh()
 
     def run(self, script: str, *arguments: Any) -> Any:

@@ -84,6 +84,7 @@ def opened(pages, chromium):
 
 
 def address(page):
+    page.wait_for_address()
     return dict(urllib.parse.parse_qsl(page.run("return location.hash.slice(1)")))
 
 
@@ -463,7 +464,7 @@ def test_a_reload_and_back_and_a_sent_link_show_the_same(opened, pages, chromium
     page.choose("[data-filter=text]", "owl")
     page.click("[data-view=rows]")
     page.click("[data-sort=loss]")
-    wait(page, lambda: address(page).get("sort") == "loss")
+    assert address(page)["sort"] == "loss"
     page.click(".rows tbody tr[data-row] .thumb")
     before = address(page)
     assert before.keys() >= {"at", "table", "wrong", "text", "view", "sort", "sample"}
@@ -477,7 +478,7 @@ def test_a_reload_and_back_and_a_sent_link_show_the_same(opened, pages, chromium
     measures = page.texts("#compare [data-measure] option")
     assert "score" not in measures  # More of it is not better where it is wrong.
     page.choose("#compare [data-measure]", "loss")
-    wait(page, lambda: "changes" in address(page))
+    assert "changes" in address(page)
     changes = page.texts("#compare .tabs, #compare .pair")
     page.reload()
     assert page.texts("#compare .tabs, #compare .pair") == changes
@@ -740,7 +741,7 @@ def test_a_class_is_looked_up_again_after_back(opened):
     page.run(about % LONG_NAMES[1])
     page.driver.back()
     wait(page, lambda: page.texts(".class-view h2 bdi") == [LONG_NAMES[0]])
-    wait(page, lambda: address(page).get("about") == LONG_NAMES[0])
+    assert address(page)["about"] == LONG_NAMES[0]
 
 
 def test_two_runs_are_compared_by_the_content_of_samples(chromium, tmp_path):
