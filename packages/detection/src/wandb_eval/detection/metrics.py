@@ -57,7 +57,8 @@ class DetectionMetrics:
     matches. With true boxes and without predictions, all numbers are 0, except
     `errors/missed`, the number of boxes, and `errors/missed_AP_cost`, which is 1.
 
-    It keeps boxes, labels and scores, but only the predictions that COCO counts.
+    It keeps true boxes, the boxes of the predictions that COCO counts, and label, score
+    and kind of all predictions but those that match only a crowd.
 
     Args:
         class_names: The name of each class.

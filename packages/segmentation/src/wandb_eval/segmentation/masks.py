@@ -23,7 +23,7 @@ from wandb_eval.engine.kit.opencv import cv2
 Masks = NDArray[np.integer[Any]]
 
 NOT_A_NUMBER = -1
-"""The class id of pixels whose outputs are NaN. Metrics leave them out."""
+"""The class id of pixels whose outputs are NaN. They count as wrong."""
 
 MAX_CLASSES = 256
 

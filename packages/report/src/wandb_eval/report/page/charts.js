@@ -1,4 +1,4 @@
-// Line charts and heat maps in plain SVG and HTML.
+// Line charts, bar charts and histograms in plain SVG and HTML.
 import { classButton, el, isNumber, svg, text } from "./elements.js";
 
 const WIDTH = 360, HEIGHT = 220, LEAST_LEFT = 46, RIGHT = 10, TOP = 10, BOTTOM = 34;

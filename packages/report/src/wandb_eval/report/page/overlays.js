@@ -48,7 +48,7 @@ export function updateMasks() {
   document.documentElement.style.setProperty("--mask-opacity", layers.opacity);
 }
 
-// The layers of all columns with images: [name, kind, class names].
+// The layers of all columns with images: { name, kind, names } by "<name> <kind>".
 export function layersOf(view) {
   if (view.layers) return view.layers;
   const found = view.layers = new Map();

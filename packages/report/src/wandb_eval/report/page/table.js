@@ -94,7 +94,7 @@ export function exported(view, rows, query, format) {
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
-// Returns redundant columns: one value in all rows, which the label of the version has, too.
+// Whether a column is shown: "epoch" and "batch" have one value in all rows, which the label of the version has, too.
 const isShown = ([name]) => name !== "epoch" && name !== "batch";
 
 export class RowsTable {
