@@ -147,6 +147,14 @@ def test_a_target_is_no_metric():
     assert list(found.differences) == ["error"]
 
 
+def test_the_probability_of_the_predicted_class_is_not_compared():
+    a, b = (
+        record(scores(right, score=[score] * 400))
+        for right, score in ((RIGHT_A, 0.5), (RIGHT_B, 0.9))
+    )
+    assert list(compare(a, b).differences) == ["correct"]
+
+
 def test_classes_that_only_one_of_them_predicts():
     """Of 60 images, 40 are empty; B sees a bike on all of these."""
     empty, bikes = 40, 20

@@ -41,7 +41,7 @@ _OF_CLASSES = ("mean_iou", "mean_dice")
 _COUNTS = ("true_positives", "false_positives", "false_negatives")
 # Columns on the earlier training, the samples, or the predictions.
 _NO_NUMBERS = {"idx", "epoch", "batch", "content", "learned_in", "forgotten", "label"}
-_NO_NUMBERS |= {"mean_confidence", "confidence_spread"}
+_NO_NUMBERS |= {"score", "mean_confidence", "confidence_spread"}
 _NO_NUMBERS |= {"mean_scaled_error", "scaled_error_spread"}
 _NO_NUMBERS_BEGIN = ("pred", "num_")
 
