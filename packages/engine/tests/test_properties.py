@@ -105,8 +105,8 @@ def test_problems_of_data():
     #              0  1  2  3  4  5  6  7  8
     inputs = [7, 5, 7, 5, 7, 1, 2, 5, 9]
     samples = [1, 2, 3, 2, 1, 4, 5, 2, 6]
-    contrast = [0.1, 0.1, 0.1, 0.1, 0.1, 0, np.nan, 0.1, 0]
-    found = data_problems(inputs, samples, contrast)
+    blank = [False, False, False, False, False, True, False, False, True]
+    found = data_problems(inputs, samples, blank)
     assert [(one.kind, one.index.tolist()) for one in found] == [
         ("different targets", [0, 2, 4]),
         ("equal content", [1, 3, 7]),
@@ -122,11 +122,11 @@ def test_problems_of_data():
 
 def test_targets_that_follow_the_content_are_no_problem():
     inputs = np.arange(10_000, dtype=np.uint64) * np.uint64(2**50 + 1)
-    assert data_problems(inputs, inputs + np.uint64(1), np.ones(10_000)) == []
+    assert data_problems(inputs, inputs + np.uint64(1), np.zeros(10_000, bool)) == []
 
 
 def test_problems_need_a_value_of_each_sample():
     with pytest.raises(ValueError, match="Checksums must be two arrays"):
         data_problems([1, 2], [1])
-    with pytest.raises(ValueError, match="`contrast` must be of shape"):
-        data_problems([1, 2], [1, 2], [0.5])
+    with pytest.raises(ValueError, match="`blank` must be of shape"):
+        data_problems([1, 2], [1, 2], [False])

@@ -139,7 +139,7 @@ class PassProperties:
             for array, key in ((inputs, content), (samples, (content, target))):
                 array[place] = self._count + numbers.setdefault(key, len(numbers))
         blank = np.concatenate([np.zeros(0, bool), *self._blank])
-        return data_problems(inputs, samples, np.where(blank, 0.0, 1.0))
+        return data_problems(inputs, samples, blank)
 
     def _add_images(self, xs: Sequence[Any], keep: Callable[[int], KeptSample]) -> None:
         images = [self._image_of(x) for x in xs]

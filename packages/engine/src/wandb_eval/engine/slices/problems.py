@@ -32,7 +32,7 @@ class DataProblem:
 def data_problems(
     input_checksums: ArrayLike,
     sample_checksums: ArrayLike,
-    contrast: ArrayLike | None = None,
+    blank: ArrayLike | None = None,
 ) -> list[DataProblem]:
     """Finds blank images, and samples with equal content and equal or other targets.
 
@@ -41,8 +41,8 @@ def data_problems(
             `(samples,)`.
         sample_checksums: A checksum of the inputs and targets of each sample, uint64 of
             shape `(samples,)`.
-        contrast: The contrast of the image of each sample, from `image_properties`; NaN
-            if it is not known. `None` if there are no images.
+        blank: Whether the image of each sample has one color, bool of shape
+            `(samples,)`. `None` if there are no images.
 
     Returns:
         A problem for each group of samples with equal content: those with different
@@ -78,18 +78,18 @@ def data_problems(
             said += "are equal, targets included: "
             equal.append(DataProblem("equal content", index, said + _listed(index)))
     problems = sorted(different, key=_size) + sorted(equal, key=_size)
-    if contrast is not None:
-        contrasts = np.asarray(contrast, np.float64)
-        if contrasts.shape != inputs.shape:
+    if blank is not None:
+        is_blank = np.asarray(blank, bool)
+        if is_blank.shape != inputs.shape:
             raise ValueError(
-                f"`contrast` must be of shape {inputs.shape}. Received: shape "
-                f"{contrasts.shape}"
+                f"`blank` must be of shape {inputs.shape}. Received: shape "
+                f"{is_blank.shape}"
             )
-        blank = np.flatnonzero(contrasts == 0)
-        if len(blank):
-            said = "1 image is" if len(blank) == 1 else f"{len(blank)} images are"
+        places = np.flatnonzero(is_blank)
+        if len(places):
+            said = "1 image is" if len(places) == 1 else f"{len(places)} images are"
             problems.append(
-                DataProblem("blank", blank, f"{said} blank: {_listed(blank)}")
+                DataProblem("blank", places, f"{said} blank: {_listed(places)}")
             )
     return problems
 
