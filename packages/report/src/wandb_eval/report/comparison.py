@@ -110,36 +110,33 @@ class Comparison:
         start = "No difference that chance does not explain"
         if self.verdict:
             start = f"B is {self.verdict}"
-            if self.verdict == "different":
-                start = "B is different"
-        rule = "" if self.right == "correct" else f", right is {self.right}"
-        p_value = (
-            "" if len(self.a) + len(self.b) > 2 else f" ({_p(self.p_value)}{rule})"
-        )
-        if not p_value and rule:
-            p_value = f" ({rule[2:]})"
+        several = len(self.a) + len(self.b) > 2
+        remarks = [] if several else [_p(self.p_value)]
+        if self.right != "correct":
+            remarks.append(f"right is {self.right}")
+        remark = f" ({', '.join(remarks)})" if remarks else ""
         counts = (
             f"of {self.num_samples:,} samples {self.fixed:,} were fixed and "
-            f"{self.broken:,} broken{p_value}"
+            f"{self.broken:,} broken{remark}"
         )
         shown = first.text
-        if len(self.a) + len(self.b) > 2:
+        if several:
             shown += f", {_p(first.p_value)}"
         return f"{start}: {counts}; {shown}. {self._compared}"
 
     @property
     def _compared(self) -> str:
+        if len(self.a) == len(self.b) == 1:
+            return (
+                "This says which model is better on this data, not which recipe: that "
+                "takes several runs a side."
+            )
         sides = []
         for name, runs in (("A", self.a), ("B", self.b)):
             kind = (
                 "one model" if len(runs) == 1 else f"a recipe, {len(runs)} runs of it"
             )
             sides.append(f"{name} is {kind}")
-        if len(self.a) == len(self.b) == 1:
-            return (
-                "This says which model is better on this data, not which recipe: that "
-                "takes several runs a side."
-            )
         return f"{'; '.join(sides)}. The spread between runs is in the interval."
 
     @property
