@@ -14,6 +14,7 @@ from wandb_eval.detection import (
     read_predictions,
 )
 from wandb_eval.detection.boxes import is_lost
+from wandb_eval.engine import at_least
 
 XYXY = BoxFormat("xyxy")
 SIZES = [[48, 96], [200, 30]]  # Neither square nor equal.
@@ -367,11 +368,11 @@ def test_detections_are_read_from_a_dictionary_without_padding():
 
 def test_detections_can_be_selected():
     both = Detections([GOOD, [0, 0, 2, 2]], [0, 1], [0.2, 0.8], iscrowd=[True, False])
-    one = both.above(0.5)
+    one = both[at_least(both.known_scores(), 0.5)]
     assert (one.labels.tolist(), one.iscrowd.tolist()) == ([1], [False])
     assert one.area.tolist() == [4]
     with pytest.raises(ValueError, match="must have `scores`"):
-        Detections([GOOD], [0]).above(0.5)
+        Detections([GOOD], [0]).known_scores()
 
 
 @pytest.mark.parametrize("shape", [(2, 0), (2, 0, 0), (2, 0, 4)])

@@ -708,7 +708,7 @@ def test_only_what_coco_counts_is_kept():
     scores = np.linspace(0, 1, len(labels))
     many = Detections(np.tile([0, 0, 9, 9], (len(labels), 1)), labels, scores)
     batch = BatchMatch([NOTHING] * 3, [many, many[:70], NOTHING], 0.5, 0.3)
-    table = coco_evaluation._as_columns(batch, first=7)
+    table = coco_evaluation._Columns.of(batch).results(first=7)
     kept = np.append(scores[4900:], scores[:70])
     np.testing.assert_array_equal(table[:, 5], kept)
     assert table[:, 0].tolist() == [7] * 150 + [8] * 70

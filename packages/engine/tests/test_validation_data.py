@@ -150,7 +150,7 @@ def test_every_kind_has_all_samples_twice_in_order(kind):
         ys = [batch.y for batch in batches]
         assert all(isinstance(y, np.ndarray) for y in ys)
         np.testing.assert_array_equal(np.concatenate(ys), Y)
-    samples = data.draw(None, seed=0)
+    samples = data.scan(None, seed=0).samples
     assert len(samples) == N
     assert samples.index == list(range(N))
     np.testing.assert_array_equal(np.stack(samples.x), X)
@@ -222,7 +222,7 @@ def test_several_inputs_and_outputs(inputs, batched):
                 keras.tree.flatten(node), keras.tree.flatten(cut(part)), strict=True
             ):
                 np.testing.assert_array_equal(leaf, expected)
-    samples = data.draw(None, 0)
+    samples = data.scan(None, 0).samples
     for i, (x, y) in enumerate(zip(samples.x, samples.y, strict=True)):
         for leaf, expected in zip(
             keras.tree.flatten([x, y]),
@@ -248,7 +248,7 @@ def test_two_inputs_in_lists_stay_two_inputs_in_a_last_batch_of_two():
 def test_target_picks_from_y_in_every_walk():
     data = ValidationData((X, (Y, -Y)), 4, target=lambda y: y[1])
     np.testing.assert_array_equal(np.concatenate([b.y for b in data]), -Y)
-    np.testing.assert_array_equal(np.stack(data.draw(None, 0).y), -Y)
+    np.testing.assert_array_equal(np.stack(data.scan(None, 0).samples.y), -Y)
 
 
 def test_unpack_reads_batches_of_another_form():
@@ -278,7 +278,7 @@ def check_uneven(x, y, batch_size=32):
         box = batch.y[0]
         box = box.numpy() if hasattr(box, "row_splits") else box
         np.testing.assert_array_equal(box, BOXES[first])
-    samples = data.draw(None, 0)
+    samples = data.scan(None, 0).samples
     for i in range(4):
         np.testing.assert_array_equal(samples.x[i], IMAGES[i])
         np.testing.assert_array_equal(samples.y[i], BOXES[i])
@@ -313,13 +313,13 @@ def test_a_ragged_tensor_in_y_stays_one():
     [batch] = ValidationData(dataset.batch(4))
     assert isinstance(batch.y, tf.RaggedTensor)
     polygons = tf.ragged.constant([[[1, 2], [3]], [[4]]])  # Ragged in a sample, too.
-    samples = ValidationData((X[:2], polygons)).draw(None, 0)
+    samples = ValidationData((X[:2], polygons)).scan(None, 0).samples
     assert [part.tolist() for part in samples.y[0]] == [[1, 2], [3]]
 
 
 def test_lists_of_dicts_in_y():
     y = [{"boxes": boxes, "label": i} for i, boxes in enumerate(BOXES)]
-    samples = ValidationData((X[:4], y)).draw(2, seed=1)
+    samples = ValidationData((X[:4], y)).scan(2, seed=1).samples
     for index, target in zip(samples.index, samples.y, strict=True):
         np.testing.assert_array_equal(target["boxes"], BOXES[index])
         assert target["label"] == index
@@ -381,7 +381,7 @@ def tf_dataset_of_an_iterator():
 )
 def test_what_turns_out_to_be_walked_once_is_refused(make):
     with pytest.raises(TypeError, match="can be iterated only once"):
-        ValidationData(make()).draw(3, 0)
+        ValidationData(make()).scan(3, 0)
 
 
 @pytest.mark.parametrize("data", [X, np.array(0), keras.ops.zeros((2, 2))])
@@ -403,13 +403,13 @@ def test_what_is_no_data_is_refused(data):
 )
 def test_empty_data_is_refused(data):
     with pytest.raises(ValueError, match="`validation_data` is empty"):
-        ValidationData(data).draw(3, 0)
+        ValidationData(data).scan(3, 0)
 
 
 def test_endless_data_is_refused_within_seconds(monkeypatch, capsys):
     start = time.process_time()  # Of the processor: machines stand still at times.
     with pytest.raises(ValueError, match="did not end within 10000 batches"):
-        ValidationData(Endless()).draw(3, 0, verbose=False)
+        ValidationData(Endless()).scan(3, 0, verbose=False)
     assert time.process_time() - start < 10
     monkeypatch.setattr(module, "_MAX_BATCHES_WITHOUT_LENGTH", 3)
     assert len(list(ValidationData(Lengthless()))) == 3  # Just as many is all right.
@@ -435,7 +435,7 @@ def test_an_endless_generator_in_tf_data_is_refused(monkeypatch):
         lambda: itertools.repeat(BATCHES[0]), output_signature=signature
     )
     with pytest.raises(ValueError, match="assert_cardinality"):
-        ValidationData(dataset).draw(3, 0)
+        ValidationData(dataset).scan(3, 0)
     # The remedy that the message names works.
     known = dataset.take(60).apply(tf.data.experimental.assert_cardinality(60))
     assert len(list(ValidationData(known))) == 60
@@ -460,12 +460,12 @@ def test_lengths_that_differ_are_refused_at_once(data):
 )
 def test_samples_without_batches_are_refused(data):
     with pytest.raises(ValueError, match="batch the data first"):
-        ValidationData(data).draw(3, 0)
+        ValidationData(data).scan(3, 0)
 
 
 def test_an_unbatched_tf_dataset_is_refused():
     with pytest.raises(ValueError, match=r"Received: x = float32 \(2, 3\), y = int64"):
-        ValidationData(tf_dataset().unbatch()).draw(3, 0)
+        ValidationData(tf_dataset().unbatch()).scan(3, 0)
 
 
 @pytest.mark.parametrize(
@@ -479,7 +479,7 @@ def test_an_unbatched_tf_dataset_is_refused():
 )
 def test_batches_of_another_form_are_refused(data, message):
     with pytest.raises(ValueError, match=message):
-        ValidationData(data).draw(3, 0)
+        ValidationData(data).scan(3, 0)
 
 
 # --- The draw ---------------------------------------------------------------------
@@ -496,10 +496,10 @@ def test_the_draw_depends_on_seed_and_order_alone(
     number, batch_size, num_samples, seed
 ):
     x = np.arange(number * 2).reshape(number, 2)
-    drawn = ValidationData((x, -x), batch_size).draw(num_samples, seed)
+    drawn = ValidationData((x, -x), batch_size).scan(num_samples, seed).samples
     cuts = np.cumsum(np.random.default_rng(seed).integers(0, 5, 40))
     batches = list(zip(np.split(x, cuts), np.split(-x, cuts), strict=True))
-    again = ValidationData(batches).draw(num_samples, seed)
+    again = ValidationData(batches).scan(num_samples, seed).samples
     assert again.index == drawn.index
     assert len(drawn) == min(number, num_samples or number)
     assert drawn.index == sorted(set(drawn.index))
@@ -510,13 +510,13 @@ def test_the_draw_depends_on_seed_and_order_alone(
 
 def test_another_seed_draws_other_samples():
     data = ValidationData((np.zeros((1000, 1)), np.zeros(1000)))
-    assert data.draw(20, 0).index != data.draw(20, 1).index
+    assert data.scan(20, 0).samples.index != data.scan(20, 1).samples.index
 
 
 def test_the_draw_is_uniform():
     number, num_samples, draws = 40, 6, 3000
     data = ValidationData((np.zeros((number, 1)), np.zeros(number)), batch_size=7)
-    index = [data.draw(num_samples, seed).index for seed in range(draws)]
+    index = [data.scan(num_samples, seed).samples.index for seed in range(draws)]
     counts = np.bincount(np.ravel(index), minlength=number)
     share = num_samples / number
     deviation = np.sqrt(draws * share * (1 - share))
@@ -533,7 +533,7 @@ def test_the_draw_is_uniform():
 
 @pytest.mark.parametrize("kind", ["arrays", "tensors", "list of batches"])
 def test_samples_do_not_keep_batches_alive(kind):
-    samples = ValidationData(ERROR_TYPES[kind](), batch_size=4).draw(3, 0)
+    samples = ValidationData(ERROR_TYPES[kind](), batch_size=4).scan(3, 0).samples
     for sample in (*samples.x, *samples.y):
         assert isinstance(sample, np.ndarray)
         assert sample.base is None
@@ -558,7 +558,7 @@ def test_batches_are_let_go_while_drawing():
                 most = max(most, len(alive))
                 yield x, np.arange(8)
 
-    ValidationData(Long()).draw(5, 0)
+    ValidationData(Long()).scan(5, 0)
     assert 0 < most < 10
 
 
@@ -566,7 +566,7 @@ def test_batches_are_let_go_while_drawing():
 def test_every_sample_is_checked(kind):
     seen = []
     data = ValidationData(ERROR_TYPES[kind](), 4)
-    data.draw(1, 0, lambda batch: seen.extend(np.ravel(batch.y).tolist()))
+    data.scan(1, 0, lambda batch: seen.extend(np.ravel(batch.y).tolist()))
     assert seen == np.ravel(Y).tolist()
 
 

@@ -169,7 +169,7 @@ class _Columns:
             "area": true.area,
             "iscrowd": true.iscrowd.astype(np.int64),
         }
-        return cls(len(matches), columns, _as_columns(matches, first=0))
+        return cls(len(matches), columns, _as_columns(matches))
 
     def annotations(self, first: int, num_before: int) -> list[dict[str, Any]]:
         """Returns true boxes as annotations, with images from `first` on."""
@@ -187,12 +187,12 @@ class _Columns:
         return table
 
 
-def _as_columns(matches: BatchMatch, first: int) -> Floats:
+def _as_columns(matches: BatchMatch) -> Floats:
     """The predictions that COCO counts: image, box, score and class, shape `(n, 7)`."""
     predicted, image = matches.predicted, matches.image
     kept = _countable(image, predicted)
     table = np.empty((len(predicted), 7))
-    table[:, 0] = image + first
+    table[:, 0] = image
     table[:, 1:5] = as_xywh(predicted.boxes)
     table[:, 5] = predicted.known_scores()
     table[:, 6] = predicted.labels

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wandb_eval.engine import at_least
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -128,14 +126,6 @@ class Detections:
         if self.scores is None:
             raise ValueError("Predicted boxes must have `scores`. Received: none")
         return self.scores
-
-    def above(self, score_threshold: float) -> Detections:
-        """The boxes with a score of `score_threshold` or more.
-
-        Raises:
-            ValueError: If there are no scores.
-        """
-        return self[at_least(self.known_scores(), score_threshold)]
 
     @classmethod
     def from_dict(cls, boxes: Mapping[str, Any]) -> Detections:

@@ -7,7 +7,6 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -58,8 +57,8 @@ def release_in_background(references: list[Any]) -> None:
 class BackgroundWorker:
     """Calls a function in another thread: one call at a time, in order.
 
-    So a batch of predictions is evaluated while the model predicts the next one. All
-    calls have ended when the `with` statement ends, even after an exception.
+    So a batch of predictions is evaluated while the model predicts the next one.
+    `close` waits for the last call, and ends the thread.
 
     Args:
         function: The function. Its exceptions are raised by the next call, or by
@@ -67,9 +66,12 @@ class BackgroundWorker:
 
     Example:
 
-    >>> with BackgroundWorker(print) as print_beside:
-    ...     print_beside("one")
-    ...     print_beside("two")
+    >>> beside = BackgroundWorker(print)
+    >>> try:
+    ...     beside("one")
+    ...     beside("two")
+    ... finally:
+    ...     beside.close()
     one
     two
     """
@@ -94,17 +96,3 @@ class BackgroundWorker:
         """Waits for the last call, and ends the thread."""
         self._thread.shutdown()
         self.join()
-
-    def __enter__(self) -> BackgroundWorker:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if error is None:
-            self.close()
-        else:
-            self._thread.shutdown()

@@ -16,7 +16,7 @@ Numbers = NDArray[np.float64]
 
 _RESERVED = {
     *("batch", "class", "content", "difficulty", "epoch", "error", "idx", "image"),
-    *("input", "least_error", "mean_scaled_error", "scaled_error_spread"),
+    *("input", "mean_scaled_error", "scaled_error_spread"),
 }
 
 

@@ -351,16 +351,6 @@ class ValidationData:
                     )
                 yield batch
 
-    def draw(
-        self,
-        num_samples: int | None,
-        seed: int,
-        check: Callable[[Batch], None] = lambda batch: None,
-        verbose: bool = True,
-    ) -> Samples:
-        """Draws samples, like `scan`."""
-        return self.scan(num_samples, seed, check, verbose).samples
-
     def scan(
         self,
         num_samples: int | None,
