@@ -39,7 +39,11 @@ from wandb_eval.engine.kit.outputs import (
 )
 from wandb_eval.engine.kit.thresholds import at_least
 from wandb_eval.engine.nested import to_numpy
-from wandb_eval.engine.slices.search import WeakSlice, find_weak_slices
+from wandb_eval.engine.slices.search import (
+    WeakSlice,
+    find_weak_slices,
+    least_samples,
+)
 from wandb_eval.engine.task_arguments import TaskArguments
 from wandb_eval.engine.threads import map_in_threads
 
@@ -71,6 +75,7 @@ __all__ = [
     "find_weak_slices",
     "image_size",
     "infer_from_logits",
+    "least_samples",
     "legend_strip",
     "listed",
     "map_in_threads",

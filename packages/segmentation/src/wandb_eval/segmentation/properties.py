@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wandb_eval.engine import least_samples
+
 MECHANICAL = ("num_classes", "contours")
 """Properties on which IoU depends by its definition: pixels at contours are a larger
 part of small regions."""
@@ -84,7 +86,7 @@ def rare_classes(shares: NDArray[Any]) -> list[int]:
 
     Returns:
         The classes with less than 5 % of all pixels that occur in as many samples as a
-        slice needs, 30 and 2 %: the shares of others could not be compared.
+        slice needs, see `least_samples`: the shares of others could not be compared.
 
     Example:
 
@@ -93,7 +95,7 @@ def rare_classes(shares: NDArray[Any]) -> list[int]:
     """
     has_pixels = np.isfinite(shares).all(axis=1)
     totals = shares[has_pixels].sum(axis=0)
-    enough = (shares > 0).sum(axis=0) >= max(30, 0.02 * len(shares))
+    enough = (shares > 0).sum(axis=0) >= least_samples(len(shares))
     # Several classes may have a pixel, so the shares of a sample are not 1 together.
     rare = np.flatnonzero(enough & (totals < _RARE_SHARE * has_pixels.sum()))
     return [int(one) for one in rare[np.argsort(totals[rare], kind="stable")]][

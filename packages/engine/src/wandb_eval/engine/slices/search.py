@@ -168,7 +168,7 @@ def find_weak_slices(
     index = np.flatnonzero(~np.isnan(errors))
     if too_few_samples(errors) or not properties:
         return []
-    least = max(_LEAST_SAMPLES, _LEAST_SHARE * len(index))
+    least = least_samples(len(index))
     slices = Slices(
         [
             conditions_of(name, _take(values, index), least)
@@ -186,6 +186,15 @@ def find_weak_slices(
         search.weak_slice(number, index, mechanical)
         for number in search.strongest(min_gap, max_slices)
     ]
+
+
+def least_samples(count: int) -> float:
+    """Returns the smallest number of samples of a slice: 30, and 2 % of all.
+
+    Args:
+        count: The number of all samples.
+    """
+    return max(_LEAST_SAMPLES, _LEAST_SHARE * count)
 
 
 def too_few_samples(errors: ArrayLike) -> str | None:
