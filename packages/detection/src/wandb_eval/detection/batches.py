@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from wandb_eval.engine import image_size
 
+SIZES = "image_sizes"
+"""The key in y of the sizes of images, which the callback adds."""
+
 _KEYS = {"boxes", "labels", "classes", "iscrowd", "area"}
 
 

@@ -11,7 +11,12 @@ import numpy as np
 import wandb
 
 from wandb_eval.core import size_of_image, with_layers
-from wandb_eval.detection.batches import image_sizes, one_dict, several_inputs
+from wandb_eval.detection.batches import (
+    SIZES,
+    image_sizes,
+    one_dict,
+    several_inputs,
+)
 from wandb_eval.detection.boxes import (
     NOT_FINITE,
     OUTSIDE,
@@ -45,8 +50,6 @@ from wandb_eval.engine import (
     encode_images,
     listed,
 )
-
-_SIZES = "image_sizes"
 
 
 class WandbDetectionEvalCallback(WandbTaskEvalCallback):
@@ -192,7 +195,7 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
                 "y of `validation_data` must be a dictionary of boxes, such as "
                 f"{{'boxes': ..., 'labels': ...}}. Received: {y!r:.200}"
             )
-        return x, {**y, _SIZES: sizes}
+        return x, {**y, SIZES: sizes}
 
     def check_batch(self, batch: Batch) -> None:
         """Checks the true boxes of a batch, and counts those that are left out."""
@@ -276,11 +279,11 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
         for index, image, truth, y in zip(
             samples.index, images, read, samples.y, strict=True
         ):
-            height, width = y[_SIZES]
+            height, width = y[SIZES]
             if image is not None:
                 height, width = size_of_image(image)
             self._shown_sizes[index] = int(height), int(width)
-            layer = self._layer(index, truth, y[_SIZES])
+            layer = self._layer(index, truth, y[SIZES])
             names = [self.class_names[label] for label in np.unique(truth.labels)]
             shown = with_layers(image, self._classes, boxes={"ground_truth": layer})
             rows.append([index, shown, len(truth), listed(names)])
@@ -292,7 +295,7 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
         alone = nothing_near(evaluated.predictions)
         for i, image in enumerate(evaluated.predictions):
             index, shown, *_ = evaluated.rows[i]
-            size = evaluated.y[i][_SIZES]
+            size = evaluated.y[i][SIZES]
             there = ~is_lost(image.shown)
             kinds = [ERROR_TYPES[kind] for kind in image.kinds[there]]
             missed = ["missed" if one else "" for one in alone[i].tolist()]
@@ -390,7 +393,7 @@ class _BatchMetrics:
 
 def _sizes(y: Any) -> Any:
     """The sizes that `unpack_batch` stored."""
-    return y[_SIZES] if isinstance(y, dict) else [part[_SIZES] for part in y]
+    return y[SIZES] if isinstance(y, dict) else [part[SIZES] for part in y]
 
 
 def _in_words(left_out: Counter[str], box_format: BoxFormat) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import wandb
 from numpy.typing import NDArray
 
+from wandb_eval.detection.batches import SIZES
 from wandb_eval.detection.boxes import is_lost
 from wandb_eval.detection.detections import Floats
 from wandb_eval.detection.matching import (
@@ -69,7 +70,7 @@ def worst_objects(
     for mistake in chosen:
         samples, i = mistake.samples, mistake.sample
         box, cells = _describe(mistake, class_names)
-        size = samples.y[i]["image_sizes"]
+        size = samples.y[i][SIZES]
         crops.append(_crop(shown[id(samples)][i], box, size))
         rows.append([samples.index[i], crops[-1], *cells])
     images = iter(encode([crop for crop in crops if crop is not None]))
