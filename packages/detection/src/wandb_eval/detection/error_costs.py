@@ -35,7 +35,7 @@ def error_costs(ranked: Ranked, true: Ints, out_of_reach: Ints) -> dict[str, flo
         Differences of AP, from -1 to 1, for each kind of wrong predictions and for
         `missed`.
     """
-    right = ranked.kinds == 0
+    right = ranked.hits
     has_true = true > 0
     before = _mean_ap(ranked.labels, right, true, has_true)
     costs = {}

@@ -22,7 +22,8 @@ ERROR_TYPES = ("right", "class", "location", "both", "duplicate", "background")
 BACKGROUND_THRESHOLD = 0.1
 """The highest IoU with all true boxes of a prediction on the background."""
 
-_RIGHT, _CLASS, _LOCATION, _BOTH, _DUPLICATE, _BACKGROUND = range(len(ERROR_TYPES))
+RIGHT, _CLASS, _LOCATION, _BOTH, _DUPLICATE, _BACKGROUND = range(len(ERROR_TYPES))
+"""The places of the kinds in `ERROR_TYPES`."""
 
 
 class BatchMatch(Sequence["ImageMatch"]):
@@ -175,7 +176,7 @@ class BatchMatch(Sequence["ImageMatch"]):
         low, high = BACKGROUND_THRESHOLD, self._thresholds[0]
         is_location = (near_same >= low) & (near_same < high)
         is_class = near_other >= high
-        kinds = np.full(len(wrong), _RIGHT)
+        kinds = np.full(len(wrong), RIGHT)
         kinds[wrong] = np.select(
             [
                 is_location,

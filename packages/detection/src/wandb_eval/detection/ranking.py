@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wandb_eval.detection.detections import Floats, Ints
-from wandb_eval.detection.matching import CROWD, BatchMatch
+from wandb_eval.detection.detections import Bools, Floats, Ints
+from wandb_eval.detection.matching import CROWD, RIGHT, BatchMatch
 
 Labels = NDArray[np.unsignedinteger]
 
@@ -35,6 +35,11 @@ class Ranked:
         return Ranked(
             self.labels[index], self.scores[index], self.kinds[index], self.fixed[index]
         )
+
+    @property
+    def hits(self) -> Bools:
+        """Whether each prediction is right."""
+        return np.asarray(self.kinds == RIGHT)
 
 
 class Ranking:

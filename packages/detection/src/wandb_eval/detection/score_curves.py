@@ -88,7 +88,7 @@ def score_curves(
     """
     if not true.any():
         return None, {}
-    hits = ranked.kinds == 0
+    hits = ranked.hits
     by_class = np.argsort(ranked.labels, kind="stable")
     counts = np.bincount(ranked.labels, minlength=len(true))
     stops = np.cumsum(counts)
