@@ -9,10 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wandb_eval.engine import map_in_threads
-from wandb_eval.image_to_image.images import read_outputs, read_targets
+from wandb_eval.image_to_image.images import Images, read_outputs, read_targets
 from wandb_eval.image_to_image.ssim import ssim
-
-Images = NDArray[np.floating[Any]]
 
 COUNT, ABSOLUTE, SQUARED, SSIM = range(4)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
 
-import keras
 import numpy as np
 import wandb
 from numpy.typing import NDArray
@@ -29,6 +28,7 @@ from wandb_eval.engine import (
     listed,
     name_classes,
 )
+from wandb_eval.engine.kit.input_images import is_channels_first
 from wandb_eval.engine.kit.thresholds import check_threshold
 from wandb_eval.segmentation.advice import (
     advice,
@@ -302,8 +302,8 @@ class WandbSegmentationEvalCallback(WandbTaskEvalCallback):
     def shown_size(self, y: Any) -> tuple[int, int] | None:
         """The size of the masks, because W&B shows a mask over an image of its size."""
         shape = np.shape(y)
-        is_first = keras.config.image_data_format() == "channels_first"
-        height, width = shape[1:] if is_first and len(shape) == 3 else shape[:2]
+        is_first = is_channels_first() and len(shape) == 3
+        height, width = shape[1:] if is_first else shape[:2]
         return int(height), int(width)
 
     def ground_truth_rows(

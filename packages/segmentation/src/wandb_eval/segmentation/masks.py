@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
@@ -18,6 +17,7 @@ from wandb_eval.engine import (
     map_in_threads,
     to_numpy,
 )
+from wandb_eval.engine.kit.input_images import is_channels_first
 from wandb_eval.engine.kit.opencv import cv2
 
 Masks = NDArray[np.integer[Any]]
@@ -333,6 +333,6 @@ def _to_ids(array: NDArray[Any]) -> Masks:
 def channels_last(batch: Any) -> NDArray[Any]:
     """A batch of shape `(batch, height, width, channels)`, for any data format."""
     array = np.asarray(batch)
-    if keras.config.image_data_format() == "channels_first":
+    if is_channels_first():
         return np.moveaxis(array, 1, -1)
     return array
