@@ -11,7 +11,12 @@ from typing import Any, TypeGuard
 
 from wandb_eval.report.left_out import ODD
 
-_DEEPEST = 30  # W&B nests less deeply.
+DEEPEST = 30
+"""The most levels of nested values that are read; W&B nests less deeply."""
+
+NOT_FINITE = ("NaN", "Infinity", "-Infinity")
+"""The words of W&B for numbers that are not finite."""
+
 _FARTHEST = 1e12  # Of pixels, epochs and sizes; exact in JavaScript.
 
 
@@ -152,7 +157,7 @@ def _names(names: Any) -> Iterator[tuple[str, str]]:
 
 def _image_params(kind: Any, depth: int = 0) -> Iterator[Mapping[str, Any]]:
     params = kind.get("params") if isinstance(kind, dict) else None
-    if not isinstance(params, dict) or depth > _DEEPEST:
+    if not isinstance(params, dict) or depth > DEEPEST:
         return
     if kind.get("wb_type") == "image-file":
         yield params
@@ -165,19 +170,16 @@ def flat(
 ) -> Iterator[tuple[str, Any]]:
     """Yields the values of a row; keys of nested dictionaries are `outer.inner`."""
     for key, value in row.items():
-        if isinstance(value, dict) and "_type" not in value and depth < _DEEPEST:
+        if isinstance(value, dict) and "_type" not in value and depth < DEEPEST:
             yield from flat(value, f"{prefix}{key}.", depth + 1)
         else:
             yield f"{prefix}{key}", value
 
 
-_NOT_FINITE = ("NaN", "Infinity", "-Infinity")
-
-
 def is_number(value: Any) -> bool:
     """Whether a value is a number, or W&B's word for one that is not finite."""
     is_one = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_one or (isinstance(value, str) and value in _NOT_FINITE)
+    return is_one or (isinstance(value, str) and value in NOT_FINITE)
 
 
 def is_near(value: Any) -> TypeGuard[float]:
@@ -205,7 +207,7 @@ def number(value: Any) -> Any:
 
 def plain(value: Any, depth: int = 0) -> Any:
     """Converts a value to JSON without infinities and deep nesting."""
-    if isinstance(value, (dict, list)) and depth > _DEEPEST:
+    if isinstance(value, (dict, list)) and depth > DEEPEST:
         return "…"
     if isinstance(value, dict):
         kind = value.get("_type")

@@ -16,13 +16,12 @@ from wandb_eval.report.score_tables import (
     FINGERPRINT,
     INDEX,
     ORDERED_FINGERPRINT,
+    Columns,
     ScoreTable,
 )
 
 _TARGETS = ("label", "target", "num_boxes")
 _PREDICTED = "predicted "
-
-_Columns = Mapping[str, list[Any]]
 
 UNVERIFIED = (
     "A run does not say which data it was evaluated on, so that only the number of "
@@ -42,7 +41,7 @@ class Side:
     """
 
     names: list[str]
-    columns: list[_Columns]
+    columns: list[Columns]
     index: NDArray[np.int64]
     weak_slices: Mapping[str, list[Any]]
 
@@ -93,7 +92,7 @@ def match(
     return _side(a, rows[: len(a)]), _side(b, rows[len(a) :]), notes
 
 
-def _side(tables: Sequence[ScoreTable], columns: Sequence[_Columns]) -> Side:
+def _side(tables: Sequence[ScoreTable], columns: Sequence[Columns]) -> Side:
     index = np.array(columns[0][INDEX], np.int64)
     names = [table.name for table in tables]
     return Side(names, list(columns), index, tables[0].weak_slices)
@@ -195,10 +194,7 @@ def _in_order(table: ScoreTable, places: list[int]) -> dict[str, list[Any]]:
 
 
 def _check_targets(
-    first: ScoreTable,
-    table: ScoreTable,
-    ours: Mapping[str, list[Any]],
-    theirs: Mapping[str, list[Any]],
+    first: ScoreTable, table: ScoreTable, ours: Columns, theirs: Columns
 ) -> None:
     for name in _targets([first, table]):
         others = [

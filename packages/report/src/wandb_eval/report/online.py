@@ -17,6 +17,7 @@ import wandb
 
 from wandb_eval.report.left_out import LeftOut
 from wandb_eval.report.recorded import (
+    TABLE,
     RecordedArtifact,
     RecordedFile,
     RecordedRun,
@@ -115,11 +116,11 @@ class _Files:
         """Reads an artifact, and downloads its tables and their media."""
         entries = artifact.manifest.entries
         wanted: dict[str, str] = {}
-        if any(path.endswith(".table.json") for path in entries):
+        if any(path.endswith(TABLE) for path in entries):
             wanted = {
                 entry.digest: path
                 for path, entry in entries.items()
-                if (path.endswith(".table.json") or path.startswith("media/"))
+                if (path.endswith(TABLE) or path.startswith("media/"))
                 and self._is_safe(path, entry)
             }
         new = [item for item in wanted.items() if item[0] not in self._places]

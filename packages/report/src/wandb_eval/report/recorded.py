@@ -8,6 +8,9 @@ from typing import Any
 
 from wandb_eval.report.left_out import LeftOut
 
+TABLE = ".table.json"
+"""The end of the path of a table in an artifact."""
+
 
 @dataclass(frozen=True)
 class RecordedFile:

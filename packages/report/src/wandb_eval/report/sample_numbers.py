@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wandb_eval.report.cells import NOT_FINITE
 from wandb_eval.report.matching import Side
 from wandb_eval.report.paired import Floats
+from wandb_eval.report.score_tables import Columns
 
 HIGHER_IS_BETTER = {
     "correct": True,
@@ -45,15 +47,13 @@ _NO_NUMBERS |= {"score", "mean_confidence", "confidence_spread"}
 _NO_NUMBERS |= {"mean_scaled_error", "scaled_error_spread"}
 _NO_NUMBERS_BEGIN = ("pred", "num_")
 
-_Columns = Mapping[str, list[Any]]
-
 
 def as_number(cell: Any) -> float:
     """Returns a cell as a number; NaN if it is not a number."""
     return float(cell) if isinstance(cell, (bool, int, float)) else math.nan
 
 
-def names_of_numbers(tables: Sequence[_Columns]) -> list[str]:
+def names_of_numbers(tables: Sequence[Columns]) -> list[str]:
     """Returns the columns with numbers in all tables, the deciding one first.
 
     Columns that are equal in all tables, such as properties of the samples, are
@@ -87,7 +87,7 @@ def names_of_numbers(tables: Sequence[_Columns]) -> list[str]:
 
 def _is_numeric(cells: list[Any]) -> bool:
     """Whether there are cells that are not empty, and all of them are numbers."""
-    words = (None, "NaN", "Infinity", "-Infinity")
+    words = (None, *NOT_FINITE)
     return any(isinstance(cell, (bool, int, float)) for cell in cells) and all(
         isinstance(cell, (bool, int, float)) or cell in words for cell in cells
     )
@@ -128,12 +128,12 @@ def _of_cells(side: Side, test: Callable[[Any], bool]) -> NDArray[np.bool_]:
     return np.array([list(map(test, _classes(run))) for run in side.columns])
 
 
-def _classes(columns: _Columns) -> list[Any]:
+def _classes(columns: Columns) -> list[Any]:
     """Returns the cells with the classes of each sample; `None` if there are none."""
     return columns.get("classes", [None] * len(columns["idx"]))
 
 
-def _numbers(columns: _Columns, name: str) -> Floats:
+def _numbers(columns: Columns, name: str) -> Floats:
     if name not in columns:  # F1, from the counts of a detector.
         right, wrong, missed = (_numbers(columns, count) for count in _COUNTS)
         total = 2 * right + wrong + missed
@@ -206,7 +206,7 @@ def class_values(a: Side, b: Side) -> dict[str, tuple[Floats, Floats]]:
     return found
 
 
-def _by_class(columns: _Columns) -> dict[str, Floats]:
+def _by_class(columns: Columns) -> dict[str, Floats]:
     """Reads a number for each class, from lists of classes and of their IoU."""
     count = len(columns["idx"])
     found: dict[str, Floats] = {}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wandb_eval.core import artifact_name
+from wandb_eval.report.recorded import TABLE
 
 if TYPE_CHECKING:
     import wandb
@@ -32,9 +33,9 @@ WEAK_SLICES = "weak_slices"
 """The table of weak slices of a version: their names and indices of samples."""
 SLICE_NAME, SLICE_INDEX = "slice", "index"
 
-_TABLE = ".table.json"
+Columns = Mapping[str, list[Any]]
+"""The cells of each column of a table."""
 
-_Columns = Mapping[str, list[Any]]
 _Slices = Mapping[str, list[Any]]
 
 
@@ -53,7 +54,7 @@ class ScoreTable:
 
     place: str
     name: str
-    columns: Mapping[str, list[Any]]
+    columns: Columns
     metadata: Mapping[str, Any]
     weak_slices: Mapping[str, list[Any]]
     notes: tuple[str, ...] = ()
@@ -112,7 +113,7 @@ def read_scores(
 
 
 def _weak_slices(
-    name: str, version: _Version, columns: _Columns, others: Iterable[_Version]
+    name: str, version: _Version, columns: Columns, others: Iterable[_Version]
 ) -> tuple[_Slices, tuple[str, ...]]:
     """Reads the weak slices of a version, or else the last ones, with notes on these.
 
@@ -150,7 +151,7 @@ def _weak_slices(
 
 
 def _same_samples(
-    other: _Version, where: str, version: _Version, columns: _Columns
+    other: _Version, where: str, version: _Version, columns: Columns
 ) -> Mapping[int, int] | None:
     """Returns the index of each sample of another version; `None` for other data.
 
@@ -196,7 +197,7 @@ def _versions(place: str) -> tuple[str, Iterable[_Version]]:
     if is_online_path(place):
         return _online_versions(place)
     run = read_offline_run(place)
-    artifacts = [a for a in reversed(run.artifacts) if SCORES + _TABLE in a.files]
+    artifacts = [a for a in reversed(run.artifacts) if SCORES + TABLE in a.files]
 
     def reader(files: Mapping[str, Any]) -> Callable[[str], bytes | None]:
         return lambda path: files[path].read() if path in files else None
@@ -224,7 +225,7 @@ def _online_versions(path: str) -> tuple[str, Iterable[_Version]]:
 
 
 def _has_scores(artifact: Any) -> bool:
-    return SCORES + _TABLE in artifact.manifest.entries
+    return SCORES + TABLE in artifact.manifest.entries
 
 
 def _online_version(run_id: str, artifact: Any) -> _Version:
@@ -276,7 +277,7 @@ def _table(version: _Version, name: str, where: str) -> dict[str, list[Any]] | N
         ValueError: If it is not a table, or can't be read.
     """
     try:
-        content = version.read(name + _TABLE)
+        content = version.read(name + TABLE)
         table = None if content is None else json.loads(content)
     except (OSError, ValueError) as error:
         raise ValueError(

@@ -9,15 +9,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wandb_eval.report.cells import as_text, flat, is_near
+from wandb_eval.report.cells import DEEPEST, as_text, flat, is_near
 from wandb_eval.report.custom_charts import table_of
 from wandb_eval.report.left_out import ODD, LeftOut, describe
-from wandb_eval.report.recorded import RecordedArtifact, RecordedRun
+from wandb_eval.report.recorded import TABLE, RecordedArtifact, RecordedRun
 
-_TABLE = ".table.json"
 _ORDER = ["eval_data", "predictions", "hardest", "broken", "scores", "confused"]
 _ORDER += ["objects", "suspect_labels", "per_class"]
-_DEEPEST = 30
 _BATCHES = 1_000_000  # An epoch has fewer.
 
 
@@ -37,7 +35,7 @@ def versions_of(run: RecordedRun) -> Iterator[LoggedTable]:
     tables: dict[str, set[str]] = {}
     for artifact in run.artifacts:
         for path in artifact.files:
-            if path.endswith(_TABLE):
+            if path.endswith(TABLE):
                 tables.setdefault(path, set()).add(artifact.name)
     of_run = rf"run[-_]{re.escape(run.id)}[-_]"
     ours = re.compile(rf"run_{re.escape(run.id)}_(.+_)?pred")
@@ -46,7 +44,7 @@ def versions_of(run: RecordedRun) -> Iterator[LoggedTable]:
     counts = Counter[str]()
     for artifact in run.artifacts:
         for path, file in artifact.files.items():
-            if not path.endswith(_TABLE):
+            if not path.endswith(TABLE):
                 continue
             counts[path] += 1
             try:
@@ -55,7 +53,7 @@ def versions_of(run: RecordedRun) -> Iterator[LoggedTable]:
             except ODD as error:
                 run.left_out.add(f"{path} of {artifact.name}", describe(error))
                 continue
-            key = path.removesuffix(_TABLE)
+            key = path.removesuffix(TABLE)
             # A table of one of several evaluations, which the others may not have.
             is_part = len(predicted) > 1 and artifact.name in predicted
             if len(tables[path]) > 1 or is_part:
@@ -165,7 +163,7 @@ def _rows_in_order(
 def _paths(row: Mapping[str, Any], depth: int = 0) -> Iterator[str]:
     """Yields the paths of the tables in a row of the history."""
     for value in row.values():
-        if isinstance(value, dict) and depth < _DEEPEST:
+        if isinstance(value, dict) and depth < DEEPEST:
             yield from _paths(value, depth + 1)
             if isinstance(value.get("artifact_path"), str):
                 yield value["artifact_path"]
