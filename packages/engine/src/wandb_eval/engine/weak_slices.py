@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 
 from wandb_eval.core import WandbEvalCallback
 from wandb_eval.engine.evaluation.result import Evaluation, FoundProblems
-from wandb_eval.engine.evaluation.sample_properties import SampleProperties
+from wandb_eval.engine.evaluation.sample_properties import (
+    MOST_SHOWN_OF_ONE,
+    SampleProperties,
+)
 from wandb_eval.engine.evaluation.samples import EvaluatedSamples
 from wandb_eval.engine.evaluation.task import EvalTask
 from wandb_eval.engine.kit import charts
@@ -24,9 +27,6 @@ from wandb_eval.engine.slices.search import (
 )
 
 logger = logging.getLogger(__name__)
-
-NUM_IMAGES = 3
-"""The largest number of images of a slice or a problem."""
 
 MOST_PROBLEMS = 100
 """The largest number of rows of the table of problems."""
@@ -221,7 +221,7 @@ class WeakSlices:
     @property
     def _image_columns(self) -> list[str]:
         name = self._shown_as or "image"
-        return [f"{name}_{i + 1}" for i in range(NUM_IMAGES)]
+        return [f"{name}_{i + 1}" for i in range(MOST_SHOWN_OF_ONE)]
 
     @property
     def _shown_as(self) -> str | None:
@@ -265,5 +265,5 @@ def _cells(values: NDArray[Any]) -> list[Any]:
 
 
 def _filled(images: Sequence[Any]) -> list[Any]:
-    shown = list(images[:NUM_IMAGES])
-    return shown + [None] * (NUM_IMAGES - len(shown))
+    shown = list(images[:MOST_SHOWN_OF_ONE])
+    return shown + [None] * (MOST_SHOWN_OF_ONE - len(shown))

@@ -25,8 +25,11 @@ from wandb_eval.engine.threads import map_in_threads
 ImageOf = Callable[[Any], NDArray[np.uint8] | None]
 """Returns the shown image of a sample; `None` if the sample is not an image."""
 
-MOST_HELD, MOST_HELD_OF_ONE = 60, 3
-"""The number of samples with problems to show: in total, and of one problem."""
+MOST_SHOWN_OF_ONE = 3
+"""The largest number of images of a slice or a problem."""
+
+MOST_HELD = 60
+"""The largest number of samples with problems to show."""
 
 _DIGITS = 6
 
@@ -159,7 +162,7 @@ class PassProperties:
 
     def _holds(self, key: Any) -> bool:
         """Whether one more sample with this problem is held."""
-        return self._num_held[key] < MOST_HELD_OF_ONE and len(self.held) < MOST_HELD
+        return self._num_held[key] < MOST_SHOWN_OF_ONE and len(self.held) < MOST_HELD
 
     def _hold(self, key: Any, sample: KeptSample) -> None:
         if self._holds(key):
