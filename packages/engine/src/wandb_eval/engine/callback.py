@@ -227,7 +227,6 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
             num_samples=self.num_samples,
             seed=self._seed,
             num_hardest=self.num_hardest,
-            batch_size=self.validation_data.batch_size,
             one_pass=self._one_pass,
             in_all_processes=self._in_all_processes,
             preprocesses=self.uses_model_preprocessing,

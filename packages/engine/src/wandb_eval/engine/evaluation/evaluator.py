@@ -52,7 +52,6 @@ class Evaluator:
         num_samples: The number of fixed samples to draw. `None` for all.
         seed: The seed of the draw.
         num_hardest: The number of the hardest samples to keep.
-        batch_size: The size of batches with shapes that are not in the data.
         one_pass: Whether to take the outputs from the validation of `fit`.
         in_all_processes: Whether all processes of Torch evaluate the model.
         preprocesses: Whether data is evaluated as the model's preprocessor returns it.
@@ -71,7 +70,6 @@ class Evaluator:
         num_samples: int | None,
         seed: int,
         num_hardest: int,
-        batch_size: int,
         one_pass: bool,
         in_all_processes: bool,
         preprocesses: bool,
@@ -83,7 +81,6 @@ class Evaluator:
         self._num_samples = num_samples
         self._seed = seed
         self._num_hardest = num_hardest
-        self._batch_size = batch_size
         self._one_pass = one_pass
         self._in_all_processes = in_all_processes
         self._preprocesses = preprocesses
@@ -153,7 +150,7 @@ class Evaluator:
             self._predictor = Predictor(
                 self._model,
                 self.scan.shapes,
-                self._batch_size,
+                self.data.batch_size,
                 preprocesses=self.data.prepare is not None
                 or is_unprocessed(self._model),
                 prepare=None if prepared is None else prepared.inputs,
