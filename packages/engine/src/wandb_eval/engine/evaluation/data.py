@@ -311,7 +311,7 @@ class ValidationData:
         step = together * self.batch_size
         first, last, _ = within.indices(arrays.size)
         for start in range(first, last, step):
-            yield _part(arrays, slice(start, min(start + step, last)))
+            yield arrays.select(start, min(start + step, last))
 
     def _raw_batches(self, within: slice = _ALL) -> Generator[Any, None, None]:
         if self._arrays is not None:
@@ -446,11 +446,6 @@ def _batch(x: Any, y: Any) -> Batch:
 def _readings(node: Any) -> list[Any]:
     """Returns the readings of a node: a tuple of parts, a list with a sample each."""
     return [tuple(node), node] if isinstance(node, list) else [node]
-
-
-def _part(batch: Batch, part: slice) -> Batch:
-    size = len(range(*part.indices(batch.size)))
-    return Batch(select(batch.x, part), select(batch.y, part), size)
 
 
 def _even_batches(batch: Batch) -> Iterator[Batch]:
