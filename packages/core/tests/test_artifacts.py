@@ -304,7 +304,9 @@ def test_files_of_the_user_may_be_written_again(loopback, sync, tmp_path, mode):
         fit(callback, epochs=3)
     if mode == "offline":
         sync(run.dir)
-    for epoch, version in enumerate(loopback.versions(f"run_{run.id}_pred")):
+    versions = loopback.versions(f"run_{run.id}_pred")
+    assert len(versions) == 3
+    for epoch, version in enumerate(versions):
         for row in loopback.rows(version, "eval_data"):
             shades = [
                 decode(loopback.resolve(version, row[name]["path"])).max()
@@ -490,13 +492,86 @@ def test_a_wrong_name_of_the_ground_truth_raises_before_training(loopback):
         fit(Wrong(["idx"], [[0]]))
 
 
-def test_infinity_in_the_metadata_of_the_ground_truth(loopback):
+def test_infinity_in_metadata(loopback):
+    far = {"far": math.inf, "logs": {"loss": np.float32("inf"), "all": [1, -math.inf]}}
+
     class Infinite(Rows):
         def log_data_table(self, *args, **kwargs):
-            super().log_data_table(*args, **{**kwargs, "metadata": {"far": math.inf}})
+            super().log_data_table(*args, **{**kwargs, "metadata": far})
 
-    with wandb.init(mode="offline"):
+        def log_pred_table(self, *args, **kwargs):
+            super().log_pred_table(*args, **{**kwargs, "metadata": far})
+
+    with wandb.init() as run:
         fit(Infinite(["idx"], [[0]], on_error="raise"))
+    [version] = loopback.versions(f"run_{run.id}_pred")
+    assert version.metadata == {
+        "far": "Infinity",
+        "logs": {"loss": "Infinity", "all": [1, "-Infinity"]},
+    }
+
+
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_users_log_the_tables_again(loopback, sync, mode):
+    class LogsAgain(Rows):
+        def on_epoch_end(self, epoch, logs=None):
+            super().on_epoch_end(epoch, logs)
+            wandb.log({"mine": self.pred_table, "truth": self.data_table})
+            joined = wandb.JoinedTable(self.data_table, self.pred_table, "idx")
+            wandb.log({"joined": joined})
+
+    x = images(2)
+    with wandb.init(mode=mode) as run:
+        rows = [(i, wandb.Image(image)) for i, image in enumerate(x)]
+        columns = ["epoch", "idx", "image"]
+        fit(LogsAgain(["idx", "image"], rows, columns, repeat_ground_truth), epochs=2)
+    if mode == "offline":
+        sync(run.dir)
+    versions = loopback.versions(f"run_{run.id}_pred")
+    assert len(versions) == 2
+    assert_resolves(loopback, versions)
+    summary = loopback.summary(run.id)
+    assert {"mine", "truth", "joined"} <= summary.keys()
+
+
+def test_a_table_of_increments_of_the_user(loopback):
+    class Increments(Rows):
+        """Adds rows to one table in each epoch."""
+
+        def init_pred_table(self, column_names):
+            if not hasattr(self, "pred_table"):
+                self.pred_table = wandb.Table(column_names, log_mode="INCREMENTAL")
+
+    with wandb.init() as run:
+        fit(Increments(["idx"], [[0]], on_error="raise"), epochs=3)
+    versions = loopback.versions(f"run_{run.id}_pred")
+    counts = [len(loopback.rows(version, "eval_data")) for version in versions]
+    assert counts in ([1, 1, 1], [1, 2, 3])
+
+
+def test_images_of_files_in_a_dict(loopback, tmp_path):
+    path = tmp_path / "a.png"
+    [pixels] = images(1)
+    PIL.Image.fromarray(pixels).save(path)
+
+    def predict(callback, epoch):
+        path.unlink(missing_ok=True)
+        repeat_ground_truth(callback, epoch)
+
+    with wandb.init() as run:
+        rows = Rows(
+            ["views"],
+            lambda: [({"left": wandb.Image(str(path))},)],
+            ["epoch", "views"],
+            predict,
+        )
+        fit(rows, epochs=2)
+    versions = loopback.versions(f"run_{run.id}_pred")
+    assert len(versions) == 2
+    for version in versions:
+        [row] = loopback.rows(version, "eval_data")
+        content = decode(loopback.resolve(version, row["views"]["left"]["path"]))
+        np.testing.assert_array_equal(content, pixels)
 
 
 def test_columns_of_predictions_follow_from_the_ground_truth(loopback):
@@ -535,7 +610,9 @@ def test_images_of_files_in_a_tuple(loopback, tmp_path):
 
     with wandb.init() as run:
         fit(Rows(["pair"], rows, ["epoch", "pair"], predict), epochs=2)
-    for version in loopback.versions(f"run_{run.id}_pred"):
+    versions = loopback.versions(f"run_{run.id}_pred")
+    assert len(versions) == 2
+    for version in versions:
         [row] = loopback.rows(version, "eval_data")
         for cell, pixels in zip(row["pair"], images(2), strict=True):
             content = decode(loopback.resolve(version, cell["path"]))

@@ -259,9 +259,7 @@ def test_the_backend_dies_for_good(loopback, monkeypatch, warned):
     run.finish()
     arrived = complete_epochs(loopback, run, unfinished=["PENDING"])
     assert set(arrived) <= {0, 1, 2}
-    deadline = time.monotonic() + 60
-    while len(warned) < EPOCHS - len(arrived) and time.monotonic() < deadline:
-        time.sleep(0.05)  # They are reported from threads.
+    wait_for_warnings(warned, EPOCHS - len(arrived))
     # The user was told of all the others, and what became of them.
     [message] = [text for text in told if "still being uploaded" in text]
     for epoch in set(range(EPOCHS)) - set(arrived):
@@ -308,6 +306,13 @@ def fail_from_now(loopback, callback):
     return fail
 
 
+def wait_for_warnings(warned, count):
+    """Waits for warnings that come from a thread."""
+    deadline = time.monotonic() + 60
+    while len(warned) < count and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
 def missing_in(warned, epoch):
     return any(f"epoch {epoch} could not be logged" in text for text in warned)
 
@@ -329,6 +334,7 @@ def test_ground_truth_that_is_given_up_after_training(loopback, warned):
     log.patience = log.patience_at_end = 0.0
     fit(callback, epochs=1)
     run.finish()
+    wait_for_warnings(warned, 1)
     [message] = warned
     assert "ground truth could not be logged: UploadError" in message
 
@@ -340,6 +346,7 @@ def test_a_version_that_is_given_up_after_an_interrupt_is_reported(loopback, war
     with pytest.raises(KeyboardInterrupt):
         fit(callback, first, Interrupt(KeyboardInterrupt()))
     run.finish()
+    wait_for_warnings(warned, 1)
     assert len(warned) == 1
     assert missing_in(warned, 2)
     assert complete_epochs(loopback, run) == [0, 1]
@@ -378,7 +385,12 @@ def test_a_slow_server_does_not_cost_a_thread_for_each_version(loopback):
         log = callback.run_log
         log.patience = log.patience_at_end = 0.0
         counts = []
-        actions = {e: lambda: counts.append(threading.active_count()) for e in (1, 20)}
+
+        def count():  # Without the threads of the server.
+            names = [thread.name for thread in threading.enumerate()]
+            counts.append(sum("process_request" not in name for name in names))
+
+        actions = {1: count, 20: count}
         fit(callback, After(actions), epochs=21)
         loopback.up()
     assert counts[1] <= counts[0] + 1
@@ -653,7 +665,7 @@ def train_and_be_killed(mode):
     run = wandb.init(mode=mode)
     killed.announce(run)
     callback = Images()
-    action = {3: lambda: killed.kill(run, callback, mode, versions=3)}
+    action = {3: lambda: killed.kill(run, callback, mode, versions=3, rows=3)}
     fit(callback, InTheMiddle(action))
 
 
@@ -670,6 +682,25 @@ def test_the_process_is_killed(loopback, sync, monkeypatch, mode):
     # W&B sends rows every few seconds, and a process that is killed sends no more.
     assert epochs == [0, 1, 2][: len(epochs)]
     assert mode == "online" or len(epochs) == 3
+
+
+def train_and_leave(mode):
+    run = wandb.init(mode=mode)
+    killed.announce(run)
+    callback = Images()
+    callback.run_log.patience = callback.run_log.patience_at_end = 0.0
+    fit(callback)
+
+
+@pytest.mark.slow
+def test_a_script_ends_while_versions_are_uploaded(loopback):
+    """Without `wandb.finish()`, wandb-core uploads when Python has ended."""
+    loopback.delay("upload", seconds=1)
+    module = sys.modules[__name__]
+    done = killed.run_function(module, "train_and_leave", "online", timeout=120)
+    assert done.returncode == 0
+    run = SimpleNamespace(id=done.stdout.split()[0])
+    assert complete_epochs(loopback, run) == list(range(EPOCHS))
 
 
 # --- The run ----------------------------------------------------------------------

@@ -41,7 +41,7 @@ class WandbEvalCallback(CopiedCallback, abc.ABC):
 
     The keys of the history and the summary begin with `self.prefix`, which is `"eval"`.
     If several callbacks log to one run, set a different prefix at the end of each
-    constructor.
+    constructor, and pass other names to `log_data_table` and `log_pred_table`.
 
     If several processes train one model, the first one logs. The others need no run,
     but call the methods of the subclass, too: predicting may be collective.
@@ -111,7 +111,6 @@ class WandbEvalCallback(CopiedCallback, abc.ABC):
         """Resets the state of a run and of a training, which copies do not share."""
         super().reset_state()
         self.run_log = RunLog(self)
-        self._has_begun = False
         self._lacks_ground_truth = False
         self._reference: wandb.Table | None = None
 
@@ -124,7 +123,7 @@ class WandbEvalCallback(CopiedCallback, abc.ABC):
         Raises:
             RuntimeError: If no loop has called it.
         """
-        if not self._has_begun:
+        if getattr(self, "data_table", None) is None:
             raise RuntimeError(
                 f"{type(self).__name__} was used before its `on_train_begin` was "
                 "called. `model.fit` calls it. In a training loop of your own, call "
@@ -257,7 +256,6 @@ class WandbEvalCallback(CopiedCallback, abc.ABC):
         Args:
             column_names: The column names.
         """
-        self._has_begun = True
         columns: list[str | int] = list(column_names)
         self.data_table = wandb.Table(columns=columns, allow_mixed_types=True)
         self.run_log.folders.leave(data=True)

@@ -25,7 +25,6 @@ from wandb_eval.core._wandb.runs import is_folder_of_running, is_running, stagin
 __all__ = [
     "find_log",
     "find_moved_file",
-    "moved_file",
     "read_records",
     "staging_folder",
     "wait_for_exit",
@@ -223,16 +222,6 @@ def _frames(data: bytes, place: int) -> Iterator[bytes]:
 
 def _checksum(kind: int, data: bytes) -> int:
     return zlib.crc32(data, zlib.crc32(bytes([kind])))
-
-
-def moved_file(path: str, folder: Path) -> str:
-    """Returns the path of a file, after the folder of its run was moved.
-
-    It is the original path, if the file is there, or if it is not in the folder either.
-    """
-    if os.path.exists(path):
-        return path
-    return find_moved_file(path, folder) or path
 
 
 def find_moved_file(path: str, folder: Path) -> str | None:

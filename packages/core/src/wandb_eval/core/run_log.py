@@ -55,7 +55,7 @@ class RunLog:
         self._began: wandb.Run | None = None
         self.missing = MissingVersions(None, "")
         self._recorded: list[tuple[int, list[str]]] = []
-        self._ground_truths: list[GroundTruth] = []
+        self._ground_truths: dict[str, GroundTruth] = {}
         self._sent: dict[str, None] = {}  # Media of versions, by their path.
         self.folders = RunFolders(None)
         self._history: History | None = None
@@ -114,7 +114,7 @@ class RunLog:
         self._history = None
         if run is not self.folders.run:
             self.folders = RunFolders(run)
-        self._ground_truths, self._recorded, self._sent = [], [], {}
+        self._ground_truths, self._recorded, self._sent = {}, [], {}
         self.when_missing = lambda epoch: None
         if run is not None and not run.disabled and not is_chief():
             wandb.termlog(
@@ -153,7 +153,7 @@ class RunLog:
 
     def begin_ground_truth(self) -> None:
         """Forgets the logged ground truth, before another one is logged."""
-        self._ground_truths = []
+        self._ground_truths = {}
 
     def log_ground_truth(
         self,
@@ -175,7 +175,7 @@ class RunLog:
             upload = self._log(artifact, "the ground truth", use=True)
             truth = GroundTruth(artifact, table, entry, upload)
             self.folders.leave(data=True)  # wandb-core owns its files now.
-            self._ground_truths.append(truth)
+            self._ground_truths[name] = truth
             return truth.table
         self.folders.discard()
         return None
@@ -184,7 +184,7 @@ class RunLog:
         """Whether somebody has deleted files of it that are not uploaded yet."""
         what = "Files that were to be uploaded are gone"
         with self.failures.tolerate(what) as failures:
-            for truth in self._ground_truths:
+            for truth in self._ground_truths.values():
                 truth.check_files()
         return bool(failures)
 
@@ -244,7 +244,7 @@ class RunLog:
         """Returns the media and tables of the ground truth, for `EvalArtifact`."""
         known: dict[str, Any] = {}
         known_tables: dict[int, Any] = {}
-        for truth in self._ground_truths:
+        for truth in self._ground_truths.values():
             truth.settle(self.patience)
             known |= truth.media
             known_tables[id(truth.table)] = truth.table_entry
@@ -300,7 +300,7 @@ class RunLog:
 
     def _find(self, path: str) -> Any:
         """Returns the entry of a media file that was written for this run."""
-        for truth in self._ground_truths:
+        for truth in self._ground_truths.values():
             if path in truth.media:
                 return truth.media[path]
         return self.folders.entry(path)

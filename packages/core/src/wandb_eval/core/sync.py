@@ -18,7 +18,7 @@ from pathlib import Path
 
 from wandb_eval.core.offline_log import (
     find_log,
-    moved_file,
+    find_moved_file,
     read_records,
     seconds_since_change,
     wait_for_exit,
@@ -56,13 +56,13 @@ def update_paths(folder: str | os.PathLike[str]) -> int:
         if large and not os.path.exists(large):
             missing.append(large)
         for entry in record.artifact.manifest.contents:
-            if not entry.local_path:
+            if not entry.local_path or os.path.exists(entry.local_path):
                 continue
-            path = moved_file(entry.local_path, log.parent)
-            if not os.path.exists(path):
-                missing.append(path)
-            changed += path != entry.local_path
-            entry.local_path = path
+            moved = find_moved_file(entry.local_path, log.parent)
+            if moved is None:
+                missing.append(entry.local_path)
+            else:
+                entry.local_path, changed = moved, changed + 1
     # wandb-core writes every 15 seconds, and would go on in the log that is replaced.
     if changed and not has_exit and seconds_since_change(log) < 60:
         raise ValueError(f"{log} may still be written. Try again in a minute")

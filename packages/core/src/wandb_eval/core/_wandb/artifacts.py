@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import os
 import zlib
 from collections.abc import Callable, Mapping
@@ -151,20 +152,23 @@ class EvalArtifact(wandb.Artifact):
         """Releases the contents; wandb keeps the last 100 artifacts alive."""
         self._added_objs.clear()
         self._added_local_paths.clear()
-        if self._manifest is not None:  # `manifest` would ask the server.
-            self._manifest.entries.clear()
+        # Users may log a table again, by its entry. `manifest` would ask the server.
+        entries = {} if self._manifest is None else self._manifest.entries
+        for path in [path for path in entries if path.startswith("media/")]:
+            del entries[path]
         self._known, self._known_tables = {}, {}
         self._find = lambda path: None
         del self.folder  # It holds all of its files.
 
 
-def _without_infinity(numbers: dict[str, Any]) -> dict[str, Any]:
+def _without_infinity(value: Any) -> Any:
     """Replaces infinite numbers, which metadata can't have, like W&B's history."""
-    names = {math.inf: "Infinity", -math.inf: "-Infinity"}
-    return {
-        key: names.get(value, value) if isinstance(value, float) else value
-        for key, value in numbers.items()
-    }
+    if isinstance(value, dict):
+        return {key: _without_infinity(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return list(map(_without_infinity, value))
+    names: dict[Any, str] = {math.inf: "Infinity", -math.inf: "-Infinity"}
+    return names.get(value, value) if isinstance(value, numbers.Real) else value
 
 
 def artifact_name(wanted: str) -> str:

@@ -57,7 +57,7 @@ class GroundTruth:
         self.table_entry = copy.copy(entry)
         self.table_entry.path = LogicalPath(f"media/tables/{entry.path}")
         self._table_name = str(entry.path)
-        self._artifact = artifact
+        artifact.release()
         self._settled = self._copied = False
         self._upload = upload
 
@@ -94,7 +94,6 @@ class GroundTruth:
             for path, entry in self.media.items()
         }
         self.table_entry = reference_to(artifact_id, self._table_name, self.table_entry)
-        self._artifact.release()
 
 
 def reference_to(

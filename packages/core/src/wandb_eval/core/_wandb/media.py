@@ -173,6 +173,8 @@ def by_reference(cell: Any, copies: Mapping[str, str]) -> Any:
     """
     if isinstance(cell, (list, tuple)):
         return [by_reference(part, copies) for part in cell]
+    if isinstance(cell, dict):
+        return {key: by_reference(part, copies) for key, part in cell.items()}
     is_image = isinstance(cell, wandb.Image)
     if not is_image and getattr(cell, "_path", None) not in copies:
         return cell

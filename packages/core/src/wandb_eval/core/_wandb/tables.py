@@ -115,12 +115,13 @@ def table_json(table: wandb.Table, artifact: wandb.Artifact) -> dict[str, Any]:
     rows, width = table.data, len(table.columns)
     cells = list(itertools.chain.from_iterable(rows))
     others = [i for i in range(width) if not is_plain(cells[i::width])]
-    if len(cells) != len(rows) * width or any(
+    is_regular = len(cells) == len(rows) * width and table.log_mode != "INCREMENTAL"
+    if not is_regular or any(
         isinstance(cell, (np.ndarray, datetime.date))
         for i in others
         for cell in cells[i::width]
     ):
-        # Arrays go into a file of their own, and times become numbers.
+        # Arrays go into files, times become numbers, and increments are counted.
         return dict(table.to_json(artifact))
     header = copy.copy(table)
     header.data = []

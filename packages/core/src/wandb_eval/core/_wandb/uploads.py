@@ -80,7 +80,8 @@ class Upload:
         """Reports the outcome."""
         try:
             if self.error is not None:
-                if not self._folder.shared:  # As wandb-core would do.
+                # wandb-core may still send them, if it did not answer.
+                if self.artifact_id is not None and not self._folder.shared:
                     self._folder.discard()
                 self._given_up(self.error)
         finally:
