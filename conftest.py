@@ -1,6 +1,15 @@
 """Fixtures for all tests: the loopback W&B backend, and Keras' other data format."""
 
+import os
+
 import pytest
+from hypothesis import settings
+
+# Machines stand still at times. The same examples are tried everywhere, but by hand.
+settings.register_profile(
+    "tests", deadline=None, derandomize="RUN_SLOW" not in os.environ
+)
+settings.load_profile("tests")
 
 pytest_plugins = ["loopback.fixtures"]
 

@@ -25,6 +25,7 @@ PRIVATE_OF_KERAS = {
     "_async_train",
     "_direction",
     "_ema_weights_in_model",
+    "_flatten_layers",
     "_fn_kwargs",
     "_inbound_nodes",
     "_keras_history",

@@ -189,18 +189,31 @@ def test_in_another_order_the_numbers_are_used_and_rows_are_right():
             np.testing.assert_allclose(row[6], same[6], rtol=1e-5)
 
 
-def test_the_hardest_of_data_that_reshuffles_are_known_by_their_content():
+def test_samples_of_data_that_reshuffles_are_known_by_their_content():
     evaluation = Evaluation((X, Y), num_hardest=5)
     images = {}
 
     class Looks(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
-            hardest = evaluation.evaluation.hardest
-            for index, x in zip(hardest.index, hardest.x, strict=True):
+            found = evaluation.evaluation
+            places = found.hardest.index
+            for index, x in zip(places, found.hardest.x, strict=True):
                 seen = images.setdefault(index, x)
                 np.testing.assert_array_equal(seen, x)
+                np.testing.assert_array_equal(seen, X[index])
+            # All samples are in the order of the data, too.
+            assert not found.in_order
+            scan = evaluation._evaluator.scan
+            assert found.fingerprint.compare(scan.fingerprint) == "same"
+            for name, values in found.hardest.scores.items():
+                assert values == [found.scores[name][place] for place in places]
+            np.testing.assert_array_equal(
+                found.errors == 0, np.array(found.scores["correct"])
+            )
 
-    train(evaluation, validation_data=Shuffled(), epochs=4, callbacks=[Looks()])
+    shuffled = Shuffled()
+    shuffled.on_epoch_end()
+    train(evaluation, validation_data=shuffled, epochs=4, callbacks=[Looks()])
     contents = {image.tobytes() for image in images.values()}
     assert len(contents) == len(images)
 

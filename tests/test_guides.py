@@ -27,7 +27,7 @@ LIBRARY_OF = {"keras-hub": "keras_hub", "reading-tables": "pandas"}
     ],
     ids=lambda page: page.stem,
 )
-def test_a_page_runs_as_it_stands(loopback, monkeypatch, page):
+def test_a_page_runs_as_it_stands(loopback, monkeypatch, caplog, page):
     if page.stem in LIBRARY_OF:
         pytest.importorskip(LIBRARY_OF[page.stem])
     monkeypatch.chdir(os.environ["WANDB_DIR"])
@@ -47,6 +47,8 @@ def test_a_page_runs_as_it_stands(loopback, monkeypatch, page):
                 subprocess.run(["bash", "-euc", code], check=True)
     finally:
         keras.distribution.set_distribution(distribution)
+    failures = [one for one in caplog.records if one.name.startswith("wandb_eval")]
+    assert [one.getMessage() for one in failures if one.exc_info] == []
     if page.stem == "offline":
         [_, version] = loopback.versions(f"run_{names['run'].id}_pred")
         assert version.state == "COMMITTED"
@@ -69,9 +71,10 @@ def test_all_say_in_the_same_words_how_to_install(part):
 {command}
 ```
 
-`[jax]` instead of `[tensorflow]` brings JAX, which Keras takes with \
-`KERAS_BACKEND=jax`; without either,
-Keras uses the backend that you have installed already.
+`[jax]` instead of `[tensorflow]` brings JAX; without either, no backend is installed. \
+Keras uses TensorFlow unless
+`KERAS_BACKEND` names another backend: set `KERAS_BACKEND=jax`, or \
+`KERAS_BACKEND=torch` if you have installed Torch.
 """
     readme = (ROOT / f"packages/{part}/README.md").read_text()
     assert f"The package is on no index yet. F{words[1:]}" in readme

@@ -43,9 +43,12 @@ def staged_files():
 
 def assert_level(report, warm, megabytes):
     """After `warm` epochs nothing grows as it would if an epoch's tables were kept."""
-    assert report["megabytes"][-1] - report["megabytes"][warm] < megabytes
-    assert max(report["files"][warm:]) - report["files"][warm] <= 2
-    assert max(report["threads"][warm:]) - report["threads"][warm] <= 4
+    # glibc gives back the memory of threads now and then, and takes it again.
+    memory = report["megabytes"]
+    assert min(memory[-10:]) - min(memory[warm - 10 : warm]) < megabytes
+    for kind, more in (("files", 2), ("threads", 4)):
+        counts = report[kind]
+        assert max(counts[warm:]) - max(counts[warm - 10 : warm]) <= more
 
 
 @by_hand

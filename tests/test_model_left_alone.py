@@ -123,6 +123,42 @@ def test_fit_leaves_the_model_as_it_does_without_us(options):
     )
 
 
+@pytest.mark.parametrize(
+    "stateful",
+    [
+        False,
+        pytest.param(
+            True, marks=pytest.mark.skipif(ON_TORCH, reason="Keras can't train it")
+        ),
+    ],
+)
+@pytest.mark.parametrize("options", [{}, {"one_pass": False}])
+def test_random_numbers_and_states_are_those_without_us(options, stateful):
+    """An RNN draws its masks of dropout in `predict`, too, and keeps its state."""
+
+    def trained(*callbacks):
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input(batch_shape=(4, 4, 4, 1))
+        x = keras.layers.Reshape((4, 4))(inputs)
+        layer = keras.layers.GRU(4, dropout=0.5, stateful=stateful)
+        x = keras.layers.Dropout(0.5)(layer(x), training=True)
+        model = keras.Model(inputs, keras.layers.Dense(3, "softmax")(x))
+        compile_it(model)
+        history = model.fit(
+            X,
+            Y,
+            batch_size=4,
+            epochs=2,
+            verbose=0,
+            shuffle=False,
+            callbacks=list(callbacks),
+        ).history
+        return history["loss"]
+
+    losses = trained(evaluation_of(batch_size=4, **options))
+    assert losses == pytest.approx(trained(), rel=1e-6)
+
+
 @pytest.mark.slow
 @pytest.mark.once
 def test_a_retinanet_predicts_single_images_before_and_after():

@@ -15,6 +15,8 @@ BESIDE_IMAGES = {
     "detect": {"eval_data", "hardest", "val_data", "objects"},
     "segment": {"eval_data", "hardest", "val_data"},
 }
+for _tables in BESIDE_IMAGES.values():
+    _tables |= {"weak_slices", "data_problems"}
 
 
 @pytest.fixture(scope="module")

@@ -146,7 +146,13 @@ def assert_same(actual, expected):
             assert_same(*pair)
     elif isinstance(expected, float):
         assert actual == pytest.approx(expected, rel=1e-6, abs=1e-9, nan_ok=True)
-    elif isinstance(expected, (int, str, type(None))):
+    elif isinstance(expected, (np.ndarray, np.generic)):
+        np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=1e-9)
+    elif isinstance(expected, wandb.Image):
+        pixels = (np.asarray(one.image) for one in (actual, expected))
+        np.testing.assert_array_equal(*pixels)
+    else:
+        assert isinstance(expected, (int, str, type(None))), type(expected)
         assert actual == expected
 
 
@@ -600,3 +606,19 @@ def test_a_task_is_not_sent():
     parts = sharing.Parts(task, Samples([], [], []))
     sent = parts.dump(collected([task]))
     assert parts.load(sent).metrics == [task]
+
+
+class HoldsAMetric:
+    """Metrics of a task, with one of Keras' in them, whose state is not pickled."""
+
+    def __init__(self):
+        self.mean = keras.metrics.Mean()
+        self.mean.update_state([1.0, 3.0])
+
+
+def test_metrics_of_keras_are_not_sent_without_their_state():
+    for answer in in_processes(
+        2, lambda group: collect(group, lambda: collected(HoldsAMetric()))
+    ):
+        assert isinstance(answer, sharing.NotSharedError)
+        assert "the state of a Keras metric is not pickled" in str(answer)

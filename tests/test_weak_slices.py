@@ -1,6 +1,5 @@
 """Weak slices of all tasks: a planted weakness is found, and shown."""
 
-import logging
 from types import SimpleNamespace
 
 import keras
@@ -193,6 +192,10 @@ def run_of(task, data, rate=0.6, **options):
     return callback
 
 
+def places_in(row):
+    return [int(place) for place in row["index"].split(", ")]
+
+
 def by_camera(batch):
     """Finds the camera of an image by its content."""
     place = {image.tobytes(): i for i, image in enumerate(segmented()[0])}
@@ -222,27 +225,27 @@ def test_a_planted_weakness_is_the_first_slice(loopback, task, shuffles):
     assert bool(row["remark"]) == mechanical
     # The table of scores has the properties, and `index` has its `idx`.
     scores = loopback.rows(version, "scores")
-    inside = [scores[i] for i in row["index"]]
-    assert [one["idx"] for one in inside] == row["index"] == first.index.tolist()
+    index = places_in(row)
+    inside = [scores[i] for i in index]
+    assert [one["idx"] for one in inside] == index == first.index.tolist()
     [name] = first.properties
     limit = text.split("'")[1] if "'" in text else float(first.text.split()[2])
     for one in scores:
         is_in = one[name] == limit if "'" in text else one[name] < limit
-        assert is_in == (one["idx"] in set(row["index"]))
+        assert is_in == (one["idx"] in set(index))
     for column in ("image_1", "image_2", "image_3"):
         loopback.resolve(version, row[column]["path"])
     assert "eval/weak_slices" in loopback.summary(run.id)
 
 
-def test_nothing_is_found_in_noise(loopback, caplog):
-    caplog.set_level(logging.INFO, logger="wandb_eval")
+@pytest.mark.usefixtures("loopback")
+def test_nothing_is_found_in_noise(said):
     with wandb.init(mode="offline"):
         callback = run_of("classification", classified(), rate=0.1)
         few = run_of("classification", [part[:200] for part in classified()])
         few.evaluate(few.model)
     assert callback.weak_slices == few.weak_slices == []
-    said = [one.message for one in caplog.records if "Weak slices" in one.message]
-    assert said == [
+    assert [line for line in said if "Weak slices" in line] == [
         "Weak slices need at least 300 samples with an error. Received: 200."
     ]
 
@@ -373,21 +376,21 @@ def test_properties_that_can_not_be_used(slice_by, match):
 
 
 class Batches:
-    """Yields batches with a third part, in another order each time."""
+    """Yields batches with a third part, in another order after the first time."""
 
-    def __init__(self, changes=True):
-        self.changes, self.walks = changes, 0
+    def __init__(self, changes=True, x=SMALL_X, y=SMALL_Y):
+        self.changes, self.x, self.y, self.walks = changes, x, y, 0
 
     def __len__(self):
         return 3
 
     def __iter__(self):
         order = np.arange(12)
-        if self.changes:
+        if self.changes and self.walks:
             order = np.random.default_rng(self.walks).permutation(12)
-            self.walks += 1
+        self.walks += 1
         for part in np.split(order, 3):
-            yield SMALL_X[part], SMALL_Y[part], {"camera": part * 10.0}
+            yield self.x[part], self.y[part], {"camera": part * 10.0}
 
 
 def test_a_function_sees_whole_batches_in_any_order(loopback, said):
@@ -414,25 +417,27 @@ def test_values_in_an_order_that_changes_are_left_out(loopback, said):
     assert "Pass a function of a batch" in line
 
 
-def test_problems_of_the_data(loopback, said):
+@pytest.mark.parametrize("reshuffles", [False, True])
+def test_problems_of_the_data(loopback, said, reshuffles):
     x, y = SMALL_X.copy(), np.arange(12) % 5
     x[7], x[9], x[5] = x[2], x[3], 40
     y[7], y[9] = 4, y[3]
     x[1] = x[0]
     x[1, 8, 8, 2] += 1  # Nearly equal images are not equal.
     with wandb.init() as run:
-        callback = evaluated((x, y))
+        data = Batches(x=x, y=y) if reshuffles else (x, y)
+        callback = evaluated(data)
         callback.evaluate(callback.model)
     first, second = loopback.versions(f"run_{run.id}_pred")
     assert "data_problems.table.json" not in second.manifest
     rows = loopback.rows(first, "data_problems")
-    assert [(row["problem"], row["index"]) for row in rows] == [
+    assert [(row["problem"], places_in(row)) for row in rows] == [
         ("different targets", [2, 7]),
         ("equal content", [3, 9]),
         ("blank", [5]),
     ]
     for row in rows:
-        shown = [row[f"image_{i + 1}"] for i in range(len(row["index"]))]
+        shown = [row[f"image_{i + 1}"] for i in range(len(places_in(row)))]
         for image in shown:
             loopback.resolve(first, image["path"])
     assert rows[2]["image_2"] is None
@@ -452,7 +457,7 @@ def test_images_that_only_look_blank_are_no_problem(loopback):
         WandbClassificationEvalCallback((x, np.arange(12) % 5)).evaluate(net)
     [version] = loopback.versions(f"run_{run.id}_pred")
     [row] = loopback.rows(version, "data_problems")
-    assert (row["problem"], row["index"]) == ("blank", [5])
+    assert (row["problem"], places_in(row)) == ("blank", [5])
 
 
 def test_problems_that_could_not_be_logged_are_in_the_next_version(loopback, said):
@@ -479,7 +484,7 @@ def test_problems_that_could_not_be_logged_are_in_the_next_version(loopback, sai
             callback.evaluate(classifier)
     first, second = loopback.versions(f"run_{run.id}_pred")
     [row] = loopback.rows(first, "data_problems")
-    assert row["index"] == [2, 7]
+    assert places_in(row) == [2, 7]
     assert "data_problems.table.json" not in second.manifest
     assert len([line for line in said if "data_problems" in line]) == 1
 
@@ -535,7 +540,31 @@ def test_nothing_is_computed_where_nothing_is_logged():
     with wandb.init(mode="disabled"):
         callback = evaluated((SMALL_X, SMALL_Y), slice_by=never)
     assert callback.weak_slices == []
-    assert callback.evaluation is None
+    assert callback.evaluation.properties == {}
+
+
+def test_a_function_that_was_not_called_is_said_to_be(loopback, said):
+    with wandb.init(mode="disabled"):
+        callback = evaluated((SMALL_X, SMALL_Y), slice_by=lambda batch: {"y": batch[1]})
+    with wandb.init() as run:
+        callback.evaluate(callback.model)
+    assert "y" not in scores_of(loopback, run)[0]
+    [line] = [line for line in said if "slice_by" in line]
+    assert "its function was not called" in line
+
+
+def test_target_properties_of_another_length_lose_no_version(loopback, said):
+    class Short(WandbClassificationEvalCallback):
+        def target_properties(self, y, truth):
+            return {"mean": np.array([np.mean(y)])}
+
+    with wandb.init() as run:
+        callback = Short((SMALL_X, SMALL_Y), on_error="warn")
+        numbers = callback.evaluate(model("classes"))
+    assert numbers["eval/accuracy"] > 0
+    assert len(scores_of(loopback, run)) == 12
+    [line] = [line for line in said if "target_properties" in line]
+    assert "'mean' of shape (1,) for 12 samples" in line
 
 
 @pytest.mark.usefixtures("loopback")

@@ -274,3 +274,56 @@ def test_a_failure_is_said_once(loopback, monkeypatch):
         assert said == 1 + handler
         assert ("Traceback" in printed) == handler
         assert ("by a handler: The predictions of epoch 0" in printed) == handler
+
+
+FAILS = RuntimeError("no numbers")
+
+
+@pytest.mark.parametrize(
+    ("results", "every", "saved"),
+    [
+        ([3.0, 1.0, 2.0], 2, {2, 4}),
+        ([1.0, FAILS, 0.5, FAILS, FAILS, FAILS], 1, {1, 3}),
+    ],
+    ids=["not evaluated", "failed"],
+)
+def test_an_epoch_without_numbers_is_not_saved_as_the_best(
+    run, tmp_path, results, every, saved
+):
+    """Keras' callback saves each epoch whose number is missing, since 3.15."""
+    numbers = [r if isinstance(r, Exception) else {"mae": r} for r in results]
+    evaluation = Evaluation(*numbers, every_n_epochs=every)
+    checkpoint = keras.callbacks.ModelCheckpoint(
+        str(tmp_path / "{epoch}.weights.h5"),
+        "eval/mae",
+        mode="min",
+        save_best_only=True,
+        save_weights_only=True,
+    )
+    small_model.fit(X, Y, evaluation, checkpoint, epochs=6)
+    found = {int(path.name.split(".")[0]) for path in tmp_path.glob("*.h5")}
+    assert saved <= found <= saved | {1}  # Keras may save the first one anyway.
+    measured = [r for r in results if not isinstance(r, Exception)]
+    assert checkpoint.best == min(measured)
+
+
+def test_a_file_name_with_a_number_that_is_not_measured_in_each_epoch(run, tmp_path):
+    evaluation = Evaluation({"mae": 3.0, "count": 2.0}, every_n_epochs=2)
+    path = str(tmp_path / "{epoch}-{eval/mae:.1f}-{eval/count:.1f}.weights.h5")
+    checkpoint = keras.callbacks.ModelCheckpoint(path, save_weights_only=True)
+    small_model.fit(X, Y, evaluation, checkpoint, epochs=2)
+    names = {path.name.removesuffix(".weights.h5") for path in tmp_path.glob("*.h5")}
+    assert names == {"1-inf-nan", "2-3.0-2.0"}
+
+
+def test_an_evaluation_after_an_interrupt_has_the_epoch_that_ran(run):
+    class Stops(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 3:
+                raise KeyboardInterrupt
+
+    evaluation = Evaluation(every_n_epochs=5)
+    with pytest.raises(KeyboardInterrupt):
+        small_model.fit(X, Y, evaluation, Stops(), epochs=8)
+    evaluation.evaluate(evaluation.model)
+    assert evaluation.history["eval/epoch"] == [3]

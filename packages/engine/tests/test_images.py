@@ -68,6 +68,9 @@ def photo(height=48, width=64, channels=3, seed=0):
         ([-0.25, 0.5, 1.25], "float16", [0, 128, 255]),
         ([-0.26, 0.5, 1.0], "float64", [94, 191, 255]),
         ([-1.5, 0.0, 1.5], "float32", [0, 128, 255]),
+        # Stretched: they do not reach -1.
+        ([0.0, 0.7, 1.4], "float32", [0, 128, 255]),
+        ([-0.375, 0.5, 1.375], "float32", [0, 128, 255]),
         ([-63.75, 100.0, 318.75], "float64", [0, 100, 255]),
         # Without contrast.
         ([0.0, 0.0, 0.0], "float32", [0, 0, 0]),
@@ -524,7 +527,10 @@ def test_channels_first_where_keras_says_last(warned):
     assert "have their channels first, other than" in text
 
 
-@pytest.mark.parametrize("shape", [(), (5,), (0, 4), (5, 0, 3), (2, 2, 5, 4, 3)])
+@pytest.mark.parametrize(
+    "shape",
+    [(), (5,), (0, 4), (5, 0, 3), (2, 2, 5, 4, 3), (16000, 1), (70, 2), (1, 500)],
+)
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_what_has_no_shape_of_an_image_is_refused(shape, dtype):
     with pytest.raises(ValueError, match="`image_fn`") as error:

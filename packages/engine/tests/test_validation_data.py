@@ -10,6 +10,7 @@ from collections import namedtuple
 import keras
 import numpy as np
 import pytest
+import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -439,6 +440,11 @@ def test_an_endless_generator_in_tf_data_is_refused(monkeypatch):
     # The remedy that the message names works.
     known = dataset.take(60).apply(tf.data.experimental.assert_cardinality(60))
     assert len(list(ValidationData(known))) == 60
+
+
+def test_sparse_arrays_are_refused():
+    with pytest.raises(ValueError, match=r"dense arrays.*csr.*`x.toarray\(\)`"):
+        ValidationData((scipy.sparse.csr_matrix(np.eye(len(Y))), Y))
 
 
 @pytest.mark.parametrize(

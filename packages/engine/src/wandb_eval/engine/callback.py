@@ -14,6 +14,7 @@ from wandb_eval.core.arguments import check_bool, check_positive, is_integer, is
 from wandb_eval.core.processes import is_alone
 from wandb_eval.engine.evaluation.data import ValidationData
 from wandb_eval.engine.evaluation.evaluator import Evaluator
+from wandb_eval.engine.evaluation.predict import unchanged_state
 from wandb_eval.engine.evaluation.result import Evaluation
 from wandb_eval.engine.evaluation.sample_properties import SampleProperties
 from wandb_eval.engine.evaluation.samples import EvaluatedSamples, Samples
@@ -195,8 +196,8 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         self._seed = int(seed)
         self._slice_by = slice_by
         super().__init__(
-            data_table_columns,
-            pred_table_columns,
+            list(data_table_columns),
+            list(pred_table_columns),
             run=run,
             log_to_history=log_to_history,
             on_error=on_error,
@@ -243,7 +244,6 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         )
         self.history: dict[str, list[float]] = {}
         self._computes = True
-        self._next_epoch = 0  # Of a call of `evaluate`.
 
     # --- Hooks --------------------------------------------------------------------
 
@@ -264,7 +264,7 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         _check_has_model(self, self._model)
         self._schedule.begin(self.params)
         self._log.begin_training()
-        self.history, self._next_epoch = {}, 0
+        self.history = {}
         self._monitor.set_model(self.model)
         self.bind_run()
         prefix = f"{self.prefix}/"
@@ -282,8 +282,9 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
 
     def _check_model(self) -> None:
         """Predicts the samples once, and checks the outputs."""
-        self._evaluator.check()
-        _, outputs = next(self._evaluator.predict_samples(self._evaluator.samples))
+        with unchanged_state(self._model):
+            self._evaluator.check()
+            _, outputs = next(self._evaluator.predict_samples(self._evaluator.samples))
         self.check_outputs(outputs)
         column = self._renderer.set_samples(self._evaluator.samples)
         if column == "input" and self.is_logging:
@@ -306,7 +307,7 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         """Begins an epoch, and closes the history row of the previous one."""
         self.check_begun()
         super().on_epoch_begin(epoch, logs)
-        self._schedule.begin_epoch()
+        self._schedule.begin_epoch(epoch)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Evaluates the model, if it is due, and adds the numbers to `logs`."""
@@ -317,8 +318,8 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         numbers: dict[str, float] = {}
         if self._is_due():
             numbers = self._evaluate_epoch(epoch, dict(logs or {}))
-            if logs is not None:
-                logs.update(self._numbers_for_fit(numbers))
+        if logs is not None:
+            logs.update(self._numbers_for_fit(numbers))
         if is_first and self._computes:
             self._fit_callbacks.warn_of_columns(f"{self.prefix}/", bool(numbers))
         self._evaluator.drop()
@@ -396,14 +397,14 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         if not self._computes:  # The caller asks for the numbers.
             self._computes = True
             self._check_model()
-        numbers = self._evaluate_epoch(self._next_epoch, dict(logs or {}))
+        numbers = self._evaluate_epoch(self._schedule.next_epoch, dict(logs or {}))
         self._weak_slices.say_strongest()
         super().on_train_end(logs)
         return numbers
 
     def _evaluate_epoch(self, epoch: int, logs: dict[str, Any]) -> dict[str, float]:
         """Evaluates the model at the end of an epoch, and keeps the numbers."""
-        self._next_epoch = epoch + 1
+        self._schedule.next_epoch = epoch + 1
         numbers = self._evaluate(Moment(epoch), logs)
         if numbers:
             add_epoch(self.history, {f"{self.prefix}/epoch": epoch, **numbers})
@@ -415,7 +416,9 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         with self.run_log.failures.tolerate(what, ValueError):
             self._fit_logs.check(numbers, self.prefix)
         used = self._fit_callbacks.used(f"{self.prefix}/") | {str(self.monitor)}
-        return self._fit_logs.choose(numbers, self.prefix, self.headline, used)
+        chosen = self._fit_logs.choose(numbers, self.prefix, self.headline, used)
+        known, are_bad = self.history.keys(), self._log.leaves_out
+        return self._fit_callbacks.completed(chosen, self.prefix, known, are_bad)
 
     def _evaluate(self, moment: Moment, logs: dict[str, Any]) -> dict[str, float]:
         """Evaluates the model, logs the results, and returns the numbers."""
@@ -424,18 +427,17 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
         numbers: dict[str, float] = {}
         if not self._computes:
             return numbers
-        with contextlib.ExitStack() as weights:
+        with contextlib.ExitStack() as exits:
             with self.run_log.version(Exception) as version:
-                weights.enter_context(self._fit_callbacks.validation_weights())
+                exits.enter_context(self._fit_callbacks.validation_weights())
+                exits.enter_context(unchanged_state(self._model))
                 evaluation = self._evaluator.evaluate(moment.epoch)
-                self._log.keep_problems(evaluation.problems)
+                self._log.keep(evaluation)
                 results = self._log.with_prefix(_measured(evaluation))
                 numbers = {k: v for k, v in results.items() if is_number(v)}
             if version.error is None and self.is_logging:
                 is_last = self._schedule.is_last(moment.epoch, self._stops())
-                ends = (
-                    is_last and moment.batch is None
-                ) or not self._schedule.is_in_fit
+                ends = self._schedule.ends(moment, is_last)
                 self._log.log(
                     evaluation, moment, results, logs, is_last=is_last, ends=ends
                 )
@@ -499,7 +501,7 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
 
     def predict(self, x: Any) -> Any:
         """Returns the outputs of the model for a batch of inputs, as NumPy arrays."""
-        return self._evaluator.outputs(x)
+        return self._evaluator.outputs(keras.tree.lists_to_tuples(x))
 
     def predict_samples(self) -> Iterator[tuple[slice, Any]]:
         """Yields the outputs of the model for the samples, in batches.

@@ -141,10 +141,17 @@ class EvaluationLog:
         if is_best:
             self._best.write_summary()
 
-    def keep_problems(self, found: FoundProblems) -> None:
-        """Keeps problems of the data, which are found once, for the next version."""
-        if found.problems:
-            self._problems = found
+    def keep(self, evaluation: Evaluation) -> None:
+        """Keeps an evaluation, also where nothing is logged."""
+        self.evaluation = evaluation
+        if evaluation.problems.problems:  # Found once, for the next version.
+            self._problems = evaluation.problems
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether numbers of the last evaluation leave out samples."""
+        not_finite = 0 if self.evaluation is None else self.evaluation.not_finite
+        return self._task.leaves_out_not_finite and not_finite > 0
 
     def _log_version(
         self,

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import string
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import wandb
+
+from wandb_eval.engine.monitor import infinitely_bad
 
 
 class FitCallbacks:
@@ -52,6 +55,32 @@ class FitCallbacks:
     def used(self, prefix: str) -> set[str]:
         """Returns the numbers with a prefix that a callback uses."""
         return {name for other in self.all for name in _used(other, prefix)}
+
+    def completed(
+        self,
+        numbers: Mapping[str, float],
+        prefix: str,
+        known: Collection[str],
+        are_bad: bool,
+    ) -> dict[str, float]:
+        """Returns the numbers for the logs, with all that a callback needs.
+
+        Without its number, `ModelCheckpoint(save_best_only=True)` takes an epoch for
+        the best one, and can't make a file name. So it gets an infinitely bad one.
+
+        Args:
+            numbers: The numbers of an epoch; empty if it was not evaluated.
+            prefix: The prefix of our numbers.
+            known: The names of all numbers that were measured; empty before the first
+                evaluation.
+            are_bad: Whether the numbers leave out samples, so that none of them counts.
+        """
+        needed = {name for other in self.all for name in _needed(other, f"{prefix}/")}
+        if are_bad:
+            needed |= self.used(f"{prefix}/")
+        missing = {name for name in needed if name in known or not known}
+        filled = infinitely_bad(dict.fromkeys(missing, math.nan))
+        return {**filled, **(infinitely_bad(numbers) if are_bad else numbers)}
 
     def warn_of_order(self, prefix: str) -> None:
         """Warns of callbacks that use our numbers before they are measured."""
@@ -137,11 +166,27 @@ def _used(callback: Any, prefix: str) -> set[str]:
     for attribute in attributes:
         with contextlib.suppress(Exception):  # A property of a user's class may fail.
             names += _names(getattr(callback, attribute, None))
+    names += _fields(callback)
+    return {name for name in names if name.startswith(prefix)}
+
+
+def _needed(callback: Any, prefix: str) -> set[str]:
+    """Returns the numbers that a callback needs in the logs of each epoch."""
+    names = _fields(callback)
+    if getattr(callback, "save_best_only", False):
+        names += _names(getattr(callback, "monitor", None))
+    with contextlib.suppress(Exception):  # KerasTuner's `SaveBestEpoch`.
+        names += _names(getattr(callback, "objective", None))
+    return {name for name in names if name.startswith(prefix)}
+
+
+def _fields(callback: Any) -> list[str]:
+    """Returns the names in the file name of a `ModelCheckpoint`."""
     with contextlib.suppress(Exception):  # Or the path is not a format.
         path = getattr(callback, "filepath", None)
         if isinstance(path, str):
-            names += [str(field[1]) for field in string.Formatter().parse(path)]
-    return {name for name in names if name.startswith(prefix)}
+            return [str(field[1]) for field in string.Formatter().parse(path)]
+    return []
 
 
 def _names(value: Any) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import keras
@@ -104,9 +105,23 @@ class Monitor:
         samples = "1 sample" if not_finite == 1 else f"{not_finite} samples"
         wandb.termwarn(
             f"For {samples} of the validation data, outputs of the model are NaN or "
-            "infinite. They count as wrong, and no version with such outputs is the "
-            "best one. This warning appears once; `left_out` counts them in each epoch."
+            "infinite. No version with such outputs is the best one. This warning "
+            "appears once; `left_out` counts them in each epoch."
         )
+
+
+def infinitely_bad(numbers: Mapping[str, float]) -> dict[str, float]:
+    """Returns the worst value of each number whose direction its name tells.
+
+    Example:
+
+    >>> infinitely_bad({"eval/mae": 0.1, "eval/r2": 0.9, "eval/left_out": 3})
+    {'eval/mae': inf, 'eval/r2': -inf, 'eval/left_out': 3}
+    """
+    return {
+        name: -math.inf * sign if (sign := _told_by_name(name)) else value
+        for name, value in numbers.items()
+    }
 
 
 def _declared(model: Any, name: str) -> float | None:

@@ -37,6 +37,7 @@ class Schedule:
     Attributes:
         is_in_fit: Whether `fit` runs.
         last_end: The last epoch that ended, and its logs; `None` before the first one.
+        next_epoch: The epoch of a call of `evaluate`: the one that runs, or comes next.
     """
 
     def __init__(self, every_n_epochs: int, every_n_batches: int | None) -> None:
@@ -44,6 +45,7 @@ class Schedule:
         self._every_n_batches = every_n_batches
         self.is_in_fit = False
         self.last_end: tuple[int, dict[str, Any]] | None = None
+        self.next_epoch = 0
         self._num_epochs: int | None = None
         self._num_batches: int | None = None
         self._batch = 0
@@ -58,19 +60,19 @@ class Schedule:
         self._num_epochs = (params or {}).get("epochs")
         self._num_batches = (params or {}).get("steps")
         self._batch, self._evaluated, self.last_end = 0, None, None
-        self.is_in_fit = True
+        self.next_epoch, self.is_in_fit = 0, True
 
     def leave_fit(self) -> None:
         """Leaves a training, which may have been interrupted."""
         self.is_in_fit, self._evaluated = False, None
 
-    def begin_epoch(self) -> None:
+    def begin_epoch(self, epoch: int) -> None:
         """Begins an epoch."""
-        self._batch = 0
+        self._batch, self.next_epoch = 0, epoch
 
     def end_epoch(self, epoch: int, logs: Mapping[str, Any] | None) -> None:
         """Ends an epoch."""
-        self.last_end = epoch, dict(logs or {})
+        self.last_end, self.next_epoch = (epoch, dict(logs or {})), epoch + 1
 
     def is_last(self, epoch: int, stops: bool) -> bool:
         """Whether an epoch is the last one, as far as it is known.
@@ -80,6 +82,10 @@ class Schedule:
             stops: Whether the training stops after this epoch.
         """
         return stops or epoch + 1 == self._num_epochs
+
+    def ends(self, moment: Moment, is_last: bool) -> bool:
+        """Whether the training ends with an evaluation at a moment."""
+        return not self.is_in_fit or (is_last and moment.batch is None)
 
     def is_due(self, epoch: int, stops: bool) -> bool:
         """Whether to evaluate at the end of an epoch."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,13 +19,12 @@ from wandb_eval.engine.evaluation.sample_properties import (
 from wandb_eval.engine.evaluation.samples import EvaluatedSamples
 from wandb_eval.engine.evaluation.task import EvalTask
 from wandb_eval.engine.kit import charts
+from wandb_eval.engine.kit.listed import listed
 from wandb_eval.engine.slices.search import (
     WeakSlice,
     find_weak_slices,
     too_few_samples,
 )
-
-logger = logging.getLogger(__name__)
 
 MOST_PROBLEMS = 100
 """The largest number of rows of the table of problems."""
@@ -145,7 +143,7 @@ class WeakSlices:
     def _say_once(self, reason: str) -> None:
         if reason not in self._said:
             self._said.add(reason)
-            logger.info(reason)
+            wandb.termlog(reason)
 
     def _report_properties(self) -> None:
         left_out = self._properties.left_out
@@ -168,7 +166,7 @@ class WeakSlices:
             remark = _MECHANICAL if one.mechanical else ""
             numbers = [getattr(one, name) for name in COLUMNS[1:-1]]
             cells = [one.text, *numbers, remark]
-            rows.append([*cells, *_filled(images), one.index.tolist()])
+            rows.append([*cells, *_filled(images), _as_text(one.index)])
         return charts.table([*COLUMNS, *self._image_columns, "index"], rows)
 
     def _shown(self, evaluation: Evaluation) -> list[tuple[int, Any]]:
@@ -195,7 +193,7 @@ class WeakSlices:
             places = problem.index.tolist()
             held = [images[place] for place in places if place in images]
             cells = [problem.kind, problem.text, len(places)]
-            rows.append([*cells, *_filled(held), places])
+            rows.append([*cells, *_filled(held), _as_text(problem.index)])
         self._say_problems(found)
         columns = ["problem", "text", "num_samples", *self._image_columns, "index"]
         return charts.table(columns, rows)
@@ -234,6 +232,10 @@ class WeakSlices:
             return [None] * len(samples)
         at = self._callback.data_table_columns.index(self._shown_as)
         return [row[at] for row in samples.rows]
+
+
+def _as_text(index: NDArray[np.int64]) -> str:
+    return listed(list(map(str, index.tolist())))
 
 
 def score_columns(

@@ -7,7 +7,7 @@ import copy
 import functools
 import itertools
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from wandb_eval.engine.evaluation.collected import Collected
 from wandb_eval.engine.evaluation.data import Batch, DataScan, Part
-from wandb_eval.engine.evaluation.fingerprint import same_content
+from wandb_eval.engine.evaluation.fingerprint import Checksums, same_content
 from wandb_eval.engine.evaluation.learning import LearnedNumbers, Learning
 from wandb_eval.engine.evaluation.sample_properties import PassProperties
 from wandb_eval.engine.evaluation.samples import KeptSample, SampleScores, TopK
@@ -117,7 +117,7 @@ class Collector:
         num_hardest: int,
         learning: tuple[Learning, LearnedNumbers],
         *,
-        is_refilled: bool,
+        is_refilled: bool = False,
         read: Read | None = None,
         decode: Decode | None = None,
         properties: PassProperties | None = None,
@@ -151,7 +151,7 @@ class Collector:
         self._values_waiting = 0.0
 
     @property
-    def measures(self) -> bool:
+    def needs_pass(self) -> bool:
         """Whether a pass over all of the data is needed."""
         return self.found.metrics is not None or self._task.scores_samples
 
@@ -247,25 +247,18 @@ class Collector:
             at = int(np.searchsorted(ends, i, side="right"))
             return select_sample(xs[at], i - int(ends[at]))  # From its end.
 
-        held: dict[int, Any] = {}
+        held: dict[int, tuple[Any, Any]] = {}
 
         @functools.cache
         def keep(i: int) -> KeptSample:
-            x = held[i] if i in held else copy_sample(inputs(i))
-            return batch.sample(i, first + i, x, copy_sample(select(y, i)))
+            pair = held.get(i) or (copy_sample(inputs(i)), copy_sample(select(y, i)))
+            return batch.sample(i, first + i, *pair)
 
-        for i in np.flatnonzero(np.isin(sums, self._sums)).tolist():
-            fixed = self._places.get(first + i)
-            missing = self._missing[int(sums[i])]
-            if fixed is None and not missing:
-                continue
-            x, of_fixed = inputs(i), self._samples.x
-            at = {*missing} if fixed is None else {*missing, fixed}
-            same = {place for place in at if same_content(x, of_fixed[place])}
-            missing[:] = [place for place in missing if place not in same]
-            if fixed in same:
-                held[i] = of_fixed[fixed]
-                found.fixed.add(keep(i))
+        for i, fixed in self._fixed_in(sums, first, inputs):
+            # Its arrays are there already; masks of classes are large.
+            if sums[i] == self._sums[fixed]:
+                held[i] = self._samples.x[fixed], self._samples.y[fixed]
+            found.fixed.add(keep(i))
         if found.properties is not None:
             found.properties.add(batches, y, batch.truth, sums, keep)
         if scores is None:
@@ -294,3 +287,25 @@ class Collector:
         # A target that the model predicts is no suspect, and NaN says nothing about it.
         hidden = scores.correct | np.isnan(first_key)
         found.suspects.offer(np.where(hidden, -np.inf, 1 - mean), keep)
+
+    def _fixed_in(
+        self, sums: Checksums, first: int, inputs: Callable[[int], Any]
+    ) -> Iterator[tuple[int, int]]:
+        """Yields the places in a batch of fixed samples, and their numbers.
+
+        Args:
+            sums: The checksum of each sample of the batch.
+            first: The place of the first one in the data.
+            inputs: Returns the inputs of the sample at a place of the batch.
+        """
+        for i in np.flatnonzero(np.isin(sums, self._sums)).tolist():
+            fixed = self._places.get(first + i)
+            missing = self._missing[int(sums[i])]
+            if fixed is None and not missing:
+                continue
+            x = inputs(i)
+            at = {*missing} if fixed is None else {*missing, fixed}
+            same = {place for place in at if same_content(x, self._samples.x[place])}
+            missing[:] = [place for place in missing if place not in same]
+            if fixed in same:
+                yield i, fixed

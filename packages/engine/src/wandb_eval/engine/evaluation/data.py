@@ -429,6 +429,12 @@ def unpack_x_y(batch: Any) -> tuple[Any, Any]:
 
 def _batch(x: Any, y: Any) -> Batch:
     """Makes a batch; lists of several inputs or outputs become tuples."""
+    if any(hasattr(one, "toarray") or hasattr(one, "dense_shape") for one in (x, y)):
+        raise ValueError(
+            "x and y of `validation_data` must be dense arrays. Received: x = "
+            f"{type(x)}, y = {type(y)}. Pass `x.toarray()` (`tf.sparse.to_dense(x)`), "
+            "or batches that are made dense one by one."
+        )
     x, y = lists_to_arrays(x), lists_to_arrays(y)
     x = map_leaves(lambda leaf: leaf if is_tensor(leaf) else to_numpy(leaf), x)
     y = map_leaves(to_numpy, y)

@@ -198,16 +198,16 @@ class Evaluator:
         properties = self._properties.begin_pass() if part is None else None
         if part is not None and not self._have_properties:
             properties = self._properties.begin_part(part.start)
-        collected = self._new_collector(
+        collector = self._new_collector(
             properties,
             is_refilled=fit_pass.may_refill(),
             read=self.data.read,
             decode=self._fit_pass.decode,
             part=part,
         )
-        if not collected.measures:
+        if not collector.needs_pass:
             return
-        self._of_fit = collected
+        self._of_fit = collector
         self._is_given = fit_pass.is_given(self.data.source)
         self._fit_pass.begin(self._take_of_fit)
 
@@ -218,10 +218,10 @@ class Evaluator:
 
     def drop(self) -> None:
         """Drops the rest of a validation, when `fit` has ended it."""
-        collected, self._of_fit = self._of_fit, None
+        collector, self._of_fit = self._of_fit, None
         self._unverified = None
-        if collected is not None:
-            collected.close()
+        if collector is not None:
+            collector.close()
         if self._fit_pass is not None:
             self._fit_pass.release()
 
@@ -242,39 +242,39 @@ class Evaluator:
             self._of_fit.add(raw, outputs)
         except Exception as error:  # An exception here would end `fit`.
             logger.debug("The validation data of fit can't be read", exc_info=error)
-            collected, self._of_fit = self._of_fit, None
-            collected.close()
+            collector, self._of_fit = self._of_fit, None
+            collector.close()
 
     def _finished_of_fit(self) -> tuple[Collector | None, str | None]:
         """Returns the finished pass of `fit`; or `None` and the reason."""
-        collected, self._of_fit = self._of_fit, None
+        collector, self._of_fit = self._of_fit, None
         if self._why_not is not None:
             return None, self._why_not
-        if collected is None:
+        if collector is None:
             return None, "`fit` did not validate on this data"
         try:
-            collected.finish()
+            collector.finish()
         except Exception as error:
             return None, f"its batches could not be evaluated: {error}"
-        if not self._is_of_data(collected):
+        if not self._is_of_data(collector):
             other = "`fit` validates on other data"
-            return None, other if collected.stop else "another callback takes its place"
+            return None, other if collector.stop else "another callback takes its place"
         unverified, self._unverified = self._unverified, None
         if unverified is not None:
             x, outputs = unverified
             if not _are_close(self._task.select_output(outputs), self.outputs(x)):
                 self._why_not = "`test_step` does not put out what `predict` does"
                 return None, self._why_not
-        return collected, None
+        return collector, None
 
-    def _is_of_data(self, collected: Collector) -> bool:
+    def _is_of_data(self, collector: Collector) -> bool:
         """Whether the pass of `fit` was over the validation data."""
-        seen = collected.found.fingerprint
-        if collected.part is not None:
-            is_whole = collected.stop == self.scan.fingerprint.count
-            return is_whole and _is_part(self.scan, collected.found, collected.part)
+        seen = collector.found.fingerprint
+        if collector.part is not None:
+            is_whole = collector.stop == self.scan.fingerprint.count
+            return is_whole and _is_part(self.scan, collector.found, collector.part)
         order = seen.compare(self.scan.fingerprint)
-        if order != "other" and collected.has_fixed:
+        if order != "other" and collector.has_fixed:
             return True
         if not self._is_given or seen.count != self.scan.fingerprint.count:
             return False
@@ -292,24 +292,22 @@ class Evaluator:
             epoch: The epoch, from 0.
         """
         self.predictor.begin()
-        collected, reason = self._finished_of_fit()
+        collector, reason = self._finished_of_fit()
         group = self._group()
         if group is not None:
-            shared = self._collect_with_others(group, collected, reason)
+            shared = self._collect_with_others(group, collector, reason)
             if shared is not None:
                 return self._evaluation(shared, epoch, is_of_all=True)
-        if collected is None or collected.part is not None:
-            collected = self._new_collector(
-                self._properties.begin_pass(), is_refilled=self.data.is_refilled
-            )
-            if collected.measures:
+        if collector is None or collector.part is not None:
+            collector = self._new_collector(self._properties.begin_pass())
+            if collector.needs_pass:
                 self._note(reason or self._why_alone)
-                self._walk_through(collected, self.data, self.data.num_batches)
-            collected.finish()
+                self._walk_through(collector, self.data, self.data.num_batches)
+            collector.finish()
         else:
             self._note(None)
         # All processes must predict equally, whatever order each of them sees.
-        return self._evaluation(collected.found, epoch, is_of_all=is_alone())
+        return self._evaluation(collector.found, epoch, is_of_all=is_alone())
 
     def _note(self, reason: str | None) -> None:
         """Notes the reason for a separate pass, and logs a new one."""
@@ -328,9 +326,13 @@ class Evaluator:
             is_of_all: Whether all processes have found the same.
         """
         seen = found.fingerprint
-        is_same = seen.compare(self.scan.fingerprint) == "same"
-        in_order = is_same and len(found.fixed) == len(self.samples) and is_of_all
-        properties = self._properties.of_pass(found.properties, seen)
+        order = seen.compare(self.scan.fingerprint)
+        has_fixed = len(found.fixed) == len(self.samples)
+        in_order = order == "same" and has_fixed and is_of_all
+        places = np.arange(seen.count)
+        if order == "reordered":
+            places = seen.places_in(self.scan.fingerprint)
+        properties = self._properties.of_pass(found.properties, seen, places)
         problems = self._properties.take_problems()
         hardest, suspects, broken, with_problems = (
             self.identities.name(kept, seen.samples, in_order)
@@ -345,7 +347,7 @@ class Evaluator:
         if not in_order:  # They are predicted again.
             predicted = self.predict_samples(self.samples)
             fixed = _evaluated(self._task, self.samples, predicted)
-        return Evaluation(
+        evaluation = Evaluation(
             metrics=found.metrics,
             fixed=fixed,
             hardest=hardest,
@@ -360,6 +362,9 @@ class Evaluator:
             problems=dataclasses.replace(problems, samples=with_problems),
             broken=broken if in_order else EvaluatedSamples(),
         )
+        if order == "reordered":
+            return evaluation.sorted_by(places, self.scan.fingerprint)
+        return evaluation
 
     def _new_collector(
         self, properties: PassProperties | None, **options: Any
@@ -375,15 +380,17 @@ class Evaluator:
         )
 
     def _walk_through(
-        self, collected: Collector, batches: Iterable[Batch], total: int | None
+        self, collector: Collector, batches: Iterable[Batch], total: int | None
     ) -> None:
         progress = self._task.progress("Evaluating validation_data", total)
         try:
-            for batch in batches:
-                collected.add(batch, self.predictor(batch.x))
+            for read in batches:
+                # JAX may predict a batch while the next one is read.
+                batch = copy.deepcopy(read) if self.data.is_refilled else read
+                collector.add(batch, self.predictor(batch.x))
                 progress.add()
         except BaseException:
-            collected.close()
+            collector.close()
             raise
         progress.close()
 
@@ -408,11 +415,8 @@ class Evaluator:
         Returns:
             The results of all processes; `None` if each has to collect them alone.
         """
-        unused = self._new_collector(None, is_refilled=False)
-        if not unused.measures:
-            return None
         try:
-            agreed = sharing.agree(group, lambda: self._plan(group, unused, of_fit))
+            agreed = sharing.agree(group, lambda: self._plan(group, of_fit))
             part = self.data.part(group.index, group.count, self.scan)
 
             def own() -> Collected:
@@ -434,12 +438,12 @@ class Evaluator:
         self._have_properties = True
         return shared
 
-    def _plan(
-        self, group: Group, unused: Collector, of_fit: Collector | None
-    ) -> sharing.Plan:
+    def _plan(self, group: Group, of_fit: Collector | None) -> sharing.Plan:
         why_not = self.predictor.why_not_alone()
-        metrics = unused.found.metrics
-        if metrics is not None and not can_merge(metrics):
+        metrics = self._task.new_metrics()
+        if metrics is None and not self._task.scores_samples:
+            why_not = "the task measures nothing"
+        elif metrics is not None and not can_merge(metrics):
             why_not = "the metrics of the task have no `merge`"
         return sharing.Plan(
             why_not,
@@ -461,14 +465,12 @@ class Evaluator:
         """
         begin = self._properties.begin_part
         properties = begin(part.start) if needs_properties else None
-        collected = self._new_collector(
-            properties, is_refilled=self.data.is_refilled, part=part, start=part.start
-        )
-        self._walk_through(collected, self.data.batches_of(part), None)
-        collected.finish()
-        if not _is_part(self.scan, collected.found, part):
+        collector = self._new_collector(properties, part=part, start=part.start)
+        self._walk_through(collector, self.data.batches_of(part), None)
+        collector.finish()
+        if not _is_part(self.scan, collector.found, part):
             raise NotSharedError("the data changes from pass to pass")
-        return collected.found
+        return collector.found
 
 
 def _evaluated(
@@ -499,6 +501,7 @@ def _are_close(outputs: Any, others: Any) -> bool:
     if len(leaves) != len(other_leaves):
         return False
     return all(
-        a.shape == np.shape(b) and np.allclose(a, b, rtol=1e-3, atol=1e-4)
+        a.shape == np.shape(b)
+        and np.allclose(a, b, rtol=1e-3, atol=1e-4, equal_nan=True)
         for a, b in zip(leaves, other_leaves, strict=True)
     )

@@ -77,19 +77,22 @@ class FitPass:
         if decodes(model):
             self._decode = functions.get("decode", lambda: _make_decode(model))
         backend, original = keras.backend.backend(), self._original
-        run, has_run = _RUNNERS[backend], False
+        run = _RUNNERS[backend]
 
         def test_function(*args: Any) -> Any:
-            nonlocal has_run
             if backend == "tensorflow":
                 self._iterators = [args[-1]]
             try:
                 data = args[-1][0] if backend == "torch" else next(args[-1])
+                seen = data
+                if backend != "tensorflow":
+                    # A step that is not traced may change dictionaries of the batch.
+                    seen = keras.tree.map_structure(lambda leaf: leaf, data)
                 try:
                     result, outputs = run(step_function, data, *args[:-1])
                 except Exception as error:
-                    if has_run and backend == "jax":
-                        raise  # The step has consumed the state.
+                    if backend == "jax" and _is_consumed(args[:-1]):
+                        raise
                     # Keras' own function may run, and raises again if it can't. Ours
                     # needs more memory.
                     logger.debug("The step of fit can't be changed", exc_info=error)
@@ -100,8 +103,7 @@ class FitPass:
             except BaseException:  # The end of the data, too.
                 self.end()
                 raise
-            has_run = True
-            take(data, outputs)
+            take(seen, outputs)
             return result
 
         vars(test_function)["in_place_of"] = original
@@ -351,3 +353,10 @@ _RUNNERS: dict[str, Callable[..., Any]] = {
     "torch": _run_torch,
 }
 """Run a step of ours for a batch; return the result for Keras, and the outputs."""
+
+
+def _is_consumed(state: Any) -> bool:
+    """Whether a step on JAX has taken the arrays of its arguments for its results."""
+    import jax
+
+    return any(getattr(leaf, "is_deleted", bool)() for leaf in jax.tree.leaves(state))

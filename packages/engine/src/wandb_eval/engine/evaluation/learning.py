@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -171,12 +172,17 @@ class LearnedNumbers:
     def columns(self) -> dict[str, list[Any]]:
         """Returns the statistics of each sample, by name, as plain values.
 
-        Of several numbers, they are the means over the numbers.
+        Of several numbers, they are the means over the numbers. A sample of which a
+        number was never finite has none.
         """
-        count = np.maximum(self._count, 1)
-        mean = self._sum / count
-        variance = np.maximum(self._squares / count - mean**2, 0)
+        with np.errstate(invalid="ignore"):
+            mean = self._sum / self._count
+            variance = np.maximum(self._squares / self._count - mean**2, 0)
         return {
-            "mean_scaled_error": mean.mean(axis=1).tolist(),
-            "scaled_error_spread": np.sqrt(variance).mean(axis=1).tolist(),
+            "mean_scaled_error": _or_none(mean.mean(axis=1)),
+            "scaled_error_spread": _or_none(np.sqrt(variance).mean(axis=1)),
         }
+
+
+def _or_none(values: NDArray[np.float64]) -> list[float | None]:
+    return [None if math.isnan(value) else value for value in values.tolist()]

@@ -175,6 +175,33 @@ class Predictor:
 
 
 @contextlib.contextmanager
+def unchanged_state(model: Any) -> Iterator[None]:
+    """Restores the state that predictions change: random seeds, and states of RNNs.
+
+    So the layers of a training draw the same random numbers as without us.
+    """
+    variables = [
+        variable
+        for variable in getattr(model, "non_trainable_variables", ())
+        if variable.name == "seed_generator_state"
+    ]
+    if isinstance(model, keras.Layer):
+        # Keras does not list the states of stateful RNNs among the variables.
+        for layer in model._flatten_layers():
+            if getattr(layer, "stateful", False):
+                states = keras.tree.flatten(getattr(layer, "states", None))
+                variables += [one for one in states if hasattr(one, "assign")]
+    if variables and hasattr(model, "jax_state_sync"):
+        model.jax_state_sync()  # `fit` may have newer ones than the model.
+    values = [np.array(to_numpy(variable.value)) for variable in variables]
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+
+
+@contextlib.contextmanager
 def _evaluating(model: Any) -> Iterator[None]:
     """Switches the modules of a model on Torch to their mode of evaluation.
 

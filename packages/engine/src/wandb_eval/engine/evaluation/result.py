@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,9 @@ class FoundProblems:
     """The problems of the data that a pass has found.
 
     Attributes:
-        problems: The problems; their indices are places in the pass.
+        problems: The problems; their indices are places of samples.
         samples: Some of their samples.
-        places: The places of these samples in the pass.
+        places: The places of these samples.
     """
 
     problems: Sequence[DataProblem] = ()
@@ -41,7 +41,9 @@ class Evaluation:
         fixed: The fixed samples.
         hardest: The samples that the model gets most wrong, the hardest first.
         suspects: The samples whose target may be wrong, where the task can tell.
-        scores: The scores of all samples, by column, in their order.
+        scores: The scores of all samples, by column. The order of all samples is that
+            of the pass before training, whatever the order of this pass, unless some of
+            them are others.
         learning: The course of learning of each sample; `None` if samples change
             places.
         not_finite: The number of samples whose outputs are NaN or infinite, as far as
@@ -76,3 +78,24 @@ class Evaluation:
     def num_samples(self) -> int:
         """The number of samples."""
         return self.fingerprint.count
+
+    def sorted_by(
+        self, places: NDArray[np.int64], fingerprint: Fingerprint
+    ) -> Evaluation:
+        """Returns the evaluation with all samples in another order.
+
+        Args:
+            places: The place of each sample in that order, of shape `(num_samples,)`.
+            fingerprint: The identity of the samples in that order.
+        """
+        order = np.argsort(places)
+        return replace(
+            self,
+            scores={
+                name: [column[i] for i in order.tolist()]
+                for name, column in self.scores.items()
+            },
+            fingerprint=fingerprint,
+            errors=None if self.errors is None else self.errors[order],
+            properties={name: one[order] for name, one in self.properties.items()},
+        )

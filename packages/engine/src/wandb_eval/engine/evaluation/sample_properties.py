@@ -89,6 +89,7 @@ class PassProperties:
         try:
             of_targets = self._task.target_properties(y, truth)
             columns = {name: np.asarray(values) for name, values in of_targets.items()}
+            _check_lengths(columns, len(sums))
             self._of_targets.append(columns)
             xs = [
                 select_sample(x, i)
@@ -133,15 +134,22 @@ class PassProperties:
         }
         return varying({**of_images, **of_targets})
 
-    def problems(self) -> list[DataProblem]:
-        """Returns the problems of the data; `index` has the places in the pass."""
+    def problems(self, places: NDArray[np.int64]) -> list[DataProblem]:
+        """Returns the problems of the data.
+
+        Args:
+            places: The place of each sample of the pass that `index` has.
+        """
         inputs = np.arange(self._count, dtype=np.uint64)
         samples = inputs.copy()
         numbers: dict[Any, int] = {}
         for place, (content, target) in self._contents.items():
             for array, key in ((inputs, content), (samples, (content, target))):
-                array[place] = self._count + numbers.setdefault(key, len(numbers))
-        blank = np.concatenate([np.zeros(0, bool), *self._blank])
+                array[places[place]] = self._count + numbers.setdefault(
+                    key, len(numbers)
+                )
+        blank = np.zeros(self._count, bool)
+        blank[places] = np.concatenate([np.zeros(0, bool), *self._blank])
         return data_problems(inputs, samples, blank)
 
     def _add_images(self, xs: Sequence[Any], keep: Callable[[int], KeptSample]) -> None:
@@ -245,23 +253,29 @@ class SampleProperties:
         alike = fingerprint.samples[counts[which.reshape(-1)] > 1]
         return PassProperties(self._task, self._image_of, alike, first)
 
-    def of_pass(self, found: PassProperties | None, seen: Fingerprint) -> Columns:
+    def of_pass(
+        self,
+        found: PassProperties | None,
+        seen: Fingerprint,
+        places: NDArray[np.int64],
+    ) -> Columns:
         """Returns the properties of the samples of a pass, in its order.
 
         Args:
             found: The collection of the pass; `None` if it had none.
             seen: The identity of its samples.
+            places: The place of each sample that the problems of the data have.
         """
         if not self._is_on():
             return {}
         if found is not None and self.error is None:
-            self._know(found, seen)
+            self._know(found, seen, places)
         columns: Columns = {}
         if self._known is not None:
             fingerprint, columns = self._known
-            places = seen.places_in(fingerprint)
-            columns = _aligned(columns, places)
-            if (places < 0).any():
+            known = seen.places_in(fingerprint)
+            columns = _aligned(columns, known)
+            if (known < 0).any():
                 self._is_random = True  # From now on, each pass is measured.
         return columns | self._user_columns(seen)
 
@@ -281,7 +295,9 @@ class SampleProperties:
         places = self._scan.fingerprint.places_in(seen)
         return [int(places[one]) if one < len(places) else -1 for one in ids]
 
-    def _know(self, found: PassProperties, seen: Fingerprint) -> None:
+    def _know(
+        self, found: PassProperties, seen: Fingerprint, places: NDArray[np.int64]
+    ) -> None:
         self.error = found.error
         if self.error is None:
             try:
@@ -289,12 +305,20 @@ class SampleProperties:
                 if not self._has_looked:
                     self._has_looked = True
                     held = EvaluatedSamples.of(found.held)
-                    self._problems = FoundProblems(found.problems(), held, held.index)
+                    self._problems = FoundProblems(
+                        found.problems(places), held, places[held.index].tolist()
+                    )
             except Exception as error:
                 self.error = error
 
     def _user_columns(self, seen: Fingerprint) -> Columns:
         if not self._of_user:
+            if self._given.is_unread:
+                self.left_out = (
+                    "The properties of `slice_by` are left out: its function was not "
+                    "called, because nothing was logged when the data was read. Make a "
+                    "new callback for this run."
+                )
             return {}
         assert self._scan is not None
         scanned = self._scan.fingerprint
@@ -312,6 +336,15 @@ class SampleProperties:
                 "in each pass, like augmented data."
             )
         return aligned
+
+
+def _check_lengths(columns: Columns, size: int) -> None:
+    for name, values in columns.items():
+        if values.shape[:1] != (size,):
+            raise ValueError(
+                f"`target_properties` must return a value for each sample. Received: "
+                f"{name!r} of shape {values.shape} for {size} samples"
+            )
 
 
 def _measure(image: NDArray[np.uint8] | None) -> Mapping[str, float]:

@@ -86,7 +86,7 @@ class DrawnSamples:
             sample = copy_sample(select_sample(x, i)), copy_sample(select(y, i))
             self._drawn.append((float(priorities[i]), self._offered + i, *sample))
         self._offered += size
-        if self._num_samples is not None and len(self._drawn) > 2 * self._num_samples:
+        if self._num_samples is not None and len(self._drawn) > self._num_samples:
             self._drawn = self._best()
             self._worst = self._drawn[-1][0]
 

@@ -13,6 +13,8 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import keras
+
 from wandb_eval.engine.evaluation.collected import Collected, merged
 from wandb_eval.engine.evaluation.processes import Group, NotSharedError
 from wandb_eval.engine.evaluation.samples import Samples
@@ -199,6 +201,8 @@ class _Pickler(pickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
         if obj is self._task:
             return _task_of_this_process, ()
+        if isinstance(obj, keras.metrics.Metric):  # Keras writes its arguments alone.
+            raise pickle.PicklingError("the state of a Keras metric is not pickled")
         return NotImplemented
 
 

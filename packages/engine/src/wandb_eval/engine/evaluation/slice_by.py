@@ -56,6 +56,11 @@ class SliceBy:
         """Whether the values are in the order of the data, which must not change."""
         return self._function is None and bool(self._parts)
 
+    @property
+    def is_unread(self) -> bool:
+        """Whether there is a function that has seen no batch."""
+        return self._function is not None and not self._parts
+
     def watch(self) -> Watch | None:
         """Returns a function that reads each batch; `None` if none is needed."""
         if self._function is None:

@@ -89,6 +89,11 @@ class EvalTask:
         """Scores the model on each sample of a batch, as `read_batch` returned it."""
         return None
 
+    leaves_out_not_finite: bool = False
+    """Whether metrics leave out the samples whose outputs are not finite, instead of
+    counting them as wrong. The numbers of such an epoch are infinitely bad in `logs`,
+    so that no callback of Keras takes it for the best one."""
+
     stratum: str | None = None
     """The column of `score_samples` with the group within which slices are compared,
     such as the class; `None` for no groups."""

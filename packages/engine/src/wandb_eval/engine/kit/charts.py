@@ -231,17 +231,19 @@ def curves(
 
     Args:
         points: The x and y values of each curve, by class name. A curve of more than
-            300 points, or of more than W&B can show, is thinned out.
+            300 points, or of more than W&B can show, is thinned out: points at even
+            distances along the curve, and the highest one, are kept.
         x_name: The name of the x axis.
         y_name: The name of the y axis.
         title: The title of the chart.
     """
+    x_name, y_name = map(_as_field, (x_name, y_name))
     most = min(_POINTS_OF_A_CURVE, _POINTS // max(len(points), 1))
     rows: list[list[Any]] = []
     for name, (x, y) in points.items():
         kept = np.arange(len(x))
         if len(x) > most:
-            kept = np.unique(np.linspace(0, len(x) - 1, most).round().astype(int))
+            kept = _along(x, y, most)
         xs, ys = (np.asarray(values, np.float64)[kept].tolist() for values in (x, y))
         rows += map(list, zip(itertools.repeat(name), xs, ys))
     return wandb.plot_table(
@@ -254,6 +256,22 @@ def curves(
             "y-axis-title": _as_title(y_name),
         },
     )
+
+
+def _along(x: NDArray[Any], y: NDArray[Any], most: int) -> NDArray[np.int64]:
+    """Returns the places of points at even distances along a curve, and of its top."""
+    distance = np.zeros(len(x))
+    for values in (np.nan_to_num(x, posinf=0, neginf=0), np.nan_to_num(y)):
+        steps = np.abs(np.diff(values))
+        distance[1:] += np.cumsum(steps) / max(float(np.ptp(values)), 1e-12)
+    even = np.linspace(0, distance[-1], max(most - 2, 1))
+    ends = [int(np.argmax(y)), len(x) - 1]
+    return np.unique(np.append(np.searchsorted(distance, even), ends))
+
+
+def _as_field(name: str) -> str:
+    """Replaces brackets, which are no part of a name in a field of Vega."""
+    return name.replace("[", "(").replace("]", ")")
 
 
 def _as_title(name: str) -> str:
@@ -272,6 +290,7 @@ def scatter(
         y_name: The name of the y axis.
         title: The title of the chart.
     """
+    x_name, y_name = map(_as_field, (x_name, y_name))
     pairs = np.stack([x, y], axis=1).astype(np.float64)
     return wandb.plot_table(
         data_table=table([x_name, y_name], pairs.tolist()),

@@ -140,7 +140,8 @@ def _scale_of_floats(low: float, high: float) -> tuple[float, float] | None:
     # Images of 0 to 1 have few values below 0: -0.2 to 0.2 is another range.
     if low >= -min(_BEYOND, max(high, 0) / 2) and high <= 1 + _BEYOND:
         return 255.0, 0.0
-    if low >= -1 - 2 * _BEYOND and high <= 1 + 2 * _BEYOND:
+    reaches_down = low < _BEYOND - 1 or (low < 0 and high <= 1 + _BEYOND)
+    if low >= -1 - 2 * _BEYOND and high <= 1 + 2 * _BEYOND and reaches_down:
         return 127.5, 127.5
     # Likewise, -3 to 3 is another range. Values up to 5 of 255 would be nearly black.
     fits = -low <= _BEYOND * min(high, 255) and high <= 255 * (1 + _BEYOND)

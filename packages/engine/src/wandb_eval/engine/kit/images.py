@@ -71,7 +71,8 @@ def to_images(samples: Sequence[Any]) -> list[Image]:
             channels)` or `(frames, height, width, channels)`, with the channels before
             height and width if `keras.config.image_data_format()` is
             `"channels_first"`. For a sample with several inputs (a tuple or dict), the
-            image among them is shown: the largest one, or the first of equal size.
+            image among them is shown: of those with channels, or else of the others,
+            the largest one, or the first of equal size.
 
     Returns:
         For each sample a uint8 array of shape `(height, width)`, `(height, width, 3)`

@@ -18,6 +18,11 @@ _MOST_NUMBERS = 100
 _MANY = 16
 """With more channels, another axis may be that of the channels."""
 
+_LARGEST_WHOLE = 1e15
+
+_LONGEST_LINE = 64
+"""The longest image that is one or two pixels wide; longer ones are signals."""
+
 
 class _Axes(NamedTuple):
     """The axes of an array; `None` for an axis that it does not have."""
@@ -151,9 +156,17 @@ def _lines(node: Any, name: str) -> list[str] | None:
         return [label + _decoded(item) for item in items]
     if array.dtype.kind not in "buifc" or not 0 < array.size <= _MOST_NUMBERS:
         return None
-    is_whole = array.dtype.kind in "bui"
+    digits = 9 if array.dtype == np.float64 else 6
     values = array.ravel().tolist()
-    return [label + ", ".join(str(v) if is_whole else f"{v:g}" for v in values)]
+    return [label + ", ".join(_written(value, digits) for value in values)]
+
+
+def _written(value: Any, digits: int) -> str:
+    if isinstance(value, float) and not (
+        value.is_integer() and abs(value) < _LARGEST_WHOLE
+    ):
+        return f"{value:.{digits}g}"
+    return f"{value:.0f}" if isinstance(value, float) else str(value)
 
 
 def _decoded(item: str | bytes) -> str:
@@ -206,7 +219,8 @@ def _axes(shape: Sequence[int]) -> _Axes | None:
     if 0 in shape:
         return None
     if len(shape) == 2:
-        return _Axes(None, 0, 1, None)
+        is_signal = min(shape) <= 2 and max(shape) > _LONGEST_LINE
+        return None if is_signal else _Axes(None, 0, 1, None)
     if len(shape) == 3:
         return _three_axes(shape, first)
     if len(shape) == 4:
@@ -221,16 +235,27 @@ def _axes(shape: Sequence[int]) -> _Axes | None:
 def _three_axes(shape: Sequence[int], first: bool) -> _Axes:
     """Returns the axes of a shape of three lengths.
 
-    If `keras.config.image_data_format()` implies more channels than usual, and the
-    other format implies 1, 3 or 4, the other format is taken. If only the last two axes
-    are equally long, the array has frames without channels.
+    If the channels are more than usual, and only the last two axes are equally long,
+    the array has frames without channels.
     """
-    if shape[0 if first else 2] > _MANY:
-        if shape[2 if first else 0] in (1, 3, 4):
-            first = not first
-        elif not first and shape[0] != shape[1] == shape[2]:
-            return _Axes(0, 1, 2, None)
-    return _Axes(None, 1, 2, 0) if first else _Axes(None, 0, 1, 2)
+    if channels_come_first(shape):
+        return _Axes(None, 1, 2, 0)
+    if not first and shape[2] > _MANY and shape[0] != shape[1] == shape[2]:
+        return _Axes(0, 1, 2, None)
+    return _Axes(None, 0, 1, 2)
+
+
+def channels_come_first(shape: Sequence[int]) -> bool:
+    """Whether the channels of an image come before height and width.
+
+    Args:
+        shape: The shape of the image, of three lengths. If Keras' data format implies
+            more channels than usual, and the other format implies 1, 3 or 4, the image
+            has the other format.
+    """
+    first = is_channels_first()
+    usual, other = (shape[0], shape[2]) if first else (shape[2], shape[0])
+    return first != (usual > _MANY and other in (1, 3, 4))
 
 
 def is_channels_first() -> bool:

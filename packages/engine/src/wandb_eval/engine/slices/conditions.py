@@ -181,10 +181,14 @@ def _masks(column: NDArray[Any], least: float) -> Iterator[tuple[Mask, str]]:
     else:
         held = np.array([value is not None for value in column], bool)
         # 1, True and '1' are different values, as for a user.
-        texts = np.array([repr(value) for value in column])
-        names, counts = np.unique(texts[held], return_counts=True)
-        for text in names[counts >= least]:
-            yield texts == text, f"is {text}"
+        codes: dict[str, int] = {}
+        numbers = np.array(
+            [codes.setdefault(repr(value), len(codes)) for value in column], np.int64
+        )
+        counts = np.bincount(numbers[held], minlength=len(codes))
+        for text, number in sorted(codes.items()):
+            if counts[number] >= least:
+                yield numbers == number, f"is {text}"
     yield ~held, "is missing"
 
 
@@ -229,5 +233,5 @@ def _simplest(low: float, high: float, best: float) -> float:
 
 
 def _number(value: float) -> str:
-    text = repr(float(value))
+    text = repr(float(value) + 0.0)  # Not -0.
     return text.removesuffix(".0")
