@@ -401,3 +401,19 @@ def test_a_score_that_is_infinite_counts_as_wrong():
     outputs = predicted([GOOD], labels=[1], scores=[-np.inf])  # Such as padding.
     [image], left_out = read_predictions(outputs, [[10, 10]], XYXY, 2, keep_lost=True)
     assert (len(image), left_out.total()) == (0, 1)
+
+
+@pytest.mark.parametrize("key", ["iscrowd", "is_crowd"])
+def test_columns_without_the_padding_of_the_boxes(key):
+    """Preprocessors of Keras pad boxes and labels alone."""
+    boxes = [[GOOD, GOOD, [-1] * 4], [GOOD, [-1] * 4, [-1] * 4]]
+    y = {
+        "boxes": np.array(boxes, float),
+        "labels": np.array([[0, 0, -1], [0, -1, -1]]),
+        key: [np.array([0, 1]), np.array([1])],
+    }
+    images, _ = read_ground_truth(y, SIZES, XYXY, 1)
+    assert [image.iscrowd.tolist() for image in images] == [[False, True], [True]]
+    y[key] = [np.array([0, 1]), np.array([1, 1])]
+    with pytest.raises(ValueError, match="as many iscrowd as boxes"):
+        read_ground_truth(y, SIZES, XYXY, 1)

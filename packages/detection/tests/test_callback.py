@@ -892,9 +892,12 @@ def relative():
 
 
 def test_relative_boxes_under_an_absolute_format_are_refused(offline):
-    evaluation = WandbDetectionEvalCallback((images(), relative()), NAMES)
-    with pytest.raises(ValueError, match="Pass 'rel_xyxy'"):
-        fit(evaluation)
+    beyond = relative()
+    beyond["boxes"][2, 0, 2] += 1e-6  # By rounding.
+    for y in (relative(), beyond):
+        evaluation = WandbDetectionEvalCallback((images(), y), NAMES)
+        with pytest.raises(ValueError, match="Pass 'rel_xyxy'"):
+            fit(evaluation)
     evaluation = WandbDetectionEvalCallback(
         (images(), relative()),
         NAMES,
@@ -910,6 +913,15 @@ def test_relative_predictions_under_an_absolute_format_are_warned_of(offline, wa
     evaluation = WandbDetectionEvalCallback((images(), ground_truth()), NAMES)
     fit(evaluation, model=Detector(boxes=np.abs(boxes)))
     assert any("`prediction_format='rel_xyxy'`" in text for text in warned)
+
+
+def test_predictions_in_pixels_under_a_relative_format_are_warned_of(offline, warned):
+    evaluation = WandbDetectionEvalCallback(
+        (images(), relative()), NAMES, bounding_box_format="rel_xyxy"
+    )
+    fit(evaluation)
+    [line] = [text for text in warned if "far outside of the images" in text]
+    assert "`prediction_format='xyxy'`" in line
 
 
 def test_pixels_under_a_relative_format_name_the_format(offline, warned):
@@ -954,6 +966,21 @@ def test_kinds_of_errors_and_objects(offline):
     }
     scores = rows(tables["scores"])
     assert [row["num_boxes"] for row in scores] == [2, 0, 1]
+
+
+def test_predictions_in_a_crowd_have_no_actual_class(offline):
+    tables = {}
+
+    class Keeps(WandbDetectionEvalCallback):
+        def log_pred_table(self, *args, more_tables=None, **options):
+            super().log_pred_table(*args, more_tables=more_tables, **options)
+            tables.update(more_tables)
+
+    y = ground_truth(iscrowd=np.array([[0, 0], [0, 0], [1, 0]]))
+    labels = [*FOUND_LABELS[:2], [0, -1, -1]]
+    fit(Keeps((images(), y), NAMES), model=Detector(labels=labels))
+    [row] = [row for row in rows(tables["objects"]) if row["idx"] == 2]
+    assert (row["kind"], row["actual"], row["iou"]) == ("background", None, 0)
 
 
 def kinds_by_hand(truth, predictions, ious):

@@ -158,10 +158,11 @@ def test_other_sizes_small_images_and_outputs_that_are_no_numbers(loopback):
     with wandb.init(project="larger"):
         callback = WandbImageToImageEvalCallback((x, y[..., 0]), on_error="raise")
         numbers = callback.evaluate(model)
-    assert numbers == {"eval/left_out": 1.0, "eval/mae": 0.0, "eval/rmse": 0.0}
+    errors = {"eval/mae": 0.0, "eval/rmse": 0.0}
+    assert numbers == {"eval/left_out": 1.0, **errors, "eval/psnr": 100.0}
     rows = rows_of(callback.pred_table)
     assert rows[0]["ssim"] is None
-    assert rows[0]["psnr"] is None
+    assert rows[0]["psnr"] == 100
     assert callback.evaluation.hardest.index[0] == 2
     assert callback.evaluation.not_finite == 1
 
@@ -211,7 +212,34 @@ def test_targets_beyond_the_range_are_said_once(loopback, warned):
         callback = WandbImageToImageEvalCallback(batches, num_samples=2)
         callback.evaluate(Identity())
     [text] = [text for text in warned if "value_range" in text]
-    assert f"The targets are {y.min():.3g} to {y.max():.3g}, far beyond" in text
+    assert f"The targets are {y.min():.3g} to {y.max():.3g}, which does not fit" in text
+
+
+def test_a_range_that_is_far_too_wide_is_said(loopback, warned):
+    y = np.random.default_rng(0).random((4, 8, 8, 1), dtype=np.float32)
+    with wandb.init(project="depth"):
+        callback = WandbImageToImageEvalCallback((y, y), value_range=(0, 255))
+        callback.evaluate(Identity())
+    assert any("does not fit `value_range`, (0.0, 255.0)" in text for text in warned)
+
+
+def test_a_batch_of_blank_inputs_leaves_the_psnr_of_inputs(loopback):
+    y = np.random.default_rng(0).random((4, 12, 12, 1), dtype=np.float32)
+    x = y + np.float32(0.1)
+    x[2] = 0
+    batches = [(x[i : i + 1], y[i : i + 1]) for i in range(4)]
+    with wandb.init(project="depth"):
+        callback = WandbImageToImageEvalCallback(batches, on_error="raise")
+        numbers = callback.evaluate(Identity())
+    assert numbers["eval/psnr_input"] == pytest.approx(numbers["eval/psnr"], rel=1e-5)
+
+
+def test_channels_first_where_keras_says_last():
+    rng = np.random.default_rng(0)
+    images = rng.random((2, 20, 24, 3), dtype=np.float32)
+    np.testing.assert_array_equal(read_targets(np.moveaxis(images, -1, 1)), images)
+    many = rng.random((2, 3, 20, 16), dtype=np.float32)  # As channels last has them.
+    np.testing.assert_array_equal(read_targets(many), many)
 
 
 @pytest.mark.parametrize("image_fn", [None, lambda x: f"code {x[0]:g}"])
@@ -240,3 +268,14 @@ def test_a_value_that_float16_rounds_is_ignored():
     assert np.isnan(targets[:, :2]).all()
     assert (targets[:, 2:] == 5).all()
     assert not np.isnan(read_targets(y, 1e9)).any()
+
+
+def test_inputs_of_another_scale_have_no_psnr(tmp_path):
+    x = np.random.default_rng(0).random((3, 12, 14, 3), dtype=np.float32)
+    with offline_run(tmp_path):
+        callback = WandbImageToImageEvalCallback(
+            (x, 255 * x), value_range=(0, 255), on_error="raise"
+        )
+        numbers = callback.evaluate(Identity())
+    assert "eval/psnr" in numbers
+    assert "eval/psnr_input" not in numbers

@@ -1,6 +1,7 @@
 """The callback, with real models, against the backend on this machine."""
 
 import dataclasses
+import math
 
 import keras
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import wandb
 
 from counted import CountedBatches
+from wandb_eval.engine.evaluation.learning import LearnedNumbers
 from wandb_eval.regression import WandbRegressionEvalCallback
 
 EPOCHS, WRONG = 3, 7
@@ -164,6 +166,62 @@ def test_outputs_that_are_not_finite_are_left_out(loopback, value):
     assert callback.evaluation.hardest.index[0] == 2
     assert callback.evaluation.not_finite == 1
     assert not np.isfinite(rows_of(callback.pred_table)[2]["predicted target"])
+
+
+@pytest.mark.parametrize("lost", [6, 4])
+def test_an_epoch_that_leaves_out_samples_is_not_the_best_of_keras(
+    loopback, tmp_path, lost
+):
+    """In the second epoch, the outputs of most samples, or of all, are NaN."""
+    x = np.arange(6, dtype="float32").reshape(6, 1)
+
+    class Diverges(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.model.spoilt.assign(float(epoch == 1))
+
+    class Spoilt(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.spoilt = self.add_weight(shape=(), trainable=False)
+            self.offset = self.add_weight(shape=(), initializer="ones")
+
+        def call(self, inputs):
+            outputs = inputs + self.offset * inputs
+            is_lost = (inputs >= 6 - lost) & (self.spoilt > 0)
+            return keras.ops.where(is_lost, np.nan, outputs)
+
+    path = str(tmp_path / "best.weights.h5")
+    best = keras.callbacks.ModelCheckpoint(
+        path, "eval/mae", mode="min", save_best_only=True, save_weights_only=True
+    )
+    with wandb.init(project="ages"):
+        callback = WandbRegressionEvalCallback(
+            (x, np.arange(6)), in_logs="all", on_error="raise"
+        )
+        model = Spoilt()
+        model.compile(keras.optimizers.SGD(0.0), "mse")
+        history = model.fit(
+            x, np.zeros(6), epochs=3, verbose=0, callbacks=[Diverges(), callback, best]
+        ).history
+    assert history["eval/mae"] == [2.5, np.inf, 2.5]
+    assert best.best == 2.5
+    measured = callback.history["eval/mae"]
+    if lost == 6:
+        assert math.isnan(measured[1])
+    else:
+        assert measured == [2.5, 0.5, 2.5]
+        assert history["eval/r2"][1] == -np.inf
+    learned = callback.evaluation.learning.columns()
+    assert learned["mean_scaled_error"][0] == 0
+
+
+def test_a_sample_without_a_finite_output_has_no_learning():
+    learning = LearnedNumbers()
+    for _ in range(2):
+        learning.update(np.array([[np.nan], [1.0]]))
+    columns = learning.columns()
+    assert columns["mean_scaled_error"] == [None, 1.0]
+    assert columns["scaled_error_spread"] == [None, 0.0]
 
 
 X = np.zeros((4, 2), "float32")

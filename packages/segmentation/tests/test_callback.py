@@ -96,7 +96,9 @@ def fit_fixed(outputs, validation_data, *args, x=None, epochs=1, **kwargs):
     data = (
         (x, validation_data) if hasattr(validation_data, "shape") else validation_data
     )
-    evaluation = WandbSegmentationEvalCallback(data, *args, **kwargs)
+    evaluation = WandbSegmentationEvalCallback(
+        data, *args, **{"on_error": "raise"} | kwargs
+    )
     Fixed([outputs]).fit(
         x, np.zeros(len(x)), epochs=epochs, verbose=0, callbacks=[evaluation]
     )
@@ -129,6 +131,7 @@ def layer(image, name):
 def test_what_is_logged(loopback):
     x, y = scenes()
     y[0, 0] = 255
+    keras.utils.set_random_seed(0)
     model = pixel_model()
     with wandb.init() as run:
         evaluation = WandbSegmentationEvalCallback(
@@ -495,7 +498,7 @@ def test_channels_first(offline):
         def call(self, x):
             return ops.convert_to_tensor(self.outputs[0])[: ops.shape(x)[0]]
 
-    evaluation = WandbSegmentationEvalCallback((images, truth), NAMES)
+    evaluation = WandbSegmentationEvalCallback((images, truth), NAMES, on_error="raise")
     model = Echo([truth])
     model.fit(images, np.zeros(6), verbose=0, callbacks=[evaluation])
     for i, row in enumerate(rows(evaluation.pred_table)):
@@ -507,7 +510,10 @@ def test_images_that_are_shown_at_the_size_of_the_mask(offline):
     x, y = scenes(2)
     small = x[:, ::2, ::2]
     evaluation = WandbSegmentationEvalCallback(
-        (small, y), NAMES, image_fn=lambda image: image.repeat(2, 0).repeat(2, 1)
+        (small, y),
+        NAMES,
+        image_fn=lambda image: image.repeat(2, 0).repeat(2, 1),
+        on_error="raise",
     )
     model = pixel_model()
     model.fit(small, y[:, ::2, ::2], verbose=0, callbacks=[evaluation])
@@ -837,9 +843,21 @@ def test_masks_that_turn_bad_in_training_do_not_end_it(
 ):
     x, truth = numbered(2, (4, 6)), np.ones((2, 4, 6), int)
     with wandb.init() as run:
-        fit_fixed(np.eye(3)[truth], Changing((x, truth), (x, later)), NAMES, epochs=3)
+        data = Changing((x, truth), (x, later))
+        fit_fixed(np.eye(3)[truth], data, NAMES, epochs=3, on_error="warn")
     history = [row for row in loopback.history(run.id) if "eval/epoch" in row]
     assert [row.get("eval/mean_iou") for row in history][:1] == [1.0]
     assert "eval/mean_iou" not in history[-1] or len(history) == 1
     assert warned
     assert all(re.search(message, text) for text in warned)
+
+
+def test_nan_of_a_single_channel_is_wrong_at_each_threshold(loopback):
+    truth = np.zeros((2, 4, 6), int)
+    truth[1] = 1
+    outputs = np.where(truth == 1, 0.9, 0.1)[..., None]
+    outputs[0, 0] = np.nan
+    with wandb.init() as run:
+        fit_fixed(outputs, truth, ["no", "yes"], from_logits=False)
+    # Of the 24 pixels of the class all are found, and 6 others.
+    assert loopback.summary(run.id)["eval/best_iou"] == pytest.approx(24 / 30)

@@ -138,6 +138,8 @@ class WandbClassificationEvalCallback(WandbTaskEvalCallback):
             pred_table_columns=[*columns, f"top_{top_k}"],
             **kwargs,
         )
+        if multi_label:  # A sample with more classes has more of them to get wrong.
+            self.mechanical_properties = (*self.mechanical_properties, "num_classes")
         self._names: list[str] = []
         self._num_labels = 0
         self._are_logits = False

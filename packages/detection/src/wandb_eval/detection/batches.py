@@ -14,7 +14,7 @@ from wandb_eval.engine import image_size
 SIZES = "image_sizes"
 """The key in y of the sizes of images, which the callback adds."""
 
-_KEYS = {"boxes", "labels", "classes", "iscrowd", "area"}
+_KEYS = {"boxes", "labels", "classes", "iscrowd", "is_crowd", "area"}
 
 
 def one_dict(images: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

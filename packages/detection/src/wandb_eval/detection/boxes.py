@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from wandb_eval.detection.detections import (
+    CROWD,
     LABELS,
     OPTIONAL,
     PADDING,
@@ -230,13 +231,16 @@ class _Batch:
                 f"The {what} must have boxes for each of the {len(self.sizes)} images "
                 f"of the batch. Received: boxes for {len(counts)}"
             )
-        wanted = [("labels", LABELS), *((key, (key,)) for key in optional)]
+        wanted = [("labels", LABELS)]
+        wanted += [(one, CROWD if one == "iscrowd" else (one,)) for one in optional]
         wanted += [("scores", scores)] if scores else []
         self.columns: dict[str, Floats] = {}
         for name, keys in wanted:
-            if name in optional and name not in self.tree:
+            if name in optional and not any(key in self.tree for key in keys):
                 continue
             flat, each = _flatten(get_key(self.tree, keys, what), name, ())
+            if name in optional:
+                flat, each = _filled_up(flat, each, self.columns["labels"], counts)
             _check_counts(counts, each, name, what)
             self.columns[name] = flat
         self.labels = self.columns["labels"]
@@ -360,6 +364,24 @@ def _numbers(value: Any, name: str) -> Floats:
 def _wrong_shape(name: str, wanted: Sequence[Any], shape: Any) -> ValueError:
     wanted_text = ", ".join(map(str, wanted)) + ("," if len(wanted) == 1 else "")
     return ValueError(f"`{name}` must be of shape ({wanted_text}). Received: {shape}")
+
+
+def _filled_up(
+    column: Floats, counts: Ints, labels: Floats, num_boxes: Ints
+) -> tuple[Floats, Ints]:
+    """Fills up a column without padding, where labels have it.
+
+    Preprocessors of Keras pad boxes and labels, and leave other columns ragged.
+    """
+    present = _is_present(labels)
+    image = np.repeat(np.arange(len(num_boxes)), num_boxes)[present]
+    if np.array_equal(counts, num_boxes) or not np.array_equal(
+        counts, np.bincount(image, minlength=len(num_boxes))
+    ):
+        return column, counts
+    filled = np.zeros(len(labels))
+    filled[present] = column
+    return filled, num_boxes
 
 
 def _check_counts(boxes: Ints, others: Ints, name: str, what: str) -> None:

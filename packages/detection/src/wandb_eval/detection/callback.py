@@ -51,6 +51,9 @@ from wandb_eval.engine import (
     listed,
 )
 
+_ONE_PIXEL = 1.5  # With rounding; boxes in pixels reach farther.
+_FAR_OUTSIDE = 10.0  # In sizes of the image.
+
 
 class WandbDetectionEvalCallback(WandbTaskEvalCallback):
     """Shows in W&B what an object detector predicts, epoch by epoch.
@@ -206,22 +209,32 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
     def check_outputs(self, outputs: Any) -> None:
         """Checks that the outputs can be read as boxes."""
         name = self._truth_format.name
-        if 0 < self._farthest <= 1 and not self._truth_format.is_relative:
+        if 0 < self._farthest <= _ONE_PIXEL and not self._truth_format.is_relative:
             raise ValueError(
                 "All true boxes lie within one pixel: they look relative to the size "
                 f"of the image, but `bounding_box_format` is {name!r}. Pass "
                 f"'rel_{_base(name)}'."
             )
         first = self.samples.y[: len(keras.tree.flatten(outputs)[0])]
-        found, _ = self._read_predictions(outputs, _sizes(first))
+        sizes = _sizes(first)
+        found, _ = self._read_predictions(outputs, sizes)
         farthest = max(map(_farthest, found), default=0.0)
         name = self._prediction_format.name
         is_relative = self._prediction_format.is_relative
-        if 0 < farthest <= 1 and not is_relative and self.is_logging:
+        if 0 < farthest <= _ONE_PIXEL and not is_relative and self.is_logging:
             wandb.termwarn(
                 "All predicted boxes lie within one pixel: they look relative to the "
                 f"size of the image, but the format is {name!r}. If they are, pass "
                 f"`prediction_format='rel_{_base(name)}'`."
+            )
+        shown = [one[~is_lost(one)] for one in found]
+        pairs = zip(shown, np.reshape(sizes, (-1, 2)).max(axis=1), strict=True)
+        far = [_farthest(one) / side for one, side in pairs if len(one) and side]
+        if is_relative and far and np.median(far) > _FAR_OUTSIDE and self.is_logging:
+            wandb.termwarn(
+                "The predicted boxes lie far outside of the images: they look "
+                f"absolute, but the format is {name!r}. If they are, pass "
+                f"`prediction_format={name.removeprefix('rel_')!r}`."
             )
         if self._left_out and self.is_logging:
             words = _in_words(self._left_out, self._truth_format)
@@ -341,6 +354,9 @@ class WandbDetectionEvalCallback(WandbTaskEvalCallback):
 
     def _read_truth(self, y: Any) -> tuple[list[Detections], Counter[str]]:
         num_classes = len(self.class_names)
+        if self.validation_data.prepare is not None and isinstance(y, dict):
+            # Areas are those before the preprocessor has resized the images.
+            y = {key: value for key, value in y.items() if key != "area"}
         return read_ground_truth(y, _sizes(y), self._truth_format, num_classes)
 
     def _read_predictions(

@@ -21,6 +21,7 @@ Keys = tuple[str, ...]
 
 LABELS: Keys = ("labels", "classes")
 SCORES: Keys = ("confidence", "scores")
+CROWD: Keys = ("iscrowd", "is_crowd")
 OPTIONAL: Keys = ("iscrowd", "area")
 
 

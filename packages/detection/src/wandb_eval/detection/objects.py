@@ -116,12 +116,13 @@ def _describe(
     boxes = image.truth if mistake.missed else image.shown
     kind = "missed" if mistake.missed else ERROR_TYPES[image.kinds[mistake.box]]
     score = None if mistake.missed else mistake.rank
-    nearest = image.pairs.max(axis=0 if mistake.missed else 1, initial=0.0)
+    near = np.where(image.truth.iscrowd, 0, image.pairs)
+    nearest = near.max(axis=0 if mistake.missed else 1, initial=0.0)
     iou = float(nearest[mistake.box])
     name = class_names[boxes.labels[mistake.box]]
     actual: str | None = name
     if not mistake.missed:
-        pairs, truth = image.pairs[mistake.box], image.truth.labels
+        pairs, truth = near[mistake.box], image.truth.labels
         is_near = iou > BACKGROUND_THRESHOLD
         actual = class_names[truth[pairs.argmax()]] if is_near else None
     cells = [kind, name, actual, score, iou]

@@ -39,6 +39,7 @@ from wandb_eval.image_to_image.metrics import (
 )
 
 _GREY_RANGES = {(0, 1), (-1, 1), (0, 255)}
+_OTHER_SCALE = 50  # Inputs of 0 to 1 beside targets of 0 to 255, say.
 
 
 class WandbImageToImageEvalCallback(WandbTaskEvalCallback):
@@ -99,6 +100,7 @@ class WandbImageToImageEvalCallback(WandbTaskEvalCallback):
 
     uses_model_preprocessing = True
     headline = ("mae", "psnr", "ssim")
+    leaves_out_not_finite = True
 
     def __init__(
         self,
@@ -114,6 +116,7 @@ class WandbImageToImageEvalCallback(WandbTaskEvalCallback):
         self._file_format = kwargs.get("image_format", "png")
         self._of_inputs: list[NDArray[np.float64]] | None = []
         self._extremes: list[float] = []
+        self._input_extremes: list[float] = []
         self._is_color = False
         columns = ["idx", "image", "target"]
         super().__init__(
@@ -140,6 +143,7 @@ class WandbImageToImageEvalCallback(WandbTaskEvalCallback):
         self._is_color = inputs.shape[-1] in (3, 4)
         if inputs.shape != targets.shape or not fits(inputs, self.value_range):
             self._of_inputs = None
+        self._input_extremes += [float(inputs.min()), float(inputs.max())]
         if self._of_inputs is not None:
             errors = np.where(np.isnan(targets), 0, inputs - targets)
             axes = (1, 2, 3)
@@ -159,10 +163,12 @@ class WandbImageToImageEvalCallback(WandbTaskEvalCallback):
                 f"of {first.shape[1:]}"
             )
         extremes = np.array(self._extremes)
-        if self.is_logging and not fits(extremes, self.value_range):
+        width = np.ptp(extremes) if extremes.size else 0
+        is_narrow = 0 < _OTHER_SCALE * width < self._span
+        if self.is_logging and (is_narrow or not fits(extremes, self.value_range)):
             wandb.termwarn(
-                f"The targets are {extremes.min():.3g} to {extremes.max():.3g}, "
-                f"far beyond `value_range`, {self.value_range}: pass their range, so "
+                f"The targets are {extremes.min():.3g} to {extremes.max():.3g}, which "
+                f"does not fit `value_range`, {self.value_range}: pass their range, so "
                 "that PSNR, SSIM and colors are right.",
                 repeat=False,
             )
@@ -175,10 +181,14 @@ class WandbImageToImageEvalCallback(WandbTaskEvalCallback):
 
     def new_metrics(self) -> Metrics:
         """The metrics over all of the validation data."""
-        ratios = psnr(np.concatenate(self._of_inputs or [np.zeros((0, 4))]), self._span)
+        of_inputs = self._of_inputs or [np.zeros((0, 4))]
+        widths = [np.ptp(e) if e else 0 for e in (self._input_extremes, self._extremes)]
+        if _OTHER_SCALE * widths[0] < widths[1]:
+            of_inputs = [np.zeros((0, 4))]
+        ratios = psnr(np.concatenate(of_inputs), self._span)
         known = ratios[np.isfinite(ratios)]
-        gained_from = float(known.mean()) if known.size else None
-        return _OfCallback(self.value_range, gained_from)
+        psnr_input = float(known.mean()) if known.size else None
+        return _OfCallback(self.value_range, psnr_input)
 
     def score_samples(self, truth: Any, predictions: Any) -> SampleScores:
         """`mae`, `rmse`, `psnr`, `ssim`, with `1 - ssim` or `mae` as the difficulty."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wandb_eval.core.arguments import is_number
 from wandb_eval.engine import check_single, target_array, to_numpy
-from wandb_eval.engine.kit.input_images import is_channels_first
+from wandb_eval.engine.kit.input_images import channels_come_first
 
 Images = NDArray[np.floating[Any]]
 
@@ -63,7 +63,7 @@ def _read(array: NDArray[Any], what: str) -> Images:
         )
     if array.ndim == 3:
         array = array[..., None]
-    elif is_channels_first():
+    elif channels_come_first(array.shape[1:]):
         array = np.moveaxis(array, 1, -1)
     if array.dtype not in (np.float32, np.float64):
         exact = array.dtype.kind in "iu" and array.dtype.itemsize > 2

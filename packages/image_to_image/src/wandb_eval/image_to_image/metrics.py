@@ -14,6 +14,9 @@ from wandb_eval.image_to_image.ssim import ssim
 
 COUNT, ABSOLUTE, SQUARED, SSIM = range(4)
 
+HIGHEST_PSNR = 100.0
+"""The PSNR of an image without errors, in dB: infinity would have no mean."""
+
 
 def compare_images(
     targets: Images, predictions: Images, span: float
@@ -66,8 +69,9 @@ def psnr(compared: NDArray[np.float64], span: float) -> NDArray[np.float64]:
         span: The width of the range of values.
 
     Returns:
-        The ratios, of shape `(batch,)`; NaN for images without errors, or without
-        values that count.
+        The ratios, of shape `(batch,)`, at most 100 dB, which an image without errors
+        has; NaN for images without values that count, or with values that are not
+        finite.
 
     Example:
 
@@ -76,7 +80,8 @@ def psnr(compared: NDArray[np.float64], span: float) -> NDArray[np.float64]:
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = 10 * np.log10(span**2 / (compared[:, SQUARED] / compared[:, COUNT]))
-    return np.asarray(np.where(np.isfinite(ratio), ratio, np.nan))
+    ratio[ratio == -np.inf] = np.nan
+    return np.asarray(np.minimum(ratio, HIGHEST_PSNR))
 
 
 class ImageToImageMetrics:

@@ -96,6 +96,7 @@ class WandbRegressionEvalCallback(WandbTaskEvalCallback):
     """
 
     headline = ("mae", "rmse", "r2")
+    leaves_out_not_finite = True
 
     def __init__(
         self,

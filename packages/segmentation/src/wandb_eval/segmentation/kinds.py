@@ -135,6 +135,7 @@ class MulticlassMasks:
 
     def _by_threshold(self, truth: Any, outputs: Any, size: tuple[int, int]) -> Any:
         chances = read_probabilities(outputs, size, self._are_logits)
+        chances = surely_wrong((truth == 1)[..., None], chances, np.isnan(chances))
         counted = (truth >= 0) & (truth <= 1)
         if self._ignore_index is not None:
             counted &= truth != self._ignore_index
@@ -301,6 +302,10 @@ class _ExclusiveMetrics:
         self._boundary = BoundaryIou(len(names), ignore_index) if boundary else None
         self._by_threshold: IouByThreshold | None = None
         self._warns = warns
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Returns the metrics for another process, which does not warn, too."""
+        return vars(self) | {"_warns": False}
 
     def update(self, truth: Any, predictions: Any, /) -> None:
         self._metrics.update_counts(truth, predictions["counts"], predictions["lost"])
