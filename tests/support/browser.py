@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
@@ -62,6 +63,8 @@ class Browser:
         WebDriverWait(self.driver, 60).until(
             lambda driver: (driver.execute_script(is_there) or "").startswith(address)
         )
+        if scripts:
+            self._wait_for_frames()
 
     def wait_for_address(self) -> None:
         """Waits for the timer after which a report writes its state into the address.
@@ -75,6 +78,13 @@ class Browser:
         """Reloads the page, after it has written its state."""
         self.wait_for_address()
         self.driver.refresh()
+        self._wait_for_frames()
+
+    def _wait_for_frames(self) -> None:
+        """Waits for two frames: observers of sizes are called in the first one."""
+        self.driver.execute_async_script(
+            "requestAnimationFrame(() => requestAnimationFrame(arguments[0]))"
+        )
 
     def run(self, script: str, *arguments: Any) -> Any:
         """Runs a script and returns its result."""
@@ -90,7 +100,9 @@ class Browser:
 
     def texts(self, selector: str) -> list[str]:
         """The text of each element, even if it is not visible."""
-        return [str(e.get_property("textContent")) for e in self.all(selector)]
+        script = "return [...document.querySelectorAll(arguments[0])].map("
+        texts = self.run(f"{script}(one) => one.textContent)", selector)
+        return [str(one) for one in texts]
 
     def click(self, selector: str) -> None:
         """Clicks the first element of a selector."""
@@ -104,7 +116,7 @@ class Browser:
     def press(self, *keys: str) -> None:
         """Presses keys in the element that has the focus."""
         for key in keys:
-            self.driver.switch_to.active_element.send_keys(getattr(Keys, key, key))
+            ActionChains(self.driver).send_keys(getattr(Keys, key, key)).perform()
 
     def choose(self, selector: str, value: str) -> None:
         """Sets the value of a field, as typing, dragging or choosing would."""

@@ -279,14 +279,34 @@ def several_labels(rows: int = 30, versions: int = 2) -> RecordedRun:
     names = [BIDI, "urgent", "refund", "praise", "spam"]
     columns = ["epoch", "idx", "text", "label", "pred", "correct", "loss"]
     for epoch in range(versions):
-        data = []
+        data, scores = [], []
         for i in range(rows):
             label = [names[k] for k in sorted({i % 5, i * 3 % 5})]
             pred = label if rng.random() < 0.6 else [names[(i + 1) % 5]]
             words = f"The customer {i} writes at length about the order. " * 6
             data.append([epoch, i, words, ", ".join(label), ", ".join(pred),
                          label == pred, float(rng.random())])  # fmt: skip
-        made.version(epoch, {"eval_data": (columns, data)})
+            scores.append([i, label, pred, label == pred])
+        of_all = ["idx", "label", "pred", "correct"], scores
+        made.version(epoch, {"eval_data": (columns, data), "scores": of_all})
+    return made.run
+
+
+def commas() -> RecordedRun:
+    """A run whose classes have names with commas, and two logged ground truths."""
+    made = _Run("commas")
+    columns = ["idx", "label", "pred", "correct"]
+    names = ["missile"] * 3 + ["projectile, missile"] * 5
+    truth = [[i, name] for i, name in enumerate(names)]
+    content = json.dumps({"columns": columns[:2], "data": truth}).encode()
+    for _ in range(2):  # `fit` was called twice.
+        files = {"val_data.table.json": recorded_file(content)}
+        made.run.artifacts.append(
+            RecordedArtifact("val", frozenset(), ("latest",), {}, files)
+        )
+    for epoch in range(2):
+        rows = [[i, name, name, True] for i, name in truth]
+        made.version(epoch, {"scores": (columns, rows), "eval_data": (columns, rows)})
     return made.run
 
 

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -280,7 +281,7 @@ def test_numbers_without_correct():
 
 
 def test_weak_slices_of_a():
-    slices = {"slice": ["dark"], "index": [list(range(0, 400, 4))]}
+    slices = {"slice": ["dark"], "index": [", ".join(map(str, range(0, 400, 4)))]}
     a = record(scores(RIGHT_A), more={"weak_slices": slices})
     found = compare(a, record(scores(RIGHT_B)))
     assert found.differences["correct"].by_slice["dark"].difference == 0.34
@@ -293,7 +294,7 @@ def test_weak_slices_of_the_last_version_serve_the_best_one():
     last = scores(RIGHT_B[order], ["cat"] * 400, content=[content[i] for i in order])
     dark = {int(i) // 2 for i in order[:100]}
     index = [i for i, one in enumerate(order.tolist()) if one // 2 in dark]
-    weak = {"weak_slices": {"slice": ["dark"], "index": [index]}}
+    weak = {"weak_slices": {"slice": ["dark"], "index": [", ".join(map(str, index))]}}
     same, other = {"data_fingerprint": "ab"}, {"data_fingerprint": "cd"}
     b = record(scores(RIGHT_B, ["cat"] * 400), same)
     for metadata, lines in ((same, 1), (other, 0), ({}, 0)):
@@ -430,3 +431,57 @@ def test_100_000_samples():
     )
     found = compare(a, b)
     assert len(found.differences["loss"].by_class) == 100
+
+
+def numbers_of_samples(**columns):
+    count = len(next(iter(columns.values())))
+    return {"idx": list(range(count)), **columns}
+
+
+def test_targets_that_differ_by_rounding_are_the_same_data():
+    target = np.linspace(0.1, 7.7, 40)
+    loss = np.linspace(1, 2, 40)
+    same = {"data_fingerprint": "ab", "data_fingerprint_ordered": "ab1"}
+    content = [f"{i:x}" for i in range(40)]
+    a, b = (
+        record(
+            numbers_of_samples(
+                target=numbers.tolist(), error=(loss - shift).tolist(), content=content
+            ),
+            same,
+        )
+        for numbers, shift in ((target, 0), (np.float64(np.float32(target)), 0.5))
+    )
+    assert compare(a, b).verdict == "better"
+    assert compare(a, b, on_shared=True).num_samples == 40
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict"),
+    [("similarity", "better"), ("distance", "worse"), ("depth", "different")],
+)
+def test_numbers_of_tasks_of_ones_own(name, verdict):
+    values = np.linspace(0, 1, 1000)
+    more = np.where(np.arange(1000) % 10 < 3, values + 2, values)
+    a, b = (record(numbers_of_samples(**{name: v.tolist()})) for v in (values, more))
+    found = compare(a, b)
+    assert found.verdict == verdict
+    assert found.broken == (0 if verdict != "worse" else pytest.approx(177, abs=3))
+    if verdict == "better":
+        assert 170 <= found.fixed <= 184
+        assert "right is similarity of at least" in found.text
+    if verdict == "different":
+        assert "1,000 samples were compared; depth" in found.text
+    equal = compare(a, a)
+    assert (equal.verdict, equal.fixed, equal.broken) == ("", 0, 0)
+
+
+def test_the_p_value_is_that_of_the_verdict():
+    """Each sample gets a little better, across the limit in both directions."""
+    rng = np.random.default_rng(0)
+    f1 = rng.uniform(0.3, 0.7, 400)
+    a, b = (record(numbers_of_samples(f1=v.tolist())) for v in (f1, f1 + 0.004))
+    found = compare(a, b)
+    assert found.verdict == "better"
+    assert found.text.count("p ") == 2
+    assert re.search(r"; f1 .*, p < 0.001\. ", found.text)

@@ -34,6 +34,7 @@ RUNS = {
     "denoiser": made_runs.image_to_image,
     "angles": made_runs.regressor,
     "labels": made_runs.several_labels,
+    "commas": made_runs.commas,
     "two": made_runs.two_evaluations,
     "gaps": lambda: made_runs.in_order(range(8), epochs=(0, 2)),
     "single": lambda: made_runs.classifier(versions=1, rows=40),
@@ -76,6 +77,7 @@ def opened(pages, chromium):
     """`opened(run, ...)` opens a page; nothing may go wrong."""
 
     def open_one(name, **options):
+        assert chromium.errors() == []  # Of the page before.
         chromium.open(pages(name), **{"width": 1400, "height": 950} | options)
         return chromium
 
@@ -602,6 +604,7 @@ def test_names_of_other_directions_are_isolated(opened):
         "return [...document.querySelectorAll('.rows td > span')].map((one) =>"
         " getComputedStyle(one).unicodeBidi)"
     )
+    assert styles
     assert set(styles) <= {"isolate", "plaintext"}
     page.run(
         "document.dispatchEvent("
@@ -732,6 +735,27 @@ def test_a_class_that_is_called_right_is_shown(chromium, tmp_path, monkeypatch):
     monkeypatch.setattr(made_runs, "LONG_NAMES", ["right", *LONG_NAMES[1:]])
     chromium.open(written(tmp_path / "page.html", made_runs.detector()))
     assert chromium.run("return document.querySelector('[data-class=right]').checked")
+
+
+@pytest.mark.parametrize(
+    ("run", "name", "right"),
+    [("commas", "missile", 3), ("commas", "projectile, missile", 5)],
+)
+def test_a_name_with_a_comma_is_that_of_one_class(opened, run, name, right):
+    page = opened(run)
+    assert page.texts("#version-label") == ["epoch 1 (2 of 2)"]
+    about = "document.dispatchEvent(new CustomEvent('about-class', {detail: '%s'}))"
+    page.run(about % name)
+    assert page.texts(".class-view [data-group-of=right] h3 b") == [str(right)]
+    page.click(".class-view [data-kind=right]")
+    assert page.texts(".count b") == [str(right)]
+
+
+def test_several_classes_in_a_text_are_classes_of_their_own(opened):
+    page = opened("labels", state="table=eval_data&view=rows")
+    options = page.texts("[data-filter=class] option")
+    assert {"urgent", "refund", "praise", "spam"} <= set(options)
+    assert not any(", " in option for option in options)
 
 
 def test_a_class_is_looked_up_again_after_back(opened):

@@ -97,7 +97,9 @@ def test_each_task_opens_at_its_last_version(open_page, runs, name):
     assert len(page.all(".grid .picture")) == rows_left(page)
     page.click("[data-view=rows]")
     assert page.one(".rows").is_displayed()
-    assert all(e.get_attribute("alt") for e in page.all(".rows img:first-child"))
+    alternatives = [e.get_attribute("alt") for e in page.all(".rows img:first-child")]
+    assert alternatives
+    assert all(alternatives)
     assert "share it as you would" in page.one(".notice").text
 
 

@@ -25,6 +25,10 @@ SLICES = [
 ]
 
 
+def listed(index):
+    return ", ".join(map(str, index))
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run of two epochs, of which the last one has weak slices."""
@@ -36,7 +40,7 @@ def run(tmp_path_factory):
                 artifact.add(wandb.Table(["idx", "correct"], rows), "scores")
                 artifact.metadata["epoch"] = epoch
                 if epoch == 1:
-                    rows = [[*SLICES[0], DARK], [*SLICES[1], NORTH]]
+                    rows = [[*SLICES[0], listed(DARK)], [*SLICES[1], listed(NORTH)]]
                     table = wandb.Table([*COLUMNS, "index"], rows)
                     artifact.add(table, "weak_slices")
                 made.log_artifact(artifact, aliases=["latest", f"epoch_{epoch}"])
@@ -73,4 +77,38 @@ def test_a_slice_opens_its_samples(run, tmp_path):
         assert page.texts(".count b") == ["60"]
         page.choose("#version", "0")
         assert not page.one("#weak").is_displayed()
+        assert page.errors() == []
+
+
+def test_slices_that_only_the_history_has_open_their_samples(tmp_path):
+    """A callback behind ours stopped the training: the version was logged before."""
+    with offline_environment(tmp_path):
+        with wandb.init(mode="offline", name="stopped") as made:
+            artifact = wandb.Artifact(f"run_{made.id}_pred", "evaluation")
+            rows = [[i, bool(i % 3)] for i in range(60)]
+            artifact.add(wandb.Table(["idx", "correct"], rows), "scores")
+            artifact.metadata["epoch"] = 0
+            made.log_artifact(artifact, aliases=["latest", "epoch_0"])
+            made.define_metric("eval/*", step_metric="eval/epoch")
+            # Without strata, and rounded to six digits.
+            row = [
+                "hour is 3",
+                20,
+                1.2345678,
+                0.4567891,
+                0.7777787,
+                0.2,
+                "",
+                listed(DARK),
+            ]
+            table = wandb.Table([*COLUMNS, "index"], [row])
+            made.log({"eval/epoch": 0, "eval/weak_slices": table})
+        write_report(recorded_runs.finished(made), tmp_path / "page.html")
+    forget_wandb()
+    with browsers.browser() as page:
+        page.open(tmp_path / "page.html")
+        [found] = page.all("#weak .slice")
+        assert "more than elsewhere" in found.text
+        found.click()
+        assert page.texts(".count b") == ["20"]
         assert page.errors() == []

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from wandb_eval.report.comparison import ComparedSamples, Comparison, Difference
 from wandb_eval.report.matching import Side, match
+from wandb_eval.report.measures import is_higher_better
 from wandb_eval.report.paired import (
     Estimate,
     Floats,
@@ -20,7 +21,6 @@ from wandb_eval.report.paired import (
     holm,
 )
 from wandb_eval.report.sample_numbers import (
-    HIGHER_IS_BETTER,
     class_values,
     classes_of,
     names_of_numbers,
@@ -111,7 +111,7 @@ def compare(
                 f"{found.num_left_out:,} samples have no {found.name} in one of the "
                 "two, and are left out of it."
             )
-    several = len(side_a.columns) + len(side_b.columns) > 2
+    has_rule = right and len(side_a.columns) + len(side_b.columns) == 2
     return Comparison(
         a=tuple(side_a.names),
         b=tuple(side_b.names),
@@ -119,7 +119,7 @@ def compare(
         fixed=int(fixed.sum()),
         broken=int(broken.sum()),
         right=right,
-        p_value=(first.p_value if several else compare_right(*rights).p_value),
+        p_value=(compare_right(*rights).p_value if has_rule else first.p_value),
         differences=differences,
         samples=ComparedSamples(side_a.index, side_b.index, fixed, broken),
         notes=tuple(notes),
@@ -173,7 +173,7 @@ def _differences(
         found[name] = Difference(
             **vars(full),
             name=name,
-            higher_is_better=HIGHER_IS_BETTER.get(name),
+            higher_is_better=is_higher_better(name),
             num_left_out=int(lacks.sum()),
             by_class=_adjusted(by_class),
             by_slice=_adjusted(by_slice),

@@ -77,10 +77,11 @@ class Comparison:
         num_samples: The number of samples that were compared.
         fixed: The number of samples that are wrong in A and right in B.
         broken: The number of samples that are right in A and wrong in B.
-        right: The rule by which a sample is right: "correct", or a number and a limit.
+        right: The rule by which a sample is right: "correct", or a number and a limit;
+            empty if it is not known whether more of the number is better.
         p_value: The p-value of `fixed` and `broken`, by McNemar's exact test. With
-            several runs per side it is that of the first of `differences`, which
-            includes the spread between runs.
+            several runs per side, or without a rule, it is that of the first of
+            `differences`, which includes the spread between runs.
         differences: B minus A, by the name of the number. The first one decides which
             is better.
         samples: The compared samples.
@@ -119,8 +120,10 @@ class Comparison:
             f"of {self.num_samples:,} samples {self.fixed:,} were fixed and "
             f"{self.broken:,} broken{remark}"
         )
+        if not self.right:
+            counts = f"{self.num_samples:,} samples were compared"
         shown = first.text
-        if several:
+        if several or self.right != "correct":  # The other one is of fixed and broken.
             shown += f", {_p(first.p_value)}"
         return f"{start}: {counts}; {shown}. {self._compared}"
 

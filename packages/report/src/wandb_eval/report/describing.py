@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,6 +65,10 @@ class Page:
         """Adds a run."""
         tables: dict[str, list[dict[str, Any]]] = {}
         charts = {key: read_chart(key, panel) for key, panel in run.charts.items()}
+        titles = Counter(one["title"] for one in charts.values())
+        for key, one in charts.items():
+            if titles[one["title"]] > 1:  # Of several callbacks.
+                one["title"] += f" ({key})"
         keys = {
             table_of(key, run.charts[key]): key
             for key, chart in charts.items()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -43,7 +42,7 @@ class Side:
     names: list[str]
     columns: list[Columns]
     index: NDArray[np.int64]
-    weak_slices: Mapping[str, list[Any]]
+    weak_slices: Mapping[str, list[int]]
 
 
 def match(
@@ -69,15 +68,19 @@ def match(
     for side in (a, b):
         _check_runs(side)
     notes: list[str] = []
+    is_verified = True
     if on_shared:
         places = _by_content(tables)
         kept = [key for key in places[0] if all(key in there for there in places)]
         if not kept:
-            raise ValueError("No sample has the same content and target in all runs.")
+            raise ValueError(
+                "No sample has the same content, target included, in all runs."
+            )
         if len(kept) < max(map(len, places)):
             notes.append(f"Only the {len(kept):,} samples that all have were compared.")
     else:
         places = _places(tables, notes)
+        is_verified = not notes  # A note says why the samples may be others.
         kept = list(places[0])
         for table, there in zip(tables, places, strict=True):
             if there.keys() != places[0].keys():
@@ -88,7 +91,10 @@ def match(
         for table, there in zip(tables, places, strict=True)
     ]
     for table, columns in zip(tables, rows, strict=True):
-        _check_targets(tables[0], table, rows[0], columns)
+        # Fingerprints and contents include the targets. Those in the tables may differ
+        # by rounding, or by the names of classes.
+        if not is_verified:
+            _check_targets(tables[0], table, rows[0], columns)
     return _side(a, rows[: len(a)]), _side(b, rows[len(a) :]), notes
 
 
@@ -134,7 +140,7 @@ def _places(tables: Sequence[ScoreTable], notes: list[str]) -> list[dict[Any, in
         if ours is not None and theirs is not None and ours != theirs:
             _raise_other_data(first, table, "inputs or targets differ")
     orders = {str(table.metadata.get(ORDERED_FINGERPRINT, "")) for table in tables}
-    if any(table.metadata.get(FINGERPRINT) is None for table in tables):
+    if not _have_fingerprints(*tables):
         notes.append(UNVERIFIED)
     elif len(orders) > 1 or "" in orders:
         if all(CONTENT in table.columns for table in tables):
@@ -151,9 +157,12 @@ def _places(tables: Sequence[ScoreTable], notes: list[str]) -> list[dict[Any, in
     ]
 
 
+def _have_fingerprints(*tables: ScoreTable) -> bool:
+    return all(table.metadata.get(FINGERPRINT) is not None for table in tables)
+
+
 def _by_content(tables: Sequence[ScoreTable]) -> list[dict[Any, int]]:
-    """Returns the place of each sample by content and target; numbers duplicates."""
-    targets = _targets(tables)
+    """Returns the place of each sample by its content; numbers duplicates."""
     found = []
     for table in tables:
         cells = table.columns.get(CONTENT)
@@ -165,9 +174,7 @@ def _by_content(tables: Sequence[ScoreTable]) -> list[dict[Any, int]]:
             )
         counts = Counter[str]()
         places = {}
-        columns = [cells, *(table.columns[name] for name in targets)]
-        for place, values in enumerate(zip(*columns, strict=True)):
-            key = json.dumps(values)
+        for place, key in enumerate(map(str, cells)):
             places[key, counts[key]] = place
             counts[key] += 1
         found.append(places)

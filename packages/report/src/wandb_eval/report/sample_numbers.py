@@ -11,32 +11,9 @@ from numpy.typing import NDArray
 
 from wandb_eval.report.cells import NOT_FINITE
 from wandb_eval.report.matching import Side
+from wandb_eval.report.measures import HIGHER_IS_BETTER, is_higher_better
 from wandb_eval.report.paired import Floats
 from wandb_eval.report.score_tables import Columns
-
-HIGHER_IS_BETTER = {
-    "correct": True,
-    "f1": True,
-    "mean_iou": True,
-    "mean_dice": True,
-    "pixel_accuracy": True,
-    "ssim": True,
-    "psnr": True,
-    "error": False,
-    "difficulty": False,
-    "mae": False,
-    "rmse": False,
-    "loss": False,
-    "true_positives": True,
-    "false_positives": False,
-    "false_negatives": False,
-    "class_errors": False,
-    "location_errors": False,
-    "both_errors": False,
-    "duplicate_errors": False,
-    "background_errors": False,
-}
-"""Numbers of the tasks. The first one that samples have decides which is better."""
 
 _SHARES = ("f1", "mean_iou", "mean_dice", "pixel_accuracy", "ssim")  # Of 0 to 1.
 _OF_CLASSES = ("mean_iou", "mean_dice")
@@ -76,11 +53,13 @@ def names_of_numbers(tables: Sequence[Columns]) -> list[str]:
         if name not in HIGHER_IS_BETTER
         and name not in _NO_NUMBERS
         and not name.startswith(_NO_NUMBERS_BEGIN)
-        and any(table[name] != first[name] for table in tables)
+    ]
+    changed = [
+        name for name in others if any(table[name] != first[name] for table in tables)
     ]
     return [
         name
-        for name in known + others
+        for name in (known + changed or others)
         if name not in first or all(_is_numeric(table[name]) for table in tables)
     ]
 
@@ -158,9 +137,16 @@ def rule_of(
     Args:
         numbers: The numbers of A and of B; the first one decides.
         threshold: The value from which a sample is right.
+
+    Returns:
+        The words are empty, and no sample is right, if it is not known whether more of
+        the number is better.
     """
     name, (a, b) = next(iter(numbers.items()))
-    higher = HIGHER_IS_BETTER.get(name, False)
+    higher = is_higher_better(name)
+    if higher is None:
+        none = np.zeros(a.shape[1], bool)
+        return "", (none, none)
     if name == "correct":
         words, threshold = name, 0.5
     else:

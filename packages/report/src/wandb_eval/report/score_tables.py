@@ -36,7 +36,8 @@ SLICE_NAME, SLICE_INDEX = "slice", "index"
 Columns = Mapping[str, list[Any]]
 """The cells of each column of a table."""
 
-_Slices = Mapping[str, list[Any]]
+_Slices = Mapping[str, list[int]]
+_INDICES = re.compile(r"\d+(, \d+)*")
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class ScoreTable:
     name: str
     columns: Columns
     metadata: Mapping[str, Any]
-    weak_slices: Mapping[str, list[Any]]
+    weak_slices: Mapping[str, list[int]]
     notes: tuple[str, ...] = ()
 
 
@@ -130,9 +131,9 @@ def _weak_slices(
             continue
         names, index = table.get(SLICE_NAME, []), table.get(SLICE_INDEX, [])
         slices = {
-            str(one): list(found)
+            str(one): list(map(int, found.split(", ")))
             for one, found in zip(names, index, strict=False)
-            if isinstance(found, list)
+            if isinstance(found, str) and _INDICES.fullmatch(found)
         }
         if other is version:
             return slices, ()
@@ -143,7 +144,7 @@ def _weak_slices(
                 f"other data than {version.label}, or does not say on which.",
             )
         moved = {
-            one: [places[i] for i in found if isinstance(i, int) and i in places]
+            one: [places[i] for i in found if i in places]
             for one, found in slices.items()
         }
         return moved, (f"The weak slices are those of {where}.",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections import Counter
@@ -41,6 +42,8 @@ def versions_of(run: RecordedRun) -> Iterator[LoggedTable]:
     ours = re.compile(rf"run_{re.escape(run.id)}_(.+_)?pred")
     predicted = {a.name for a in run.artifacts if ours.fullmatch(a.name)}
     rows = _rows_by_artifact(run)
+    rows_of = functools.cache(functools.partial(_rows_in_order, run))
+    logged = Counter(path for artifact in run.artifacts for path in artifact.files)
     counts = Counter[str]()
     for artifact in run.artifacts:
         for path, file in artifact.files.items():
@@ -59,7 +62,10 @@ def versions_of(run: RecordedRun) -> Iterator[LoggedTable]:
             if len(tables[path]) > 1 or is_part:
                 key = f"{key} ({re.sub(f'^{of_run}', '', artifact.name)})"
             found = [rows[i] for i in artifact.ids if i in rows]
-            for row in found or _rows_in_order(run, key, path, counts) or [{}]:
+            groups = [] if found else rows_of(key)
+            if len(groups) == logged[path]:
+                found = groups[counts[path] - 1]
+            for row in found or [{}]:
                 when = _when(run, artifact, content, row, key)
                 yield LoggedTable(key, artifact, content, *when)
                 for other in _other_keys(run, row, key):
@@ -143,10 +149,8 @@ def _rows_by_artifact(run: RecordedRun) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _rows_in_order(
-    run: RecordedRun, key: str, path: str, counts: Counter[str]
-) -> list[dict[str, Any]]:
-    """Returns the rows of the nth version of a table: those with its nth content.
+def _rows_in_order(run: RecordedRun, key: str) -> list[list[dict[str, Any]]]:
+    """Returns the rows of each version of a table: those with one content.
 
     In W&B, a row refers to an artifact by an id that only the client had. Equal
     contents are one version.
@@ -156,8 +160,7 @@ def _rows_in_order(
         cell = row.get(key)
         if isinstance(cell, dict):
             groups.setdefault(as_text(cell.get("sha256")), []).append(row)
-    logged = sum(path in artifact.files for artifact in run.artifacts)
-    return list(groups.values())[counts[path] - 1] if len(groups) == logged else []
+    return list(groups.values())
 
 
 def _paths(row: Mapping[str, Any], depth: int = 0) -> Iterator[str]:

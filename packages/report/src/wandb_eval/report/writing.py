@@ -18,6 +18,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wandb_eval.report.measures import HIGHER_IS_BETTER, HIGHER_NAMES, LOWER_NAMES
+
 if TYPE_CHECKING:
     import wandb
 
@@ -105,7 +107,15 @@ def write_page(page: Page, path: Path) -> Path:
     path = path.absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     data = _as_json(
-        page.to_json() | {"written": datetime.datetime.now(datetime.UTC).isoformat()}
+        page.to_json()
+        | {
+            "written": datetime.datetime.now(datetime.UTC).isoformat(),
+            "measures": {
+                "higher_is_better": HIGHER_IS_BETTER,
+                "lower": LOWER_NAMES,
+                "higher": HIGHER_NAMES,
+            },
+        }
     )
     folder = _folder_beside(path)
     if len(data) + page.media.size() > MOST_IN_ONE_FILE:

@@ -56,7 +56,7 @@ export class ClassView {
       const parts = key.split("/");
       if (parts.at(-1) !== this.name) continue;
       series.set(parts.slice(0, -1).join("/"), points);
-      values.set(parts.slice(0, -1).join("/"), points.at(-1)[1]);
+      values.set(parts.slice(0, -1).join("/"), (points.filter(([x]) => x <= time).at(-1) ?? points[0])[1]);
     }
     const curves = [...series].filter(([, points]) => points.length > 1);
     return [
@@ -79,7 +79,7 @@ export class ClassView {
           cell ? picture(cell, view.columns.get(view.picture), "") : null, ...linesOf(view, row).map((line) => el("bdi", { dir: "ltr" }, line)));
       };
       const all = button(() => { const { name } = this; this.close(); this.show(view.name, [kind, name]); }, { "data-kind": kind, disabled: !rows.length }, "show in the table");
-      return el("section", { "data-group-of": kind }, el("h3", {}, `${KINDS[kind]} `, el("b", {}, String(rows.length)), " ", all), el("div", { class: "strip" }, ...shown.map(tile)));
+      return el("section", { "data-group-of": kind }, el("h3", {}, `${KINDS[kind]} `, el("b", {}, String(rows.length)), view.time === time ? " " : ` (${view.label}) `, all), el("div", { class: "strip" }, ...shown.map(tile)));
     });
   }
 }

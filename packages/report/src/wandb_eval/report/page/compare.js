@@ -6,9 +6,8 @@ import { picture } from "./overlays.js";
 const AT_ONCE = innerWidth < 640 ? 12 : 60;
 // Columns on the sample, the earlier training or the prediction tell nothing of better and worse.
 const NO_MEASURES = /^(idx|epoch|batch|content|score|learned_in|forgotten|mean_confidence|confidence_spread|mean_scaled_error|scaled_error_spread|pred.*|num_.*)$/;
-const FIRST_MEASURES = ["f1", "mean_iou", "mean_dice", "pixel_accuracy", "ssim", "psnr", "error", "difficulty", "mae", "rmse", "loss"];
-const LESS_IS_BETTER = /loss|error|false|missed|^wrong|distance|difficulty|^(mae|mse|rmse|median_ae)$/;
-const MORE_IS_BETTER = /^(right|true.*|.*(f1|iou|dice|accuracy|precision|recall|ssim|psnr|r2))$/;
+const { higher_is_better: KNOWN, lower: LOWER, higher: HIGHER } = page.measures, FIRST_MEASURES = Object.keys(KNOWN);
+const isMoreBetter = (name) => KNOWN[name] ?? (new RegExp(LOWER).test(name) ? false : new RegExp(HIGHER).test(name) ? true : undefined);
 const SIGNED = /^error\b|error$/;
 
 // Measures by which two versions can be compared: whether right first, then numbers.
@@ -39,7 +38,7 @@ function keysOf(view, other) {
 // Samples that are in both, in groups, each with those that changed most first.
 export function compareViews(a, b, measure) {
   const rows = new Map(keysOf(a, b).map((key, row) => [key, row])), keys = keysOf(b, a);
-  const sign = LESS_IS_BETTER.test(measure) ? -1 : 1;
+  const sign = isMoreBetter(measure) === false ? -1 : 1;
   const groups = { better: [], worse: [], same: [] };
   for (let row = 0; row < b.rows; row += 1) {
     const before = rows.get(keys[row]);
@@ -100,7 +99,7 @@ export class Compare {
     if (!measures.includes(this.measure)) [this.measure] = measures;
     if (!measures.length) { this.box.hidden = true; return; }
     const groups = compareViews(a, b, this.measure);
-    const isKnown = [LESS_IS_BETTER, MORE_IS_BETTER].some((names) => names.test(this.measure));
+    const isKnown = isMoreBetter(this.measure) !== undefined;
     const changes = this.measure === "right or wrong" ? ["fixed", "broken"] : isKnown ? ["better", "worse"] : ["higher", "lower"];
     const names = { better: changes[0], worse: changes[1], same: "unchanged" };
     this.group ??= ["worse", "better", "same"].find((group) => groups[group].length) ?? "worse";
@@ -115,7 +114,7 @@ export class Compare {
       { "data-group": group, "aria-pressed": String(group === this.group), class: group },
       `${name} `, el("b", {}, String(groups[group].length)));
     const list = groups[this.group], left = Math.min(AT_ONCE, list.length - this.shown);
-    const focused = document.activeElement?.dataset?.group;
+    const focused = this.box.contains(document.activeElement) && Object.entries(document.activeElement.dataset)[0];
     this.box.replaceChildren(
       el("h2", {}, "What changed"),
       el("div", { class: "filters" }, el("label", {}, "from ", chooser(0)), el("label", {}, "to ", chooser(1)), el("label", {}, "by ", measure)),
@@ -125,7 +124,7 @@ export class Compare {
         : el("p", { class: "empty" }, `No sample is ${names[this.group]}.`),
       ...this.sides.map(([, time], i) => ([a, b][i].time === time ? "" : el("p", { class: "empty" }, `The side “${i ? "to" : "from"}” is ${[a, b][i].label}: the samples were not logged then.`))),
       left > 0 ? button(() => { this.shown += AT_ONCE; this.draw(); }, {}, `Show ${left} more of ${list.length}`) : "");
-    if (focused) this.box.querySelector(`[data-group=${focused}]`)?.focus();
+    if (focused) [...this.box.querySelectorAll("select, .tabs button")].find((one) => one.dataset[focused[0]] === focused[1])?.focus();
   }
 
   pair(a, b, { a: before, b: after, x, y }) {

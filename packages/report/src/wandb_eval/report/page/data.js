@@ -18,18 +18,16 @@ const TITLES = { eval_data: "Predictions", predictions: "Predictions", hardest: 
   suspect_labels: "Suspect labels", weak_slices: "Weak slices", suspect_targets: "Suspect targets", per_target: "Targets", data_problems: "Problems of the data", per_class: "Classes", val_data: "Ground truth" };
 
 export function titleOf(name) {
-  const [base, ...more] = name.split(" (");
-  const short = base.split("/").pop();
-  return [TITLES[short] ?? short.replaceAll("_", " "), ...more].join(" (");
+  const [base, ...more] = name.split(" ("), short = base.split("/").pop(), other = base.match(/^eval_(.+)\//);
+  return [TITLES[short] ?? short.replaceAll("_", " "), ...(other ? [`${other[1]})`] : []), ...more].join(" (");
 }
 
 // Returns all times at which a run has tables, with their labels.
 export function timesOf(run) {
   const found = new Map();
-  const several = run.tables.filter((table) => table.versions.length > 1);
-  for (const table of several.length ? several : run.tables.slice(0, 1)) {
-    for (const version of table.versions) found.set(version.time, version.label);
-  }
+  const several = run.tables.filter(({ name, versions }) => versions.length > 1 && !name.startsWith("val_data"));
+  const versions = (several.length ? several : run.tables.slice(0, 1)).flatMap((table) => table.versions);
+  for (const { time, label } of versions) if (!found.has(time)) found.set(time, label);
   return [...found].sort((a, b) => a[0] - b[0]).map(([time, label]) => ({ time, label }));
 }
 
@@ -84,10 +82,7 @@ export class View {
     if (this.columns.get("correct")?.type === "boolean") return this.get(row, "correct") === false;
     if (this.has("label", "pred")) return text(this.get(row, "label")) !== text(this.get(row, "pred"));
     if (this.has("wrong", "missed")) return this.get(row, "wrong") + this.get(row, "missed") > 0;
-    if (this.has("false_positives", "false_negatives")) {
-      return this.get(row, "false_positives") + this.get(row, "false_negatives") > 0;
-    }
-    return undefined;
+    return this.has("false_positives", "false_negatives") ? this.get(row, "false_positives") + this.get(row, "false_negatives") > 0 : undefined;
   }
 
   get tellsPairs() {
@@ -97,9 +92,7 @@ export class View {
   // Whether a row is in a cell of the confusion matrix. Of images with several objects,
   // those that have the one in the truth and the other in the predictions.
   isOfPair(row, actual, predicted) {
-    if (this.has("label", "pred")) {
-      return text(this.get(row, "label")) === actual && text(this.get(row, "pred")) === predicted;
-    }
+    if (this.has("label", "pred")) return text(this.get(row, "label")) === actual && text(this.get(row, "pred")) === predicted;
     const column = this.columns.get(this.picture), cell = column?.values[row];
     const has = (layer, name) => name === "background" || layerClasses(column, cell, layer).has(name);
     if (cell?.boxes) return has("ground_truth", actual) && has("predictions", predicted);
@@ -109,11 +102,11 @@ export class View {
 
   // How a row tells of a class: "right", "wrong" (predicted only), "missed", or nothing.
   ofClass(row, name) {
-    if (this.has("label", "pred")) return hit(isNamed(this.get(row, "label"), name), isNamed(this.get(row, "pred"), name));
+    if (this.has("label", "pred")) return hit(...["label", "pred"].map((one) => this.names(this.get(row, one)).includes(name)));
     const column = this.columns.get(this.picture), cell = column?.values[row];
     if (cell?.boxes) {
       const boxes = (layer) => (cell.boxes[layer] ?? []).filter((box) => nameOf(column, layer, box) === name);
-      const isMarked = (box) => box[5] && !box[5].startsWith(name);
+      const isMarked = (box) => box[5] && box[5] !== name && !box[5].startsWith(`${name} `);
       const truth = boxes("ground_truth"), found = boxes("predictions");
       if (truth.some(isMarked) || (truth.length && !found.length)) return "missed";
       if (found.some(isMarked)) return "wrong";
@@ -122,6 +115,13 @@ export class View {
     const scored = this.get(row, "class_iou"), names = this.get(row, "classes");
     const iou = (Array.isArray(scored) ? scored.map((value, i) => [names?.[i], value]) : scoredClasses(scored)).find(([one]) => one === name);
     return iou && (iou[1] >= 0.5 ? "right" : "wrong");
+  }
+
+  // The names of the classes in a cell. Only several classes are a list somewhere: a name may have a comma.
+  names(value) {
+    if (Array.isArray(value)) return value.map(text);
+    this.run.hasLists ??= this.run.tables.some(({ versions }) => versions.some(({ columns }) => columns.some(([name, place]) => name === "label" && page.columns[place].values.some(Array.isArray))));
+    return this.run.hasLists ? text(value).split(", ").filter(Boolean) : [text(value)];
   }
 
   // Returns the names of the classes in a row.
@@ -136,7 +136,7 @@ export class View {
     for (const [name, column] of this.columns) {
       const value = column.values[row];
       if (value === null) continue;
-      if (OF_CLASSES.includes(name)) [value].flat().forEach((one) => names.add(text(one)));
+      if (OF_CLASSES.includes(name)) this.names(value).forEach((one) => names.add(one));
       else if (LISTS_OF_CLASSES.includes(name)) listedClasses(name, value).forEach((one) => names.add(one));
       else if (column.type === "image") layerClasses(column, value).forEach((one) => names.add(one));
     }
@@ -153,7 +153,6 @@ function listedClasses(name, value) {
 }
 
 const hit = (isTrue, isFound) => (isTrue ? (isFound ? "right" : "missed") : isFound ? "wrong" : undefined);
-const isNamed = (value, name) => (Array.isArray(value) ? value.includes(name) : value === name || text(value).split(", ").includes(name));
 const scoredClasses = (value) => (typeof value === "string" ? [...value.matchAll(/(.+?) (-?\d+\.\d\d|nan)(?:, |$)/g)].map(([, name, score]) => [name, Number(score)]) : []);
 const nameOf = (column, layer, box) => column.layers[layer]?.[box[4]] ?? String(box[4]);
 

@@ -120,7 +120,7 @@ export class Detail {
   values(view, row) {
     const shown = [...view.columns].filter(([, one]) => ["number", "text", "boolean"].includes(one.type));
     const isLong = ([, one]) => text(one.values[row]).length > LONG_TEXT && one.type === "text";
-    const value = (name, cell) => (OF_CLASSES.includes(name) && cell && !Array.isArray(cell) ? classButton(text(cell)) : el("bdi", {}, text(cell)));
+    const value = (name, cell) => (OF_CLASSES.includes(name) && cell && !Array.isArray(cell) && view.names(cell).length === 1 ? classButton(text(cell)) : el("bdi", {}, text(cell)));
     return [...shown.filter(isLong).map(([name, one]) => el("section", { class: "text" }, el("h3", {}, words(name)), el("p", { dir: "auto" }, text(one.values[row])))),
       el("dl", {}, ...shown.filter((one) => !isLong(one)).flatMap(([name, one]) => [el("dt", {}, words(name)), el("dd", {}, value(name, one.values[row]))]))];
   }

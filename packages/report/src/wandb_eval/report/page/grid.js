@@ -14,7 +14,7 @@ export class Grid {
     this.tiles = el("div", { class: "tiles" });
     this.space = el("div", { class: "space" }, this.tiles);
     this.box = el("div", { class: "grid", role: "region", "aria-label": "Images", onscroll: () => this.draw(), onkeydown: (event) => this.key(event) }, this.space);
-    new ResizeObserver(() => this.layout()).observe(this.box);
+    new ResizeObserver(() => (this.width === this.box.clientWidth ? this.draw() : this.layout())).observe(this.box);
   }
 
   show(view, rows, size) {
@@ -30,7 +30,7 @@ export class Grid {
     const { view, rows } = this, names = view.pictures.slice(0, MOST_IMAGES);
     const first = rows.map((row) => view.get(row, names[0])).find(Boolean);
     const ratio = Math.min(Math.max((first?.width ?? 1) / (first?.height ?? 1), 0.5), 2.5);
-    const room = this.box.clientWidth - GAP;
+    const room = (this.width = this.box.clientWidth) - GAP;
     const wanted = this.size * Math.max(Math.sqrt(ratio), 1);
     this.across = Math.min(wanted * names.length, room - GAP); // Of a tile, with all of its images.
     const isSeveral = names.length > 1, gap = isSeveral ? WIDE_GAP : GAP;

@@ -31,11 +31,8 @@ const slider = el("input", { type: "range", id: "version", min: 0, step: 1, "ari
 const label = el("output", { for: "version", id: "version-label" });
 const stepper = (by, sign, name) => button(() => choose(state.place + by), { "aria-label": name }, sign);
 // A part of the page is reached without another address, which holds the state.
-const jump = (event, target) => {
-  event.preventDefault();
-  target.scrollIntoView();
-  target.focus();
-};
+const goTo = (target) => { target.scrollIntoView(); target.focus({ preventScroll: true }); };
+const jump = (event, target) => { event.preventDefault(); goTo(target); };
 const parts = { tables: "Samples", weak: "Where it fails", compare: "Changes", charts: "Charts", curves: "Numbers" };
 const runs = page.runs.map((one, i) => [String(i), `${"AB"[i]}: ${one.name}`]);
 const bar = el("div", { class: "bar", role: "group", "aria-label": "Version" },
@@ -69,7 +66,7 @@ const chooseTime = (x) => choose(placeNear(x));
 document.addEventListener("keydown", (event) => {
   const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
   if (!step || event.altKey || event.ctrlKey || event.metaKey) return;
-  if (event.target.closest("input, select, dialog, .heat, .scroll, .grid")) return; // These elements use the arrow keys themselves.
+  if (event.target.closest("input, select, dialog, .heat, .scroll, .scroller, .strip, .grid")) return; // These elements use the arrow keys themselves.
   event.preventDefault();
   choose(state.place + step);
 });
@@ -83,7 +80,7 @@ const grid = new Grid({ open });
 const classView = new ClassView({
   now: () => ({ run: run(), ...now() }), moved: () => moved(Boolean(classView.name)),
   open: (view, some, place) => { detail.open(view, some, place); moved(true); },
-  show: (name, of) => showRows(run().tables.findIndex((table) => table.name === name), { of }),
+  show: (name, of) => { detail.close(); showRows(run().tables.findIndex((table) => table.name === name), { of }); },
 });
 const tabs = el("div", { class: "tabs", role: "tablist", "aria-label": "Tables" });
 const controls = el("div"), layerBox = el("div"), count = el("p", { class: "count", role: "status" });
@@ -104,7 +101,7 @@ const tablesBox = el("section", { id: "tables", tabindex: -1 },
 const skip = el("a", { class: "skip", href: "#tables", onclick: (event) => jump(event, tablesBox.querySelector(".thumb[tabindex='0'], :not([hidden]) > table .thumb") ?? tablesBox) }, "Skip to the samples");
 
 function updateTabs() {
-  tabs.replaceChildren(...run().tables.map((table, i) => button(() => { state.table = i; updateTabs(); updateTable(true); moved(true); }, {
+  tabs.replaceChildren(...run().tables.map((table, i) => button(() => { state.table = i; updateTabs(); update(); updateTable(true); moved(true); }, {
     role: "tab", "data-table": table.name, "aria-selected": String(i === state.table), tabindex: i === state.table ? 0 : -1,
     onkeydown: (event) => {
       const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
@@ -120,7 +117,7 @@ function updateTable(anew = false) {
   tablesBox.hidden = !tableNow();
   if (tablesBox.hidden) return;
   const view = viewAt(run(), tableNow(), now().time);
-  if (anew || !isInUse(controls)) controls.replaceChildren(filterControls(view, query(), (again) => { updateTable(again); moved(); }));
+  if (anew || !isInUse(controls)) controls.replaceChildren(filterControls(view, query(), (again) => { if (again) update(); updateTable(again); moved(); }));
   if (anew || !isInUse(layerBox)) layerBox.replaceChildren(layerControls(view, () => { updateMasks(); updateTable(); }));
   const isGrid = state.view === "grid" && view.pictures.length > 0;
   [viewChoice.hidden, sizeChoice.hidden, grid.box.hidden, rows.box.hidden] = [!view.pictures.length, !isGrid, !isGrid, isGrid];
@@ -154,7 +151,7 @@ function showRows(table, some) {
   Object.assign(query(), newQuery(), some);
   updateTabs();
   updateTable(true);
-  tablesBox.scrollIntoView();
+  goTo(tablesBox);
   updateCharts();
   moved(true);
 }
@@ -184,14 +181,14 @@ const queryOf = ({ name, samples }) => ({ name, samples: new Set(samples) });
 // A slice was picked: its samples, in the table of all samples that was logged with it.
 function pickSlice(slice) {
   const { place, time } = scoresOf(run(), slice);
-  if (place < 0 || !Array.isArray(slice.samples)) return;
+  if (place < 0 || !slice.samples.length) return;
   state.table = place;
   Object.assign(query(), newQuery(), { slice: queryOf(slice) });
   state.place = placeNear(time);
   update();
   updateTabs();
   updateTable(true);
-  tablesBox.scrollIntoView();
+  goTo(tablesBox);
   moved(true);
 }
 

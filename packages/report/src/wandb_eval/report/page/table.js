@@ -6,6 +6,7 @@ import { picture } from "./overlays.js";
 const LONG = 60; // Characters, from which on a text can be opened.
 const SPARE = 4; // Rows above and below the visible ones.
 const LETTERS = 26, LONGEST = 90; // Of a column, and of one with long texts where there is room.
+const inOrder = new Intl.Collator(undefined, { numeric: true }).compare;
 
 // The filters and the order of a table, which stay when the version changes.
 export const newQuery = () => ({ sort: null, descending: false, wrong: false, class: "", column: "", from: "", to: "", pair: null, of: null, slice: null, text: "", hidden: [] });
@@ -22,7 +23,7 @@ export function rowsOf(view, query) {
     const [x, y] = [value(a), value(b)];
     if (x === null || y === null || x === "NaN" || y === "NaN") return (x === null || x === "NaN") - (y === null || y === "NaN") || a - b;
     if (isNumber(x) && isNumber(y)) return sign * (x - y) || a - b;
-    return sign * text(x).localeCompare(text(y), undefined, { numeric: true }) || a - b;
+    return sign * inOrder(text(x), text(y)) || a - b;
   });
 }
 
@@ -56,7 +57,7 @@ export function filterControls(view, query, changed) {
   const classes = new Set();
   for (let row = 0; row < view.rows; row += 1) view.classes(row).forEach((name) => classes.add(name));
   if (query.class) classes.add(query.class);
-  const sorted = [...classes].sort((a, b) => a.localeCompare(b, undefined, { numeric: true }));
+  const sorted = [...classes].sort(inOrder);
   const bound = (key) => el("input", { type: "number", step: "any", placeholder: key, "aria-label": key, value: query[key],
     "data-filter": key, oninput: (event) => set(key, event.target.value) });
   const chosen = (options, key, none) => select(
@@ -151,7 +152,9 @@ export class RowsTable {
     const space = (count) => el("tr", { class: "space", "aria-hidden": "true" },
       el("td", { colspan: this.columns.length, style: { height: `${count * height}px` } }));
     const seen = rows.slice(start, end).map((row, i) => this.line(row, start + i));
+    const focused = this.body.contains(document.activeElement) && document.activeElement.closest("tr").dataset.row;
     this.body.replaceChildren(space(start), ...seen, space(rows.length - end));
+    if (focused) this.body.querySelector(`[data-row="${focused}"] button`)?.focus({ preventScroll: true });
   }
 
   line(row, place) {
@@ -174,7 +177,7 @@ export function cellOf(view, row, name, column, open, opens) {
   }
   const mark = name === "correct" && typeof value === "boolean" ? (value ? "✓ yes" : "✗ no") : text(value);
   const answer = name === "correct" ? (value ? "yes" : "no") : "";
-  const isClass = OF_CLASSES.includes(name) && column.type === "text" && !Array.isArray(value);
+  const isClass = OF_CLASSES.includes(name) && column.type === "text" && !Array.isArray(value) && view.names(value).length === 1;
   const isLong = column.type === "text" && mark.length > LONG;
   const inner = opens || isLong ? button(open, { class: "thumb text", title: "Open" }, mark) : isClass ? classButton(mark, { tabindex: -1 }) : mark;
   return el("td", { class: `${column.type} ${answer}`, title: mark.length > 18 ? mark : null }, el("span", { dir: "auto" }, inner));
