@@ -307,6 +307,21 @@ def test_an_epoch_without_numbers_is_not_saved_as_the_best(
     assert checkpoint.best == min(measured)
 
 
+def test_patience_counts_evaluations_also_beside_a_checkpoint(run, warned, tmp_path):
+    path = str(tmp_path / "best.weights.h5")
+    options = {"monitor": "eval/mae", "mode": "min"}
+    checkpoint = keras.callbacks.ModelCheckpoint(
+        path, save_best_only=True, save_weights_only=True, **options
+    )
+    stops = keras.callbacks.EarlyStopping(patience=2, **options)
+    numbers = [{"mae": 1.0}, {"mae": 2.0}, {"mae": 3.0}, {"mae": 4.0}]
+    evaluation = Evaluation(*numbers, every_n_epochs=3)
+    small_model.fit(X, Y, evaluation, stops, checkpoint, epochs=12)
+    assert stops.stopped_epoch == 8  # After the third evaluation.
+    [text] = warned
+    assert "In epochs that are not evaluated, 'eval/mae' is missing" in text
+
+
 def test_a_file_name_with_a_number_that_is_not_measured_in_each_epoch(run, tmp_path):
     evaluation = Evaluation({"mae": 3.0, "count": 2.0}, every_n_epochs=2)
     path = str(tmp_path / "{epoch}-{eval/mae:.1f}-{eval/count:.1f}.weights.h5")

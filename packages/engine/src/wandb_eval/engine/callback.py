@@ -417,8 +417,8 @@ class WandbTaskEvalCallback(EvalTask, WandbEvalCallback):
             self._fit_logs.check(numbers, self.prefix)
         used = self._fit_callbacks.used(f"{self.prefix}/") | {str(self.monitor)}
         chosen = self._fit_logs.choose(numbers, self.prefix, self.headline, used)
-        known, are_bad = self.history.keys(), self._log.leaves_out
-        return self._fit_callbacks.completed(chosen, self.prefix, known, are_bad)
+        state = self.history.keys(), self._log.leaves_out, self._is_due()
+        return self._fit_callbacks.completed(chosen, self.prefix, *state)
 
     def _evaluate(self, moment: Moment, logs: dict[str, Any]) -> dict[str, float]:
         """Evaluates the model, logs the results, and returns the numbers."""

@@ -62,6 +62,7 @@ class FitCallbacks:
         prefix: str,
         known: Collection[str],
         are_bad: bool,
+        is_due: bool,
     ) -> dict[str, float]:
         """Returns the numbers for the logs, with all that a callback needs.
 
@@ -74,13 +75,26 @@ class FitCallbacks:
             known: The names of all numbers that were measured; empty before the first
                 evaluation.
             are_bad: Whether the numbers leave out samples, so that none of them counts.
+            is_due: Whether the epoch was to be evaluated. If not, `EarlyStopping` must
+                not find a number.
         """
-        needed = {name for other in self.all for name in _needed(other, f"{prefix}/")}
-        if are_bad:
+        needed = self._needed(f"{prefix}/")
+        if not is_due:
+            needed -= self._counted(f"{prefix}/")
+        elif are_bad:
             needed |= self.used(f"{prefix}/")
         missing = {name for name in needed if name in known or not known}
         filled = infinitely_bad(dict.fromkeys(missing, math.nan))
         return {**filled, **(infinitely_bad(numbers) if are_bad else numbers)}
+
+    def _needed(self, prefix: str) -> set[str]:
+        """Returns the numbers that a callback needs in each epoch."""
+        return {name for other in self.all for name in _needed(other, prefix)}
+
+    def _counted(self, prefix: str) -> set[str]:
+        """Returns the numbers of callbacks that count the epochs that have them."""
+        patient = [other for other in self.all if hasattr(other, "patience")]
+        return {name for other in patient for name in _used(other, prefix)}
 
     def warn_of_order(self, prefix: str) -> None:
         """Warns of callbacks that use our numbers before they are measured."""
@@ -92,11 +106,22 @@ class FitCallbacks:
                 )
 
     def expect_gaps(self, prefix: str) -> None:
-        """Suppresses Keras' warnings of epochs without our numbers."""
+        """Suppresses Keras' warnings of epochs without our numbers.
+
+        It warns of callbacks that need a number in each epoch which others must not
+        find in each epoch.
+        """
         late = [other for other in self.all if other not in self._before]
         for name in sorted({name for other in late for name in _used(other, prefix)}):
             pattern = rf"(?s).*{re.escape(name)}.*(not available|available, skipping)"
             warnings.filterwarnings("ignore", pattern)
+        for name in sorted(self._needed(prefix) & self._counted(prefix)):
+            wandb.termwarn(
+                f"In epochs that are not evaluated, {name!r} is missing: callbacks "
+                "with `patience` skip them, but `ModelCheckpoint` saves the model as "
+                "the best one, or can't make its file name. Evaluate each epoch "
+                "(every_n_epochs=1), or give one of them another `monitor`."
+            )
 
     def warn_of_columns(self, prefix: str, are_there: bool) -> None:
         """Warns of callbacks whose columns will not have our numbers.
