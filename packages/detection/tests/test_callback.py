@@ -944,16 +944,18 @@ def test_a_score_is_at_the_threshold_that_it_was_given_as(offline):
 # --- Errors of predictions --------------------------------------------------------
 
 
+class KeepsTables(WandbDetectionEvalCallback):
+    """Keeps the further tables of the last version."""
+
+    def log_pred_table(self, *args, more_tables=None, **options):
+        super().log_pred_table(*args, more_tables=more_tables, **options)
+        self.tables = more_tables
+
+
 def test_kinds_of_errors_and_objects(offline):
-    tables = {}
-
-    class Keeps(WandbDetectionEvalCallback):
-        def log_pred_table(self, *args, more_tables=None, **options):
-            super().log_pred_table(*args, more_tables=more_tables, **options)
-            tables.update(more_tables)
-
-    evaluation = Keeps((images(), ground_truth()), NAMES, num_samples=1)
+    evaluation = KeepsTables((images(), ground_truth()), NAMES, num_samples=1)
     fit(evaluation)
+    tables = evaluation.tables
     hardest = rows(tables["hardest"])
     assert [row["idx"] for row in hardest] == [1, 0, 2]
     assert (hardest[0]["errors"], hardest[1]["errors"]) == ("background 1", "class 1")
@@ -969,17 +971,11 @@ def test_kinds_of_errors_and_objects(offline):
 
 
 def test_predictions_in_a_crowd_have_no_actual_class(offline):
-    tables = {}
-
-    class Keeps(WandbDetectionEvalCallback):
-        def log_pred_table(self, *args, more_tables=None, **options):
-            super().log_pred_table(*args, more_tables=more_tables, **options)
-            tables.update(more_tables)
-
     y = ground_truth(iscrowd=np.array([[0, 0], [0, 0], [1, 0]]))
     labels = [*FOUND_LABELS[:2], [0, -1, -1]]
-    fit(Keeps((images(), y), NAMES), model=Detector(labels=labels))
-    [row] = [row for row in rows(tables["objects"]) if row["idx"] == 2]
+    evaluation = KeepsTables((images(), y), NAMES)
+    fit(evaluation, model=Detector(labels=labels))
+    [row] = [row for row in rows(evaluation.tables["objects"]) if row["idx"] == 2]
     assert (row["kind"], row["actual"], row["iou"]) == ("background", None, 0)
 
 

@@ -38,7 +38,7 @@ from wandb_eval.engine.kit.outputs import (
     target_array,
 )
 from wandb_eval.engine.kit.thresholds import at_least
-from wandb_eval.engine.nested import to_numpy
+from wandb_eval.engine.nested import finite_or_none, to_numpy
 from wandb_eval.engine.slices.search import (
     WeakSlice,
     find_weak_slices,
@@ -73,6 +73,7 @@ __all__ = [
     "encode_images",
     "encode_masks",
     "find_weak_slices",
+    "finite_or_none",
     "image_size",
     "infer_from_logits",
     "least_samples",

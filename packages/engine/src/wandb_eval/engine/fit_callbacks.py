@@ -66,8 +66,9 @@ class FitCallbacks:
     ) -> dict[str, float]:
         """Returns the numbers for the logs, with all that a callback needs.
 
-        Without its number, `ModelCheckpoint(save_best_only=True)` takes an epoch for
-        the best one, and can't make a file name. So it gets an infinitely bad one.
+        Without its number, `ModelCheckpoint` saves the model as the best one, with
+        `save_best_only=True`, or can't make its file name. So it gets an infinitely bad
+        number.
 
         Args:
             numbers: The numbers of an epoch; empty if it was not evaluated.
@@ -108,8 +109,8 @@ class FitCallbacks:
     def expect_gaps(self, prefix: str) -> None:
         """Suppresses Keras' warnings of epochs without our numbers.
 
-        It warns of callbacks that need a number in each epoch which others must not
-        find in each epoch.
+        Also warns if a callback needs a number in each epoch, and another callback
+        counts the epochs that have it.
         """
         late = [other for other in self.all if other not in self._before]
         for name in sorted({name for other in late for name in _used(other, prefix)}):

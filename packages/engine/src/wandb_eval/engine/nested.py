@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 
 def to_numpy(tensor: Any) -> Any:
@@ -44,6 +45,20 @@ def outputs_to_numpy(outputs: Any) -> Any:
 
 
 _IS_TENSOR: dict[type, bool] = {}
+
+
+def finite_or_none(values: NDArray[np.floating[Any]]) -> list[float | None]:
+    """Converts numbers to cells of a table, which are empty where one is not finite.
+
+    Args:
+        values: The numbers, of shape `(samples,)`.
+
+    Example:
+
+    >>> finite_or_none(np.array([0.5, np.nan]))
+    [0.5, None]
+    """
+    return [value if math.isfinite(value) else None for value in values.tolist()]
 
 
 def is_tensor(leaf: Any) -> bool:

@@ -18,6 +18,7 @@ from wandb_eval.engine import (
     TaskArguments,
     WandbTaskEvalCallback,
     encode_images,
+    finite_or_none,
     map_to_image,
     range_to_image,
 )
@@ -163,8 +164,7 @@ class WandbImageToImageEvalCallback(WandbTaskEvalCallback):
                 f"of {first.shape[1:]}"
             )
         extremes = np.array(self._extremes)
-        width = np.ptp(extremes) if extremes.size else 0
-        is_narrow = 0 < _OTHER_SCALE * width < self._span
+        is_narrow = 0 < _OTHER_SCALE * _width(self._extremes) < self._span
         if self.is_logging and (is_narrow or not fits(extremes, self.value_range)):
             wandb.termwarn(
                 f"The targets are {extremes.min():.3g} to {extremes.max():.3g}, which "
@@ -181,11 +181,10 @@ class WandbImageToImageEvalCallback(WandbTaskEvalCallback):
 
     def new_metrics(self) -> Metrics:
         """The metrics over all of the validation data."""
-        of_inputs = self._of_inputs or [np.zeros((0, 4))]
-        widths = [np.ptp(e) if e else 0 for e in (self._input_extremes, self._extremes)]
-        if _OTHER_SCALE * widths[0] < widths[1]:
-            of_inputs = [np.zeros((0, 4))]
-        ratios = psnr(np.concatenate(of_inputs), self._span)
+        of_inputs = self._of_inputs or []
+        if _OTHER_SCALE * _width(self._input_extremes) < _width(self._extremes):
+            of_inputs = []
+        ratios = psnr(np.concatenate([*of_inputs, np.zeros((0, 4))]), self._span)
         known = ratios[np.isfinite(ratios)]
         psnr_input = float(known.mean()) if known.size else None
         return _OfCallback(self.value_range, psnr_input)
@@ -206,7 +205,8 @@ class WandbImageToImageEvalCallback(WandbTaskEvalCallback):
             "ssim": similarity,
         }
         return SampleScores(
-            {name: _or_none(values) for name, values in columns.items()}, difficulty
+            {name: finite_or_none(values) for name, values in columns.items()},
+            difficulty,
         )
 
     def ground_truth_rows(
@@ -269,5 +269,5 @@ class _OfCallback(ImageToImageMetrics):
     merge = ImageToImageMetrics.merge  # `update` accumulates nothing more.
 
 
-def _or_none(values: NDArray[np.float64]) -> list[float | None]:
-    return [value if np.isfinite(value) else None for value in values.tolist()]
+def _width(extremes: Sequence[float]) -> float:
+    return float(np.ptp(extremes)) if extremes else 0.0

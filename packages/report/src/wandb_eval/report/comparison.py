@@ -112,20 +112,22 @@ class Comparison:
         if self.verdict:
             start = f"B is {self.verdict}"
         several = len(self.a) + len(self.b) > 2
+        shown = first.text
+        if several or self.right != "correct":  # The other one is of fixed and broken.
+            shown += f", {_p(first.p_value)}"
+        return f"{start}: {self._counts(several)}; {shown}. {self._compared}"
+
+    def _counts(self, several: bool) -> str:
+        if not self.right:
+            return f"{self.num_samples:,} samples were compared"
         remarks = [] if several else [_p(self.p_value)]
         if self.right != "correct":
             remarks.append(f"right is {self.right}")
         remark = f" ({', '.join(remarks)})" if remarks else ""
-        counts = (
+        return (
             f"of {self.num_samples:,} samples {self.fixed:,} were fixed and "
             f"{self.broken:,} broken{remark}"
         )
-        if not self.right:
-            counts = f"{self.num_samples:,} samples were compared"
-        shown = first.text
-        if several or self.right != "correct":  # The other one is of fixed and broken.
-            shown += f", {_p(first.p_value)}"
-        return f"{start}: {counts}; {shown}. {self._compared}"
 
     @property
     def _compared(self) -> str:

@@ -90,10 +90,10 @@ def match(
         _in_order(table, [there[key] for key in kept])
         for table, there in zip(tables, places, strict=True)
     ]
-    for table, columns in zip(tables, rows, strict=True):
-        # Fingerprints and contents include the targets. Those in the tables may differ
-        # by rounding, or by the names of classes.
-        if not is_verified:
+    # Fingerprints and contents include the targets. Those in the tables may differ by
+    # rounding, or by the names of classes.
+    if not is_verified:
+        for table, columns in zip(tables, rows, strict=True):
             _check_targets(tables[0], table, rows[0], columns)
     return _side(a, rows[: len(a)]), _side(b, rows[len(a) :]), notes
 
@@ -140,7 +140,7 @@ def _places(tables: Sequence[ScoreTable], notes: list[str]) -> list[dict[Any, in
         if ours is not None and theirs is not None and ours != theirs:
             _raise_other_data(first, table, "inputs or targets differ")
     orders = {str(table.metadata.get(ORDERED_FINGERPRINT, "")) for table in tables}
-    if not _have_fingerprints(*tables):
+    if any(table.metadata.get(FINGERPRINT) is None for table in tables):
         notes.append(UNVERIFIED)
     elif len(orders) > 1 or "" in orders:
         if all(CONTENT in table.columns for table in tables):
@@ -155,10 +155,6 @@ def _places(tables: Sequence[ScoreTable], notes: list[str]) -> list[dict[Any, in
         {index: place for place, index in enumerate(table.columns[INDEX])}
         for table in tables
     ]
-
-
-def _have_fingerprints(*tables: ScoreTable) -> bool:
-    return all(table.metadata.get(FINGERPRINT) is not None for table in tables)
 
 
 def _by_content(tables: Sequence[ScoreTable]) -> list[dict[Any, int]]:

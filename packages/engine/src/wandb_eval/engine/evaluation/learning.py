@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from wandb_eval.engine.nested import finite_or_none
 
 
 class Learning:
@@ -179,10 +180,6 @@ class LearnedNumbers:
             mean = self._sum / self._count
             variance = np.maximum(self._squares / self._count - mean**2, 0)
         return {
-            "mean_scaled_error": _or_none(mean.mean(axis=1)),
-            "scaled_error_spread": _or_none(np.sqrt(variance).mean(axis=1)),
+            "mean_scaled_error": finite_or_none(mean.mean(axis=1)),
+            "scaled_error_spread": finite_or_none(np.sqrt(variance).mean(axis=1)),
         }
-
-
-def _or_none(values: NDArray[np.float64]) -> list[float | None]:
-    return [None if math.isnan(value) else value for value in values.tolist()]

@@ -162,11 +162,12 @@ def _lines(node: Any, name: str) -> list[str] | None:
 
 
 def _written(value: Any, digits: int) -> str:
-    if isinstance(value, float) and not (
-        value.is_integer() and abs(value) < _LARGEST_WHOLE
-    ):
-        return f"{value:.{digits}g}"
-    return f"{value:.0f}" if isinstance(value, float) else str(value)
+    if isinstance(value, int):
+        return str(value)
+    is_float = isinstance(value, float)  # Others are complex.
+    if is_float and value.is_integer() and abs(value) < _LARGEST_WHOLE:
+        return f"{value:.0f}"
+    return f"{value:.{digits}g}"
 
 
 def _decoded(item: str | bytes) -> str:
